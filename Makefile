@@ -1,0 +1,58 @@
+# Lanework: `make up` runs it, `make test` tests it; each does its own set-up in .venv.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+UV     := $(shell command -v uv 2>/dev/null)
+ARGS   ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help up test check bench chaos lock clean
+
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+
+ifdef UV
+make_venv = $(UV) venv -q --allow-existing --python $(PYTHON) $(VENV)
+install   = $(UV) pip install -q --python $(BIN)/python
+else
+make_venv = $(PYTHON) -m venv $(VENV)
+install   = $(BIN)/python -m pip install -q --disable-pip-version-check
+endif
+
+$(VENV)/run.stamp: requirements.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Lanework needs Python 3.11 or newer; set PYTHON=")'
+	@echo "installing into $(VENV) …"
+	@$(make_venv)
+	@$(install) --require-hashes -r requirements.txt
+	@$(install) --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(VENV)/dev.stamp: requirements-dev.txt $(VENV)/run.stamp
+	@$(install) --require-hashes -r requirements-dev.txt
+	@touch $@
+
+up: $(VENV)/run.stamp  ## embedded Valkey, gateway and worker on http://localhost:8080
+	@exec $(BIN)/lanework up $(ARGS)
+
+test: $(VENV)/dev.stamp  ## every test, against real servers (ARGS='-k lanes' for some)
+	@$(BIN)/pytest $(ARGS)
+
+check: $(VENV)/dev.stamp  ## ruff and mypy --strict
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+
+bench: $(VENV)/dev.stamp  ## throughput, latency, growth and memory, beside peers where installed
+	@$(BIN)/python -m tests.benchmarks $(ARGS)
+
+lock: $(VENV)/dev.stamp  ## renew requirements*.txt from pyproject.toml
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(BIN)/python -m ensurepip -q
+	@$(BIN)/python -m pip install -q uv
+	@$(BIN)/uv pip compile -q --upgrade $(LOCK) --all-extras -o requirements.txt pyproject.toml
+	@$(BIN)/uv pip compile -q --upgrade $(LOCK) --all-extras --group dev -o requirements-dev.txt pyproject.toml
+
+LOCK := --universal --generate-hashes --no-annotate --no-emit-index-url --no-emit-find-links \
+        --custom-compile-command 'make lock' --group build
+
+clean:  ## remove .venv and caches; data in .lanework stays
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,19 @@
+"""Times: Unix milliseconds inside, RFC 3339 in UTC with milliseconds outside."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+
+
+def now_ms() -> int:
+    """This machine's clock. Scripts use Redis TIME alone; this serves ids and logs."""
+    return time.time_ns() // 1_000_000
+
+
+def rfc3339(ms: int | None) -> str | None:
+    """`1700000000123` as `2023-11-14T22:13:20.123Z` (RFC 3339, section 5.6)."""
+    if ms is None:
+        return None
+    seconds, rest = divmod(ms, 1000)
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S") + f".{rest:03d}Z"

@@ -1,0 +1,59 @@
+"""What values look like on the wire: msgpack in Redis, JSON over HTTP.
+
+JSON has no bytes, so they are shown as `{"$base64": "…"}`. A value is taken as Python gives it,
+with the types that pydantic can turn into JSON (models, dataclasses, dates, enums, paths, …).
+"""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+import msgpack
+import orjson
+from pydantic_core import PydanticSerializationError, to_jsonable_python
+
+
+def pack(value: Any) -> bytes:
+    """msgpack; raises TypeError or ValueError for what it cannot hold."""
+    try:
+        packed: bytes = msgpack.packb(value, default=_plain)
+    except (OverflowError, PydanticSerializationError, RecursionError) as error:
+        raise ValueError(str(error)) from None
+    return packed
+
+
+def unpack(data: bytes) -> Any:
+    return msgpack.unpackb(data, strict_map_key=False)
+
+
+def unpack_stream(data: bytes) -> list[Any]:
+    """Values packed one after the other, as scripts append them; `cmsgpack` knows raw strings only."""
+    unpacker = msgpack.Unpacker(raw=True)
+    unpacker.feed(data)
+    return list(unpacker)
+
+
+def pack_batch(batch: Any) -> bytes:
+    """A script's one argument: text and bytes alike become raw strings, all that `cmsgpack` reads."""
+    packed: bytes = msgpack.packb(batch, use_bin_type=False)
+    return packed
+
+
+def to_json(value: Any) -> bytes:
+    return orjson.dumps(value, default=_jsonable, option=orjson.OPT_NON_STR_KEYS)
+
+
+def from_json(data: bytes) -> Any:
+    """Raises ValueError (orjson.JSONDecodeError) where `data` is not JSON."""
+    return orjson.loads(data)
+
+
+def _plain(value: Any) -> Any:
+    return to_jsonable_python(value)
+
+
+def _jsonable(value: Any) -> Any:
+    if isinstance(value, bytes):
+        return {"$base64": base64.b64encode(value).decode()}
+    return to_jsonable_python(value)

@@ -1,0 +1,110 @@
+"""Every error that Lanework raises, each with a stable code that the edges translate.
+
+LaneworkError
+├── SettingsInvalid        settings-invalid
+├── FunctionInvalid        function-invalid      a module that cannot serve as a function
+├── FunctionUnknown        function-unknown      no function of that name has been deployed
+├── PayloadInvalid         payload-invalid       the payload does not fit the function's schema
+├── LaneUnknown            lane-unknown
+├── JobNotFound            job-not-found
+├── JobUnsettled           job-unsettled         the result was asked for too early
+├── JobFailed              job-failed            the result of a job that has none was asked for
+└── StoreError             store-error
+    ├── StoreUnavailable   store-unavailable     Redis does not answer
+    ├── StoreUnsupported   store-unsupported     a server that is too old
+    └── StoreMismatch      store-mismatch        processes disagree about lanes or shards
+
+Raised by handlers to steer their own attempt, and not errors of Lanework:
+Permanent (fail at once) and RetryLater (retry after a chosen delay).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar, TypedDict
+
+
+class FieldError(TypedDict):
+    """One field that does not fit: a JSON Pointer (RFC 6901) and what is wrong there."""
+
+    field: str
+    message: str
+
+
+class LaneworkError(Exception):
+    """The root of the tree; `code` never changes once released."""
+
+    code: ClassVar[str] = "error"
+
+
+class SettingsInvalid(LaneworkError):
+    code = "settings-invalid"
+
+
+class FunctionInvalid(LaneworkError):
+    code = "function-invalid"
+
+
+class FunctionUnknown(LaneworkError):
+    code = "function-unknown"
+
+    def __init__(self, name: str, near: Sequence[str] = ()) -> None:
+        self.name, self.near = name, list(near)
+        hint = f"; did you mean {' or '.join(self.near)}?" if self.near else ""
+        super().__init__(f"no function is named {name!r}{hint}")
+
+
+class PayloadInvalid(LaneworkError):
+    code = "payload-invalid"
+
+    def __init__(self, function: str, errors: Sequence[FieldError]) -> None:
+        self.function, self.errors = function, list(errors)
+        told = "; ".join(f"{e['field'] or 'payload'}: {e['message']}" for e in self.errors)
+        super().__init__(f"the payload does not fit {function}: {told}")
+
+
+class LaneUnknown(LaneworkError):
+    code = "lane-unknown"
+
+
+class JobNotFound(LaneworkError):
+    code = "job-not-found"
+
+    def __init__(self, job_id: str) -> None:
+        super().__init__(f"no job {job_id!r}: it never was, or its record has expired")
+
+
+class JobUnsettled(LaneworkError):
+    code = "job-unsettled"
+
+
+class JobFailed(LaneworkError):
+    code = "job-failed"
+
+
+class StoreError(LaneworkError):
+    code = "store-error"
+
+
+class StoreUnavailable(StoreError):
+    code = "store-unavailable"
+
+
+class StoreUnsupported(StoreError):
+    code = "store-unsupported"
+
+
+class StoreMismatch(StoreError):
+    code = "store-mismatch"
+
+
+class Permanent(Exception):  # noqa: N818 - reads as a verdict where it is raised
+    """Raise from a handler to fail the job now, whatever attempts are left."""
+
+
+class RetryLater(Exception):  # noqa: N818
+    """Raise from a handler to retry after `seconds`, in place of the policy's backoff."""
+
+    def __init__(self, seconds: float, reason: str = "asked to be retried later") -> None:
+        super().__init__(reason)
+        self.seconds = max(0.0, float(seconds))

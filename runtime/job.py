@@ -1,0 +1,121 @@
+"""A job: its record in Redis, and what users see of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from runtime import codec
+from runtime.clock import rfc3339
+
+Status = Literal["scheduled", "pending", "running", "completed", "failed", "cancelled"]
+STATUSES: tuple[Status, ...] = ("scheduled", "pending", "running", "completed", "failed", "cancelled")
+SETTLED = frozenset(("completed", "failed", "cancelled"))
+
+
+@dataclass(slots=True)
+class Job:
+    """One request to run one function on one payload. Times: Unix milliseconds."""
+
+    id: str
+    type: str
+    lane: str
+    status: Status
+    payload: Any
+    created_at: int
+    max_attempts: int
+    priority: int = 0
+    attempt: int = 0
+    result: Any = None
+    error: dict[str, Any] | None = None
+    attempts: list[dict[str, Any]] = field(default_factory=list)
+    progress: dict[str, Any] | None = None
+    updated_at: int | None = None
+    run_at: int | None = None
+    started_at: int | None = None
+    finished_at: int | None = None
+
+    @property
+    def settled(self) -> bool:
+        return self.status in SETTLED
+
+    def to_json(self) -> dict[str, Any]:
+        """The job as the gateway shows it; a time that has not come is null."""
+        return {
+            "id": self.id,
+            "type": self.type,
+            "lane": self.lane,
+            "priority": self.priority,
+            "status": self.status,
+            "payload": self.payload,
+            "result": self.result,
+            "error": self.error,
+            "attempt": self.attempt,
+            "max_attempts": self.max_attempts,
+            "attempts": self.attempts,
+            "progress": self.progress,
+            "created_at": rfc3339(self.created_at),
+            "updated_at": rfc3339(self.updated_at or self.created_at),
+            "run_at": rfc3339(self.run_at),
+            "started_at": rfc3339(self.started_at),
+            "finished_at": rfc3339(self.finished_at),
+            "links": {"self": f"/jobs/{self.id}", "result": f"/jobs/{self.id}/result"},
+        }
+
+
+def from_record(job_id: str, record: Mapping[bytes, bytes], lanes: tuple[str, ...]) -> Job:
+    """A job from its hash; `lanes` from lowest to highest give its priority a number."""
+    lane = record[b"lane"].decode()
+    error, progress, result = record.get(b"error"), record.get(b"progress"), record.get(b"result")
+    job = Job(
+        id=job_id,
+        type=record[b"type"].decode(),
+        lane=lane,
+        priority=lanes.index(lane) if lane in lanes else 0,
+        status=record[b"status"].decode(),  # type: ignore[arg-type]
+        payload=codec.unpack(record[b"payload"]),
+        created_at=int(record[b"created"]),
+        max_attempts=int(record[b"max_attempts"]),
+        attempt=int(record.get(b"attempt", 0)),
+        result=None if result is None else codec.unpack(result),
+        error=None if error is None else codec.unpack(error),
+        progress=None if progress is None else codec.unpack(progress),
+        updated_at=max(int(record.get(name, 0)) for name in (b"created", b"updated", b"started", b"finished")),
+        run_at=_int(record.get(b"run_at")),
+        started_at=_int(record.get(b"started")),
+        finished_at=_int(record.get(b"finished")),
+    )
+    job.attempts = _attempts(job, record)
+    return job
+
+
+def _attempts(job: Job, record: Mapping[bytes, bytes]) -> list[dict[str, Any]]:
+    """The history that scripts appended, and the attempt that the record itself tells of."""
+    attempts = [
+        {
+            "attempt": number,
+            "started_at": rfc3339(started),
+            "ended_at": rfc3339(ended),
+            "outcome": outcome.decode(),
+            "worker": worker.decode(),
+            "error": codec.unpack(error) if error else None,
+        }
+        for number, started, ended, outcome, worker, error in codec.unpack_stream(record.get(b"history", b""))
+    ]
+    if job.status in ("running", "completed", "failed") and (not attempts or attempts[-1]["attempt"] != job.attempt):
+        attempts.append(
+            {
+                "attempt": job.attempt,
+                "started_at": rfc3339(job.started_at),
+                "ended_at": rfc3339(job.finished_at),
+                "outcome": None if job.status == "running" else job.status,
+                "worker": record.get(b"worker", b"").decode() or None,
+                "error": job.error if job.status == "failed" else None,
+            }
+        )
+    return attempts
+
+
+def _int(value: bytes | None) -> int | None:
+    return None if value is None else int(value)

@@ -1,0 +1,131 @@
+"""Settings: one frozen object, read once from `LANEWORK_*` (and plain `REDIS_URL`), and passed in."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AliasChoices, Field, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from runtime.errors import LaneUnknown, SettingsInvalid
+from runtime.ids import MAX_SHARDS
+
+PREFIX = "LANEWORK_"
+_FOR_TESTS = PREFIX + "TEST_"
+_RANGE = re.compile(r"(\d+)\.\.(\d+)")
+_LANE = re.compile(r"[a-z0-9_-]+")
+
+Names = Annotated[tuple[str, ...], NoDecode]
+
+
+class Settings(BaseSettings):
+    """Every setting; `LANEWORK_` and the name in capitals is its environment variable."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid", populate_by_name=True)
+
+    redis_url: str = Field(
+        "redis://127.0.0.1:6379/0",
+        validation_alias=AliasChoices(PREFIX + "REDIS_URL", "REDIS_URL"),
+        description="Redis 7.0+ or Valkey 8+; redis://, rediss:// or unix://",
+    )
+    prefix: str = Field("lw", pattern=r"^[A-Za-z0-9_.-]+$", description="what every key in Redis begins with")
+    shards: int = Field(1, ge=1, le=MAX_SHARDS, description="slices of the keyspace; the same in every process")
+    lanes: Names = Field(("low", "normal", "high"), description="from lowest to highest, or a range: 1..10")
+    default_lane: str = Field("", description="the lane of a job that names none; normal, else the middle one")
+
+    functions_dir: Path = Field(Path("functions"), description="where the function modules are")
+    functions: Names = Field((), description="the only functions this worker runs; none named: all")
+    files_dir: Path = Field(Path("files"), description="the one folder that ctx.file() opens to functions")
+
+    concurrency: int = Field(100, ge=1, le=10_000, description="attempts at once in one worker")
+    lease: float = Field(8.0, ge=0.2, description="seconds without a renewal until an attempt counts as lost")
+    crash_limit: int = Field(3, ge=1, description="lost attempts after which a job is failed as poison")
+    grace: float = Field(25.0, ge=0, description="seconds for what runs to finish after SIGTERM")
+    keep: float = Field(86_400.0, ge=1, description="seconds that a settled job and its result are kept")
+    result_limit: int = Field(1 << 20, ge=1024, description="bytes of the largest result")
+
+    host: str = Field("127.0.0.1", description="address that the gateway and the worker's port listen on")
+    port: int = Field(8080, ge=0, le=65_535, description="the gateway's port; 0 picks a free one")
+    worker_port: int = Field(9100, ge=0, le=65_535, description="port of a worker's /metrics and /healthz; 0 picks one")
+    body_limit: int = Field(1 << 20, ge=1024, description="bytes of the largest request body")
+    url: str = Field("http://127.0.0.1:8080", description="the gateway that the command line talks to")
+
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="debug tells every attempt")
+    log_format: Literal["auto", "console", "json"] = Field("auto", description="auto: console on a terminal")
+
+    @field_validator("lanes", "functions", mode="before")
+    @classmethod
+    def _split(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        if span := _RANGE.fullmatch(value.strip()):
+            return tuple(str(n) for n in range(int(span[1]), int(span[2]) + 1))
+        return tuple(part.strip() for part in value.split(",") if part.strip())
+
+    @field_validator("lanes")
+    @classmethod
+    def _lanes(cls, lanes: tuple[str, ...]) -> tuple[str, ...]:
+        if not 1 <= len(lanes) <= 100 or len(set(lanes)) != len(lanes):
+            raise ValueError("name 1 to 100 lanes, each once, from lowest to highest")
+        if bad := [lane for lane in lanes if not _LANE.fullmatch(lane)]:
+            raise ValueError(f"a lane's name has a-z, 0-9, - and _ only: {', '.join(bad)}")
+        return lanes
+
+    @model_validator(mode="after")
+    def _default_lane(self) -> Settings:
+        lanes = self.lanes
+        chosen = self.default_lane or ("normal" if "normal" in lanes else lanes[(len(lanes) - 1) // 2])
+        if chosen not in lanes:
+            raise ValueError(f"default_lane is one of {', '.join(lanes)}, not {chosen}")
+        object.__setattr__(self, "default_lane", chosen)
+        return self
+
+    @property
+    def descending_lanes(self) -> tuple[str, ...]:
+        """Lanes in the order in which work is taken: the highest first."""
+        return self.lanes[::-1]
+
+    def lane(self, priority: str | int | None) -> str:
+        """The lane that a `priority` means: a lane's name, its number from 0 for the lowest, or the default.
+
+        Where lanes are named by numbers themselves (`1..10`), the name wins. Raises LaneUnknown.
+        """
+        if priority is None:
+            return self.default_lane
+        name = str(priority)
+        if name in self.lanes:
+            return name
+        if name.isdecimal() and not self.lanes[0].isdecimal() and int(name) < len(self.lanes):
+            return self.lanes[int(name)]
+        numbered = ", ".join(f"{n} ({i})" if n != str(i) else n for i, n in enumerate(self.lanes))
+        told = ", ".join(self.lanes) if self.lanes[0].isdecimal() else numbered
+        raise LaneUnknown(f"no lane is {priority!r}; lanes from lowest to highest: {told}")
+
+
+def load(environ: Mapping[str, str] | None = None, **given: Any) -> Settings:
+    """Settings from the environment, `given` ones first. Raises SettingsInvalid with what to do."""
+    environ = os.environ if environ is None else environ
+    _refuse_misspelt(environ)
+    try:
+        return Settings(**{name: value for name, value in given.items() if value is not None})
+    except ValidationError as error:
+        told = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'settings'}: {_reason(e['msg'])}" for e in error.errors())
+        raise SettingsInvalid(f"{told} (`lanework settings` lists them all)") from None
+
+
+def _refuse_misspelt(environ: Mapping[str, str]) -> None:
+    known = {PREFIX + name.upper() for name in Settings.model_fields}
+    for name in environ:
+        if name.startswith(PREFIX) and not name.startswith(_FOR_TESTS) and name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {near[0]}?" if near else "`lanework settings` lists them all"
+            raise SettingsInvalid(f"{name} is no setting; {hint}")
+
+
+def _reason(message: str) -> str:
+    return message.removeprefix("Value error, ")

@@ -1,0 +1,122 @@
+"""Connections to Redis or Valkey, and what a server must be to serve."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any, cast
+
+import redis
+import redis.asyncio
+from redis import exceptions
+from redis.asyncio.retry import Retry as AsyncRetry
+from redis.backoff import NoBackoff
+from redis.retry import Retry as SyncRetry
+
+from runtime import log
+from runtime.errors import StoreError, StoreMismatch, StoreUnavailable, StoreUnsupported
+from runtime.settings import Settings
+from runtime.store.keys import Keys
+
+Redis = redis.asyncio.Redis
+SyncRedis = redis.Redis
+
+# A command that takes longer than this counts as lost: whoever sent it decides what to do.
+TIMEOUT = 1.5
+
+_AWAY = (exceptions.ConnectionError, exceptions.TimeoutError, OSError, TimeoutError)
+_NOT_NOW = (exceptions.BusyLoadingError, exceptions.ReadOnlyError, exceptions.OutOfMemoryError)
+
+
+def connect(settings: Settings, *, timeout: float | None = TIMEOUT) -> Redis:
+    """A pool of connections. `timeout`: seconds for one command, None for reads that block."""
+    return redis.asyncio.Redis.from_url(
+        settings.redis_url,
+        socket_timeout=timeout,
+        socket_connect_timeout=TIMEOUT,
+        retry=AsyncRetry(NoBackoff(), 0),
+        client_name="lanework",
+        protocol=2,
+    )
+
+
+def connect_sync(settings: Settings) -> SyncRedis:
+    """A connection for a thread of its own."""
+    return redis.Redis.from_url(
+        settings.redis_url,
+        socket_timeout=TIMEOUT,
+        socket_connect_timeout=TIMEOUT,
+        retry=SyncRetry(NoBackoff(), 0),
+        client_name="lanework",
+        protocol=2,
+    )
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Turns redis-py's errors into the store's own."""
+    try:
+        yield
+    except (*_AWAY, *_NOT_NOW) as error:
+        raise StoreUnavailable(f"Redis does not answer: {error or type(error).__name__}") from error
+    except exceptions.ResponseError as error:
+        raise StoreError(f"Redis refused: {error}") from error
+
+
+async def ping(client: Redis) -> None:
+    """Raises StoreUnavailable unless the server answers."""
+    with translated():
+        await cast("Awaitable[bool]", client.ping())
+
+
+@asynccontextmanager
+async def opened(settings: Settings, *, timeout: float | None = TIMEOUT) -> AsyncIterator[Redis]:
+    client = connect(settings, timeout=timeout)
+    try:
+        yield client
+    finally:
+        await client.aclose()
+
+
+async def check_server(client: Redis, settings: Settings) -> None:
+    """Refuses a server that is too old, and settings that differ from the other processes'.
+
+    Raises StoreUnsupported, StoreMismatch, StoreUnavailable. An evicting `maxmemory-policy` is
+    warned of: under pressure it would drop jobs.
+    """
+    with translated():
+        server, memory = await client.info("server"), await client.info("memory")
+        _check_version(server)
+        if not str(memory.get("maxmemory_policy", "noeviction")).startswith("noeviction"):
+            log.get("store").warning(
+                "server.evicts",
+                policy=memory["maxmemory_policy"],
+                do="set maxmemory-policy noeviction: an evicting server drops jobs when memory is short",
+            )
+        await _agree(client, settings)
+
+
+def _check_version(server: dict[str, Any]) -> None:
+    valkey = server.get("valkey_version")
+    version = str(valkey or server.get("redis_version", "0"))
+    least = (8, 0) if valkey else (7, 0)
+    found = tuple(int(part) for part in version.split(".")[:2])
+    if found < least:
+        name = "Valkey" if valkey else "Redis"
+        raise StoreUnsupported(f"{name} {version} is too old: Lanework needs Redis 7.0+ or Valkey 8+")
+
+
+async def _agree(client: Redis, settings: Settings) -> None:
+    """The first process writes lanes and shards down; the others must say the same."""
+    key = Keys(settings.prefix).config
+    mine = {"lanes": ",".join(settings.lanes), "shards": str(settings.shards)}
+    for name, value in mine.items():
+        await cast("Awaitable[int]", client.hsetnx(key, name, value))
+    stored = await cast("Awaitable[dict[bytes, bytes]]", client.hgetall(key))
+    for name, value in mine.items():
+        theirs = stored[name.encode()].decode()
+        if theirs != value:
+            raise StoreMismatch(
+                f"this process says {name}={value}, the others {name}={theirs}; give all the same "
+                f"LANEWORK_{name.upper()} (to change it: stop every process, let no job wait, delete the key {key})"
+            )

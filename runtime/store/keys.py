@@ -1,0 +1,85 @@
+"""The names of all keys. `lua/_shared.lua` holds the names that scripts make; a test compares the two.
+
+A shard's keys share a hash tag (Redis Cluster specification, "Hash tags"), so that one script on
+one node changes a job's state. Keys without one are the same for all shards.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+GROUP = "lw"
+BACK = "-"  # the consumer that holds entries handed back until the next taker
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """Names below one prefix."""
+
+    prefix: str
+
+    def root(self, shard: int) -> str:
+        return f"{self.prefix}:{{{shard}}}"
+
+    def lane(self, shard: int, function: str, lane: str) -> str:
+        return f"{self.root(shard)}:q:{function}:{lane}"
+
+    def lanes(self, shard: int) -> str:
+        """Set of `function:lane`, each of which has or had a stream."""
+        return f"{self.root(shard)}:lanes"
+
+    def job(self, shard: int, job_id: str) -> str:
+        return f"{self.root(shard)}:job:{job_id}"
+
+    def ready(self, shard: int, lane: str) -> str:
+        return f"{self.root(shard)}:ready:{lane}"
+
+    def bell(self, shard: int, function: str) -> str:
+        return f"{self.root(shard)}:bell:{function}"
+
+    def stored(self, shard: int, job_id: str) -> str:
+        """Says that the batch which began with this job was stored."""
+        return f"{self.root(shard)}:stored:{job_id}"
+
+    def due(self, shard: int) -> str:
+        return f"{self.root(shard)}:due"
+
+    def log(self, shard: int) -> str:
+        return f"{self.root(shard)}:log"
+
+    def events(self, shard: int) -> str:
+        return f"{self.root(shard)}:events"
+
+    def lock(self, shard: int, role: str) -> str:
+        return f"{self.root(shard)}:lock:{role}"
+
+    @property
+    def config(self) -> str:
+        return f"{self.prefix}:config"
+
+    @property
+    def functions(self) -> str:
+        return f"{self.prefix}:functions"
+
+    @property
+    def workers(self) -> str:
+        """Sorted set of worker ids by the time (Unix ms) at which their heartbeat expires."""
+        return f"{self.prefix}:workers"
+
+    def worker(self, worker: str) -> str:
+        return f"{self.prefix}:worker:{worker}"
+
+    def permanent(self) -> tuple[str, ...]:
+        """Patterns of the keys that live without a TTL; every other key has one."""
+        shard = f"{self.prefix}:{{*}}"
+        return (
+            f"{shard}:q:*",
+            f"{shard}:lanes",
+            f"{shard}:ready:*",
+            f"{shard}:due",
+            f"{shard}:log",
+            f"{shard}:events",
+            self.config,
+            self.functions,
+            self.workers,
+        )

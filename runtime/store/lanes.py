@@ -1,0 +1,146 @@
+"""Attempts: taking them, holding them, ending them, and recovering those that were lost."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple, cast
+
+from runtime import codec
+from runtime.settings import Settings
+from runtime.store import scripts
+from runtime.store.connect import Redis, SyncRedis, translated
+from runtime.store.keys import Keys
+
+Outcome = Literal["completed", "retry", "failed", "released"]
+
+
+@dataclass(slots=True)
+class Taken:
+    """An attempt that a worker holds. `spared`: how many attempts before it do not count."""
+
+    type: str
+    lane: str
+    entry: bytes
+    id: str
+    attempt: int
+    payload: bytes
+    max_attempts: int
+    created_at: int
+    spared: int
+    started_at: int
+
+    @property
+    def tries(self) -> int:
+        """Which of its `max_attempts` this attempt is, from 1."""
+        return self.attempt - self.spared
+
+    @property
+    def waited(self) -> float:
+        """Seconds that the entry waited in its lane: an entry's id begins with the ms of its making."""
+        return max(0, self.started_at - int(self.entry.partition(b"-")[0])) / 1000
+
+
+class Settlement(NamedTuple):
+    """The end of an attempt. `value`: the packed result or error. `delay`: ms until a retry is due."""
+
+    taken: Taken
+    outcome: Outcome
+    value: bytes = b""
+    delay: int = 0
+
+
+class Took(NamedTuple):
+    """What a take gave: the attempts, and ms until the next job is due (None: none is scheduled)."""
+
+    jobs: list[Taken]
+    due_in: int | None
+
+
+class Lost(NamedTuple):
+    """An attempt whose worker was lost, and whether the job was failed as poison."""
+
+    id: str
+    type: str
+    lane: str
+    attempt: int
+    worker: str
+    poison: bool
+
+
+class Lanes:
+    """One worker's view of one shard's lanes."""
+
+    def __init__(self, client: Redis, settings: Settings, shard: int, worker: str) -> None:
+        self._client = client
+        self._settings = settings
+        self._keys = Keys(settings.prefix)
+        self._shard = shard
+        self._root = self._keys.root(shard)
+        self._worker = worker
+        self._keep = int(settings.keep * 1000)
+
+    async def take(self, free: int, functions: Iterable[str]) -> Took:
+        """Up to `free` attempts of `functions`, from the highest lane down."""
+        serves = f",{','.join(functions)},"
+        lanes = self._settings.descending_lanes
+        now, due_in, _more, rows = await scripts.TAKE(self._client, self._root, self._worker, free, serves, *lanes)
+        jobs = [
+            Taken(t.decode(), lane.decode(), entry, id.decode(), attempt, payload, most, created, spared, now)
+            for t, lane, entry, id, attempt, payload, most, created, spared in rows
+        ]
+        return Took(jobs, None if due_in < 0 else due_in)
+
+    async def hear(self, blocking: Redis, functions: Iterable[str], timeout: float) -> bool:
+        """Waits, at most `timeout` seconds, until a job arrives for one of `functions`.
+
+        Each arrival is heard by one waiting worker (BLPOP serves the one that waits longest).
+        """
+        bells = [self._keys.bell(self._shard, name) for name in functions]
+        with translated():
+            return await cast("Any", blocking.blpop(bells, timeout=timeout)) is not None
+
+    async def settle(self, batch: Sequence[Settlement]) -> list[bool]:
+        """Ends attempts; False where one was no longer this worker's, and nothing changed."""
+        rows = [
+            (s.taken.id, s.taken.type, s.taken.lane, s.taken.entry, s.taken.attempt, s.outcome, s.value, s.delay)
+            for s in batch
+        ]
+        packed = codec.pack_batch(rows)
+        replies = await scripts.SETTLE(self._client, self._root, self._worker, self._keep, packed)
+        return [reply == 1 for reply in replies]
+
+    async def progress(self, batch: Sequence[tuple[Taken, bytes]]) -> None:
+        rows = [(taken.id, taken.type, taken.attempt, progress) for taken, progress in batch]
+        await scripts.PROGRESS(self._client, self._root, self._worker, codec.pack_batch(rows))
+
+    def renew(self, client: SyncRedis, held: Sequence[Taken]) -> list[Taken]:
+        """Extends leases, from a thread; returns the attempts that are no longer this worker's."""
+        rows = [(taken.id, taken.type, taken.lane, taken.entry, taken.attempt) for taken in held]
+        lost = scripts.RENEW.sync(client, self._root, self._worker, codec.pack_batch(rows))
+        return [held[index - 1] for index in lost]
+
+    async def names(self) -> list[tuple[str, str]]:
+        """Each (function, lane) that has or had a stream in this shard."""
+        with translated():
+            members = await cast("Any", self._client.smembers(self._keys.lanes(self._shard)))
+        return sorted(tuple(member.decode().split(":", 1)) for member in members)
+
+    async def reclaim(
+        self, lanes: Sequence[tuple[str, str, str]], lock_ms: int
+    ) -> tuple[list[str], list[Lost]] | None:
+        """Hands back what lost workers held in `lanes`: (function, lane, cursor).
+
+        Returns each lane's next cursor and what was lost; None while another worker does this.
+        """
+        settings = self._settings
+        args = (lock_ms, int(settings.lease * 1000), settings.crash_limit, self._keep, codec.pack_batch(lanes))
+        reply = await scripts.RECLAIM(self._client, self._root, self._worker, *args)
+        if reply is None:
+            return None
+        cursors, rows = reply
+        lost = [
+            Lost(id.decode(), type.decode(), lane.decode(), attempt, worker.decode(), verdict == b"poison")
+            for id, type, lane, attempt, worker, verdict in rows
+        ]
+        return [cursor.decode() for cursor in cursors], lost

@@ -1,0 +1,54 @@
+-- Stands before every script. KEYS[1] is the shard's root, `prefix:{shard}`: it routes the call to
+-- the shard's node, and every key below is made from it. store/keys.py names the same keys.
+local root = KEYS[1]
+local call = redis.call
+local GROUP, BACK = 'lw', '-'
+
+local function lane_key(type, lane) return root .. ':q:' .. type .. ':' .. lane end
+local function job_key(id) return root .. ':job:' .. id end
+local function ready_key(lane) return root .. ':ready:' .. lane end
+local function bell_key(type) return root .. ':bell:' .. type end
+local DUE, LANES, LOG, EVENTS = root .. ':due', root .. ':lanes', root .. ':log', root .. ':events'
+
+local function now_ms()
+  local t = call('TIME')
+  return t[1] * 1000 + math.floor(t[2] / 1000)
+end
+
+-- Changes of state of this call. They go out as one entry: an XADD for each would cost more than
+-- the change itself. Readers that fall behind the cap read the records again.
+local events = {}
+local function event(id, type, status, attempt)
+  events[#events + 1] = {id, type, status, attempt}
+end
+local function tell_events()
+  if #events > 0 then
+    call('XADD', EVENTS, 'MAXLEN', '~', 2000, '*', 'jobs', cmsgpack.pack(events))
+  end
+end
+
+-- Wakes one idle worker that has this function. A bell that already rings need not ring again:
+-- whoever hears it takes all it has room for, and rings on if more is left.
+local function ring(type)
+  local bell = bell_key(type)
+  if call('EXISTS', bell) == 0 then
+    call('RPUSH', bell, 1)
+    call('PEXPIRE', bell, 60000)
+  end
+end
+
+-- Makes a function's lane visible to `take`: first in turn, if it was not waiting already.
+local function ready(type, lane)
+  call('ZADD', ready_key(lane), 'NX', 0, type)
+end
+
+-- Runs `command`, a reader of a group, and makes the group where it or its stream is missing.
+local function with_group(key, command)
+  local reply = redis.pcall(unpack(command))
+  if type(reply) == 'table' and reply.err then
+    if not string.find(reply.err, 'NOGROUP', 1, true) then error(reply) end
+    call('XGROUP', 'CREATE', key, GROUP, '0', 'MKSTREAM')
+    reply = call(unpack(command))
+  end
+  return reply
+end

@@ -1,0 +1,101 @@
+-- Gives a worker attempts to run: promotes what is due, then takes from the highest lane down, in
+-- each lane from the function that was served longest ago.
+-- ARGV[1]  the worker's id
+-- ARGV[2]  its free slots, at least 1
+-- ARGV[3]  the functions it has, as ',a,b,'
+-- ARGV[4…] the lanes, highest first
+-- reply    {now in ms, ms until the next job is due or -1, 1 if more may be waiting,
+--           {{type, lane, entry, id, attempt, payload, max_attempts, created, spared}, …}}
+-- `spared`: how many attempts before this one do not count against max_attempts.
+local worker, free, serves = ARGV[1], tonumber(ARGV[2]), ARGV[3]
+local now = now_ms()
+local PROMOTE, PAGE = 200, 32
+
+for _, id in ipairs(call('ZRANGE', DUE, '-inf', now, 'BYSCORE', 'LIMIT', 0, PROMOTE)) do
+  local record = job_key(id)
+  local job = call('HMGET', record, 'type', 'lane', 'status', 'attempt')
+  call('ZREM', DUE, id)
+  if job[3] == 'scheduled' then
+    call('HSET', record, 'status', 'pending', 'updated', now)
+    call('XADD', lane_key(job[1], job[2]), '*', 'job', id)
+    event(id, job[1], 'pending', tonumber(job[4]) or 0)
+    ready(job[1], job[2])
+    ring(job[1])
+  end
+end
+
+local jobs = {}
+
+-- Marks an entry's job as running; an entry without a waiting job is dropped.
+local function start(key, type, lane, entry, id)
+  local record = job_key(id)
+  local job = call('HMGET', record, 'status', 'attempt', 'payload', 'max_attempts', 'created', 'spared')
+  if job[1] ~= 'pending' then
+    call('XACK', key, GROUP, entry)
+    call('XDEL', key, entry)
+    return
+  end
+  local attempt = (tonumber(job[2]) or 0) + 1
+  call('HSET', record, 'status', 'running', 'attempt', attempt, 'started', now, 'worker', worker)
+  event(id, type, 'running', attempt)
+  jobs[#jobs + 1] = {type, lane, entry, id, attempt, job[3], tonumber(job[4]), tonumber(job[5]),
+    tonumber(job[6]) or 0}
+end
+
+-- Entries that were handed back come first: they were first in line once already.
+local function take_back(key, type, lane)
+  local back = with_group(key, {'XPENDING', key, GROUP, '-', '+', free - #jobs, BACK})
+  for _, pending in ipairs(back) do
+    local entry = pending[1]
+    local claimed = call('XCLAIM', key, GROUP, worker, 0, entry)
+    if claimed[1] then start(key, type, lane, entry, claimed[1][2][2]) end
+  end
+end
+
+-- Whether the lane has no unread entry left.
+local function take_new(key, type, lane)
+  local want = free - #jobs
+  local read = call('XREADGROUP', 'GROUP', GROUP, worker, 'COUNT', want, 'STREAMS', key, '>')
+  if not read then return true end
+  local entries = read[1][2]
+  for _, entry in ipairs(entries) do start(key, type, lane, entry[1], entry[2][2]) end
+  return #entries < want
+end
+
+local function serve(type, lane)
+  local key = lane_key(type, lane)
+  take_back(key, type, lane)
+  local drained = #jobs < free and take_new(key, type, lane)
+  if drained then
+    call('ZREM', ready_key(lane), type)
+  else
+    call('ZADD', ready_key(lane), now, type)
+    ring(type)
+  end
+end
+
+-- Pages through the functions that wait in a lane; those served move behind, so what is collected
+-- first is what is served first.
+local function serve_lane(lane)
+  local names, from = {}, 0
+  repeat
+    local page = call('ZRANGE', ready_key(lane), from, from + PAGE - 1)
+    for _, type in ipairs(page) do
+      if string.find(serves, ',' .. type .. ',', 1, true) then names[#names + 1] = type end
+    end
+    from = from + PAGE
+  until #page < PAGE or #names >= free
+  for _, type in ipairs(names) do
+    if #jobs >= free then return end
+    serve(type, lane)
+  end
+end
+
+for i = 4, #ARGV do
+  if #jobs >= free then break end
+  serve_lane(ARGV[i])
+end
+
+tell_events()
+local due = call('ZRANGE', DUE, 0, 0, 'WITHSCORES')
+return {now, due[2] and math.max(0, due[2] - now) or -1, #jobs >= free and 1 or 0, jobs}

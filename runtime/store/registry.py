@@ -1,0 +1,102 @@
+"""What is deployed and who is alive: functions as workers publish them, and workers by heartbeat."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, cast
+
+from runtime import codec
+from runtime.clock import now_ms
+from runtime.function import Function
+from runtime.settings import Settings
+from runtime.store.connect import Redis, translated
+from runtime.store.keys import Keys
+
+HEARTBEAT = 3.0
+ALIVE_MS = 15_000
+
+
+@dataclass(frozen=True, slots=True)
+class Deployed:
+    """A function as the gateway knows it. `broken`: the traceback of a module that did not load."""
+
+    name: str
+    lane: str
+    timeout: float
+    max_attempts: int
+    doc: str
+    schema: dict[str, Any]
+    serves: str
+    broken: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerInfo:
+    """A worker as it last told of itself. `started_at`: Unix milliseconds."""
+
+    id: str
+    functions: list[str]
+    concurrency: int
+    started_at: int
+    metrics: str
+
+
+def describe(name: str, function: Function, settings: Settings) -> Deployed:
+    """`name`: the function's own, or one of its aliases."""
+    policy = function.policy
+    lane = settings.lane(policy.lane)
+    return Deployed(name, lane, policy.timeout, policy.retry.max_attempts, function.doc, function.schema(), function.name)
+
+
+def describe_broken(name: str, traceback: str, settings: Settings) -> Deployed:
+    return Deployed(name, settings.default_lane, 0.0, 1, "", {}, name, traceback)
+
+
+class Registry:
+    """Functions and workers of all shards."""
+
+    def __init__(self, client: Redis, settings: Settings) -> None:
+        self._client = client
+        self._keys = Keys(settings.prefix)
+
+    async def publish(self, deployed: Sequence[Deployed]) -> None:
+        """Tells what this worker has; a broken module does not hide one that works elsewhere."""
+        known = await self.functions()
+        told = {
+            d.name: codec.pack(asdict(d))
+            for d in deployed
+            if d.broken is None or d.name not in known or known[d.name].broken is not None
+        }
+        if told:
+            with translated():
+                await cast("Any", self._client.hset(self._keys.functions, mapping=cast("Any", told)))
+
+    async def functions(self) -> dict[str, Deployed]:
+        with translated():
+            stored = await cast("Any", self._client.hgetall(self._keys.functions))
+        return {name.decode(): Deployed(**codec.unpack(packed)) for name, packed in sorted(stored.items())}
+
+    async def beat(self, worker: WorkerInfo) -> None:
+        """Says that a worker is alive, for the next 15 s."""
+        with translated():
+            async with self._client.pipeline(transaction=False) as pipe:
+                pipe.set(self._keys.worker(worker.id), codec.pack(asdict(worker)), px=ALIVE_MS)
+                pipe.zadd(self._keys.workers, {worker.id: now_ms() + ALIVE_MS})
+                pipe.zremrangebyscore(self._keys.workers, "-inf", now_ms() - ALIVE_MS)
+                await pipe.execute()
+
+    async def leave(self, worker: str) -> None:
+        with translated():
+            async with self._client.pipeline(transaction=False) as pipe:
+                pipe.delete(self._keys.worker(worker))
+                pipe.zrem(self._keys.workers, worker)
+                await pipe.execute()
+
+    async def workers(self) -> list[WorkerInfo]:
+        with translated():
+            names = await cast("Any", self._client.zrange(self._keys.workers, 0, 9999))
+            if not names:
+                return []
+            stored = await cast("Any", self._client.mget([self._keys.worker(name.decode()) for name in names]))
+        return [WorkerInfo(**codec.unpack(packed)) for packed in stored if packed is not None]

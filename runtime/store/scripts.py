@@ -1,0 +1,45 @@
+"""The Lua scripts of `lua/`, each called by its name; every change of a job's state is one of them."""
+
+from __future__ import annotations
+
+import hashlib
+from importlib.resources import files
+from typing import Any
+
+from redis.exceptions import NoScriptError
+
+from runtime.store.connect import Redis, SyncRedis, translated
+
+
+class Script:
+    """One `.lua` file behind the shared prelude. Its header states KEYS, ARGV and the reply."""
+
+    def __init__(self, name: str) -> None:
+        folder = files("runtime.store") / "lua"
+        self.name = name
+        self.text = (folder / "_shared.lua").read_text() + (folder / f"{name}.lua").read_text()
+        self.sha = hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()
+
+    async def __call__(self, client: Redis, root: str, *args: str | bytes | int) -> Any:
+        """Runs it on the shard whose keys begin with `root`. Raises StoreError."""
+        with translated():
+            try:
+                return await client.execute_command("EVALSHA", self.sha, 1, root, *args)
+            except NoScriptError:  # a new server, or SCRIPT FLUSH
+                return await client.execute_command("EVAL", self.text, 1, root, *args)
+
+    def sync(self, client: SyncRedis, root: str, *args: str | bytes | int) -> Any:
+        """The same from a thread."""
+        with translated():
+            try:
+                return client.execute_command("EVALSHA", self.sha, 1, root, *args)
+            except NoScriptError:
+                return client.execute_command("EVAL", self.text, 1, root, *args)
+
+
+ENQUEUE = Script("enqueue")
+TAKE = Script("take")
+SETTLE = Script("settle")
+RENEW = Script("renew")
+PROGRESS = Script("progress")
+RECLAIM = Script("reclaim")

@@ -1,0 +1,47 @@
+"""Recovering what lost workers held, in whichever worker holds the sweeper's lock."""
+
+from __future__ import annotations
+
+import random
+
+from runtime import log, metrics
+from runtime.settings import Settings
+from runtime.store.lanes import Lanes
+
+_CHUNK = 200
+
+
+class Sweeper:
+    """One shard's sweeper; its `step` is for `keep_going`."""
+
+    def __init__(self, lanes: Lanes, settings: Settings) -> None:
+        self._lanes = lanes
+        self._every = min(1.0, settings.lease / 8)
+        self._cursors: dict[tuple[str, str], str] = {}
+        self._log = log.get("upkeep")
+
+    async def step(self) -> float:
+        names = await self._lanes.names()
+        for start in range(0, len(names), _CHUNK):
+            if not await self._sweep(names[start : start + _CHUNK]):
+                break
+        return self._every * random.uniform(0.8, 1.2)
+
+    async def _sweep(self, names: list[tuple[str, str]]) -> bool:
+        chunk = [(function, lane, self._cursors.get((function, lane), "0-0")) for function, lane in names]
+        swept = await self._lanes.reclaim(chunk, int(self._every * 2000))
+        if swept is None:
+            return False
+        cursors, lost = swept
+        self._cursors.update(zip(names, cursors, strict=True))
+        for one in lost:
+            metrics.REDELIVERED.labels(one.type, one.lane).inc()
+            self._log.warning(
+                "worker.lost",
+                worker=one.worker,
+                job=one.id,
+                function=one.type,
+                attempt=one.attempt,
+                next="failed as poison" if one.poison else "runs again",
+            )
+        return True

@@ -1,0 +1,137 @@
+"""Running one attempt, from payload to outcome."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import traceback
+from pathlib import Path
+from typing import Any, Literal
+
+from runtime import codec, log, metrics
+from runtime.context import Context, JobInfo
+from runtime.discovery import Catalogue
+from runtime.errors import PayloadInvalid, Permanent, RetryLater
+from runtime.function import Function
+from runtime.settings import Settings
+from runtime.store.lanes import Settlement, Taken
+from runtime.worker.execute import Executor
+
+Cause = Literal["lost", "released", "timeout"]
+
+_MESSAGE = 2_000
+_TRACEBACK = 4_000
+
+
+class Attempt:
+    """An attempt that this worker holds; `cause` says why it is being cancelled, if it is."""
+
+    __slots__ = ("cause", "ctx", "meters", "started", "taken", "task")
+
+    def __init__(self, taken: Taken) -> None:
+        self.taken = taken
+        self.meters = metrics.of(taken.type, taken.lane)
+        self.task: asyncio.Task[None] | None = None
+        self.ctx: Context | None = None
+        self.cause: Cause | None = None
+        self.started = time.perf_counter()
+
+    def cancel(self, cause: Cause) -> None:
+        """Asks the handler to stop, for the first cause given."""
+        self.cause = self.cause or cause
+        if self.ctx is not None:
+            self.ctx.stop()
+        if self.task is not None:
+            self.task.cancel()
+
+
+class Runner:
+    """Turns attempts into settlements."""
+
+    def __init__(self, catalogue: Catalogue, executor: Executor, settings: Settings, report: Any) -> None:
+        self._catalogue = catalogue
+        self._executor = executor
+        self._files: Path = settings.files_dir
+        self._result_limit = settings.result_limit
+        self._report = report
+
+    async def run(self, attempt: Attempt) -> Settlement | None:
+        """The attempt's outcome, whatever the handler does; None where the attempt was lost."""
+        taken = attempt.taken
+        fn = self._catalogue.functions[taken.type]
+        try:
+            value = codec.pack(await self._call(fn, attempt))
+        except asyncio.CancelledError as error:
+            if attempt.cause == "released":
+                return Settlement(taken, "released")
+            failure: BaseException | None = error
+        except (Exception, SystemExit) as error:
+            failure = error
+        else:
+            failure = None
+        if attempt.cause == "lost":
+            return None
+        if attempt.cause == "timeout":
+            failure = _TimedOut(f"did not end within {fn.policy.timeout:g} s")
+        if failure is not None:
+            return self._failed(fn, taken, failure)
+        if len(value) > self._result_limit:
+            told = f"the result has {len(value)} bytes, the limit is {self._result_limit}"
+            return Settlement(taken, "failed", _error_record("ResultTooLarge", told))
+        return Settlement(taken, "completed", value)
+
+    async def _call(self, fn: Function, attempt: Attempt) -> Any:
+        arguments = fn.bind(codec.unpack(attempt.taken.payload))
+        if fn.context is not None:
+            arguments[fn.context] = self._context(attempt)
+        # a timer costs a fifth of what asyncio.timeout does, and cancels as losing the lease does
+        timer = asyncio.get_running_loop().call_later(fn.policy.timeout, attempt.cancel, "timeout")
+        try:
+            if fn.is_async:
+                return await fn.handler(**arguments)
+            return await self._executor.run(fn.handler, arguments)
+        finally:
+            timer.cancel()
+
+    def _context(self, attempt: Attempt) -> Context:
+        taken = attempt.taken
+        job = JobInfo(taken.id, taken.type, taken.lane, taken.attempt, taken.max_attempts, taken.created_at)
+        attempt.ctx = Context(job, lambda progress: self._report(attempt, progress), self._files)
+        return attempt.ctx
+
+    def _failed(self, fn: Function, taken: Taken, error: BaseException) -> Settlement:
+        value = _describe(error)
+        final = isinstance(error, (Permanent, PayloadInvalid)) or taken.tries >= taken.max_attempts
+        if final:
+            outcome: Literal["failed", "retry"] = "failed"
+            delay = 0.0
+        else:
+            outcome = "retry"
+            delay = error.seconds if isinstance(error, RetryLater) else fn.policy.retry.delay(taken.tries)
+        log.get("worker").warning(
+            "attempt.failed",
+            job=taken.id,
+            function=taken.type,
+            attempt=taken.attempt,
+            error=f"{type(error).__name__}: {error}"[:500],
+            next=f"retry in {delay:.1f} s" if outcome == "retry" else "none: the job has failed",
+        )
+        return Settlement(taken, outcome, value, int(delay * 1000))
+
+
+class _TimedOut(Exception):
+    """An attempt that outlived its function's timeout."""
+
+
+def _describe(error: BaseException) -> bytes:
+    """An error as its job keeps it; the frames of the runtime itself are left out."""
+    name = "Timeout" if isinstance(error, _TimedOut) else type(error).__name__
+    if isinstance(error, (Permanent, PayloadInvalid, _TimedOut)):
+        return _error_record(name, str(error))
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if "/runtime/worker/" not in f.filename]
+    text = "".join([*traceback.format_list(frames[-12:]), *traceback.format_exception_only(error)])
+    return _error_record(name, str(error), text[-_TRACEBACK:])
+
+
+def _error_record(name: str, message: str, trace: str | None = None) -> bytes:
+    return codec.pack({"type": name, "message": message[:_MESSAGE], "traceback": trace})

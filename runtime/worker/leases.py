@@ -1,0 +1,58 @@
+"""Renewing leases, on a thread and a connection of its own: a blocked event loop does not lose them."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+
+from runtime import ids, log
+from runtime.errors import StoreError
+from runtime.settings import Settings
+from runtime.store.connect import SyncRedis, connect_sync
+from runtime.store.lanes import Lanes, Taken
+from runtime.worker.attempt import Attempt
+
+_BATCH = 500
+
+
+class Leases:
+    """Renews what is held, four times a lease."""
+
+    def __init__(
+        self, lanes: Mapping[int, Lanes], held: dict[str, Attempt], settings: Settings, lose: Callable[[Taken], None]
+    ) -> None:
+        self._lanes = lanes
+        self._held = held
+        self._settings = settings
+        self._lose = lose
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="leases", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stopped.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        client = connect_sync(self._settings)
+        trouble = False
+        while not self._stopped.wait(self._settings.lease / 4):
+            try:
+                self._renew(client)
+                trouble = False
+            except StoreError as error:
+                if not trouble:
+                    log.get("leases").warning("store.trouble", role="leases", code=error.code, error=str(error))
+                trouble = True
+        client.close()
+
+    def _renew(self, client: SyncRedis) -> None:
+        by_shard: dict[int, list[Taken]] = {}
+        for attempt in list(self._held.values()):
+            by_shard.setdefault(ids.shard_of(attempt.taken.id), []).append(attempt.taken)
+        for shard, held in by_shard.items():
+            for start in range(0, len(held), _BATCH):
+                for taken in self._lanes[shard].renew(client, held[start : start + _BATCH]):
+                    self._lose(taken)

@@ -1,0 +1,116 @@
+"""Group commit of outcomes and of progress, and the table of what this worker holds."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+from runtime import codec, ids, log, metrics
+from runtime.errors import StoreError, StoreUnavailable
+from runtime.store.batch import GroupCommit
+from runtime.store.lanes import Lanes, Settlement
+from runtime.worker.attempt import Attempt
+
+_PAUSE = 0.2
+_BATCH = 250
+
+
+class Settler:
+    """Writes ends of attempts. While Redis is away they are kept, and written when it is back."""
+
+    def __init__(self, lanes: Mapping[int, Lanes], *, debug: bool = False) -> None:
+        self._debug = debug
+        self.held: dict[str, Attempt] = {}
+        self._lanes = lanes
+        self._commits = {
+            shard: GroupCommit(lambda batch, shard=shard: self._flush(shard, batch), _BATCH)  # type: ignore[misc]
+            for shard in lanes
+        }
+        self._progress: dict[str, tuple[Attempt, bytes]] = {}
+        self._told = GroupCommit(self._tell, 1)
+        self._log = log.get("worker")
+
+    def add(self, attempt: Attempt, settlement: Settlement) -> None:
+        self._progress.pop(attempt.taken.id, None)
+        self._commits[_shard(attempt)].add((attempt, settlement))
+
+    def drop(self, attempt: Attempt) -> None:
+        """Lets go of an attempt that was lost: nothing of it is written."""
+        self._let_go(attempt)
+        metrics.LOST.inc()
+        self._log.warning("attempt.lost", **_names(attempt))
+
+    def progress(self, attempt: Attempt, progress: dict[str, Any]) -> None:
+        """Keeps the newest report of each attempt; call from the event loop."""
+        if self.held.get(attempt.taken.id) is attempt:
+            idle = not self._progress
+            self._progress[attempt.taken.id] = (attempt, codec.pack(progress))
+            if idle:
+                self._told.add(None)
+
+    async def drained(self, timeout: float) -> int:
+        """Waits for all ends to be written; returns how many were not within `timeout` seconds."""
+        try:
+            async with asyncio.timeout(timeout):
+                for commit in self._commits.values():
+                    await commit.drained()
+        except TimeoutError:
+            pass
+        return len(self.held)
+
+    async def _flush(self, shard: int, batch: list[tuple[Attempt, Settlement]]) -> None:
+        settlements = [settlement for _, settlement in batch]
+        told = False
+        while True:
+            try:
+                replies = await self._lanes[shard].settle(settlements)
+                break
+            except StoreUnavailable as error:
+                if not told:
+                    self._log.warning("settle.waits", attempts=len(batch), error=str(error))
+                told = True
+                await asyncio.sleep(_PAUSE)
+            except StoreError as error:
+                # the leases run out, and the jobs run again
+                self._log.error("settle.refused", attempts=len(batch), error=str(error))
+                replies = [False] * len(batch)
+                break
+        for (attempt, settlement), mine in zip(batch, replies, strict=True):
+            self._settled(attempt, settlement, mine, told)
+
+    def _settled(self, attempt: Attempt, settlement: Settlement, mine: bool, repeated: bool) -> None:
+        self._let_go(attempt)
+        if mine:
+            attempt.meters.settled(settlement.outcome)
+            if self._debug:
+                self._log.debug("attempt.settled", outcome=settlement.outcome, **_names(attempt))
+        elif not repeated:
+            # a repeated call may find that the first one had arrived after all
+            metrics.LOST.inc()
+            self._log.warning("attempt.lost", outcome=settlement.outcome, **_names(attempt))
+
+    def _let_go(self, attempt: Attempt) -> None:
+        if self.held.get(attempt.taken.id) is attempt:
+            del self.held[attempt.taken.id]
+
+    async def _tell(self, _: list[None]) -> None:
+        reports, self._progress = list(self._progress.values()), {}
+        by_shard: dict[int, list[tuple[Attempt, bytes]]] = {}
+        for report in reports:
+            by_shard.setdefault(_shard(report[0]), []).append(report)
+        for shard, some in by_shard.items():
+            try:
+                await self._lanes[shard].progress([(attempt.taken, packed) for attempt, packed in some])
+            except StoreError as error:
+                self._log.debug("progress.unsaid", error=str(error))
+        await asyncio.sleep(_PAUSE / 4)
+
+
+def _shard(attempt: Attempt) -> int:
+    return ids.shard_of(attempt.taken.id)
+
+
+def _names(attempt: Attempt) -> dict[str, Any]:
+    taken = attempt.taken
+    return {"job": taken.id, "function": taken.type, "attempt": taken.attempt}

@@ -1,0 +1,85 @@
+"""The attempts of one worker: how many may run, which run, and which are held until settled."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from runtime import metrics
+from runtime.store.lanes import Taken
+from runtime.worker.attempt import Attempt, Runner
+from runtime.worker.settler import Settler
+
+
+class Slots:
+    """Runs each attempt in a slot, frees the slot when the handler has ended, and holds the attempt
+    until its end is in Redis: leases are renewed for what is held."""
+
+    def __init__(self, most: int, runner: Runner, settler: Settler) -> None:
+        self.most = most
+        self.held = settler.held
+        self._runner = runner
+        self._settler = settler
+        self._running = 0
+        self._freed = asyncio.Event()
+        metrics.set_slots(most)
+
+    @property
+    def free(self) -> int:
+        return self.most - self._running
+
+    async def reserve(self, most: int) -> int:
+        """Sets up to `most` free slots aside, once there is one; returns how many."""
+        while self._running >= self.most:
+            self._freed.clear()
+            await self._freed.wait()
+        reserved = min(most, self.most - self._running)
+        self._running += reserved
+        return reserved
+
+    def give_back(self, reserved: int) -> None:
+        """Frees slots that were set aside and not used."""
+        self._running -= reserved
+        self._freed.set()
+
+    async def wait_idle(self, timeout: float) -> bool:
+        """Whether every handler has ended within `timeout` seconds."""
+        try:
+            async with asyncio.timeout(timeout):
+                while self._running:
+                    self._freed.clear()
+                    await self._freed.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    def start(self, taken: Taken) -> None:
+        """Runs an attempt in a slot that was set aside."""
+        attempt = Attempt(taken)
+        self.held[taken.id] = attempt
+        attempt.meters.started(taken.waited)
+        attempt.task = asyncio.get_running_loop().create_task(self._run(attempt))
+
+    def lose(self, taken: Taken) -> None:
+        """Stops an attempt that another worker has taken over."""
+        attempt = self.held.get(taken.id)
+        if attempt is not None and attempt.taken is taken and attempt.task is not None and not attempt.task.done():
+            attempt.cancel("lost")
+
+    def release_all(self) -> int:
+        """Cancels every handler and hands its job back; returns how many."""
+        running = [a for a in self.held.values() if a.task is not None and not a.task.done()]
+        for attempt in running:
+            attempt.cancel("released")
+        return len(running)
+
+    async def _run(self, attempt: Attempt) -> None:
+        try:
+            settlement = await self._runner.run(attempt)
+        finally:
+            self.give_back(1)
+            attempt.meters.ended(time.perf_counter() - attempt.started)
+        if settlement is None:
+            self._settler.drop(attempt)
+        else:
+            self._settler.add(attempt, settlement)

@@ -1,0 +1,161 @@
+"""A worker: what its roles are, and how they start and leave together."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import signal
+import socket
+import threading
+from collections.abc import Coroutine
+from typing import Any
+
+from runtime import log
+from runtime.clock import now_ms
+from runtime.discovery import Catalogue
+from runtime.errors import StoreError
+from runtime.service import keep_going
+from runtime.settings import Settings
+from runtime.store.connect import Redis, check_server, connect
+from runtime.store.lanes import Lanes
+from runtime.store.registry import HEARTBEAT, Registry, WorkerInfo, describe, describe_broken
+from runtime.upkeep.reclaim import Sweeper
+from runtime.worker.attempt import Attempt, Runner
+from runtime.worker.execute import Threads
+from runtime.worker.leases import Leases
+from runtime.worker.reader import Reader
+from runtime.worker.settler import Settler
+from runtime.worker.slots import Slots
+
+
+class Worker:
+    """Runs the functions of a catalogue until told to stop."""
+
+    def __init__(self, settings: Settings, catalogue: Catalogue) -> None:
+        self.id = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
+        self.metrics = ""
+        self._settings = settings
+        self._catalogue = catalogue
+        self._log = log.get("worker").bind(worker=self.id)
+        self._stop = asyncio.Event()
+        self._started_at = now_ms()
+
+    def stop(self) -> None:
+        """Take no more, let what runs finish within the grace, hand the rest back, and leave."""
+        self._stop.set()
+
+    async def run(self) -> None:
+        """Raises StoreError where the server cannot serve at the start."""
+        settings = self._settings
+        self._loop = asyncio.get_running_loop()
+        self._loop_thread = threading.get_ident()
+        client = connect(settings)
+        blocking = connect(settings, timeout=None)
+        try:
+            await check_server(client, settings)
+            self._assemble(client, blocking)
+            await self._publish()
+            self._leases.start()
+            await self._work()
+            await self._leave()
+        finally:
+            await client.aclose()
+            await blocking.aclose()
+
+    def _assemble(self, client: Redis, blocking: Redis) -> None:
+        settings, served = self._settings, tuple(self._catalogue.functions)
+        self._registry = Registry(client, settings)
+        self._lanes = {shard: Lanes(client, settings, shard, self.id) for shard in range(settings.shards)}
+        self._settler = Settler(self._lanes, debug=settings.log_level == "debug")
+        self._executor = Threads(settings.concurrency)
+        runner = Runner(self._catalogue, self._executor, settings, self._report)
+        self._slots = Slots(settings.concurrency, runner, self._settler)
+        self._leases = Leases(self._lanes, self._settler.held, settings, self._lose)
+        self._readers = [Reader(lanes, blocking, self._slots, served) for lanes in self._lanes.values()]
+        self._sweepers = [Sweeper(lanes, settings) for lanes in self._lanes.values()]
+
+    async def _publish(self) -> None:
+        catalogue, settings = self._catalogue, self._settings
+        deployed = [describe(name, function, settings) for name, function in catalogue.functions.items()]
+        for name, traceback in catalogue.broken.items():
+            self._log.error("function.broken", function=name, traceback=traceback)
+            deployed.append(describe_broken(name, traceback, settings))
+        await self._registry.publish(deployed)
+        await self._beat()
+        self._log.info("worker.started", functions=sorted(catalogue.functions), concurrency=settings.concurrency)
+
+    async def _work(self) -> None:
+        """Until `stop`, or until a role fails: then the worker fails with it."""
+        readers = [self._role("reader", keep_going("reader", reader.step)) for reader in self._readers]
+        others = [self._role("upkeep", keep_going("upkeep", sweeper.step)) for sweeper in self._sweepers]
+        others.append(self._role("heartbeat", keep_going("heartbeat", self._beat)))
+        stopping = asyncio.create_task(self._stop.wait())
+        done, _ = await asyncio.wait([*readers, *others, stopping], return_when=asyncio.FIRST_COMPLETED)
+        for task in (*readers, stopping):
+            task.cancel()
+        await asyncio.wait([*readers, stopping])
+        self._others = others
+        if stopping not in done:
+            self._log.error("worker.failed", role=next(iter(done)).get_name())
+            for task in done:
+                task.result()
+
+    async def _leave(self) -> None:
+        settings = self._settings
+        running = settings.concurrency - self._slots.free
+        self._log.info("worker.leaving", running=running, grace=settings.grace)
+        finished = await self._slots.wait_idle(settings.grace)
+        released = 0 if finished else self._slots.release_all()
+        await self._slots.wait_idle(2.0)
+        unsettled = await self._settler.drained(5.0)
+        for task in self._others:
+            task.cancel()
+        await asyncio.gather(*self._others, return_exceptions=True)
+        self._leases.stop()
+        try:
+            await self._registry.leave(self.id)
+        except StoreError as error:
+            self._log.warning("store.trouble", role="worker", code=error.code, error=str(error))
+        self._log.info(
+            "worker.left", finished=running - released, released=released, unsettled=unsettled
+        )
+        if not self._executor.close():
+            # Threads that ignore ctx.cancelled would keep the process alive; their jobs were handed back.
+            os._exit(0)
+
+    async def _beat(self) -> float:
+        info = WorkerInfo(
+            self.id, sorted(self._catalogue.functions), self._settings.concurrency, self._started_at, self.metrics
+        )
+        await self._registry.beat(info)
+        return HEARTBEAT
+
+    def _role(self, name: str, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        return asyncio.create_task(coroutine, name=name)
+
+    def _report(self, attempt: Attempt, progress: dict[str, Any]) -> None:
+        if threading.get_ident() == self._loop_thread:
+            self._settler.progress(attempt, progress)
+        else:
+            self._loop.call_soon_threadsafe(self._settler.progress, attempt, progress)
+
+    def _lose(self, taken: Any) -> None:
+        self._loop.call_soon_threadsafe(self._slots.lose, taken)
+
+
+async def run_until_signalled(worker: Worker) -> None:
+    """Runs a worker; SIGTERM and SIGINT stop it, a second one at once."""
+    loop = asyncio.get_running_loop()
+    told = False
+
+    def stop() -> None:
+        nonlocal told
+        if told:
+            os._exit(130)
+        told = True
+        worker.stop()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop)
+    await worker.run()
