@@ -7,10 +7,11 @@ import importlib.util
 import inspect
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from runtime.errors import FunctionInvalid, FunctionUnknown
 from runtime.function import MARK, Function
@@ -40,7 +41,9 @@ def discover(folder: Path, only: tuple[str, ...] = ()) -> Catalogue:
     FunctionInvalid where there is no such folder.
     """
     if not folder.is_dir():
-        raise FunctionInvalid(f"there is no folder {folder}: put function modules there, or set LANEWORK_FUNCTIONS_DIR")
+        raise FunctionInvalid(
+            f"there is no folder {folder}: put function modules there, or set LANEWORK_FUNCTIONS_DIR"
+        )
     _make_package(folder)
     catalogue = Catalogue()
     for name, path in _modules(folder):
@@ -60,7 +63,9 @@ def _add(catalogue: Catalogue, function: Function) -> None:
     names = (function.name, *function.policy.aliases)
     for name in names:
         if name in catalogue.functions:
-            raise FunctionInvalid(f"{function.name}: {name!r} is served by {catalogue.functions[name].name} already")
+            raise FunctionInvalid(
+                f"{function.name}: {name!r} is served by {catalogue.functions[name].name} already"
+            )
     catalogue.functions.update(dict.fromkeys(names, function))
 
 
@@ -97,10 +102,12 @@ def _load(name: str, path: Path) -> ModuleType:
     return module
 
 
-def _handler(module: ModuleType) -> object:
+def _handler(module: ModuleType) -> Callable[..., Any]:
     marked = {id(v): v for v in vars(module).values() if hasattr(v, MARK) and inspect.isfunction(v)}
     if len(marked) > 1:
-        raise FunctionInvalid(f"{module.__name__} has {len(marked)} handlers marked @function: one module, one function")
+        raise FunctionInvalid(
+            f"{module.__name__} has {len(marked)} handlers marked @function: one module, one function"
+        )
     found = next(iter(marked.values()), None) or getattr(module, "handle", None)
     if not callable(found):
         raise FunctionInvalid(f"{module.__name__} has no handler: define `handle`, or mark one with @function")

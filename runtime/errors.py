@@ -98,11 +98,11 @@ class StoreMismatch(StoreError):
     code = "store-mismatch"
 
 
-class Permanent(Exception):  # noqa: N818 - reads as a verdict where it is raised
+class Permanent(Exception):
     """Raise from a handler to fail the job now, whatever attempts are left."""
 
 
-class RetryLater(Exception):  # noqa: N818
+class RetryLater(Exception):
     """Raise from a handler to retry after `seconds`, in place of the policy's backoff."""
 
     def __init__(self, seconds: float, reason: str = "asked to be retried later") -> None:

@@ -7,11 +7,17 @@ import re
 import typing
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, NotRequired, TypeVar
 
-from pydantic import ConfigDict, PydanticSchemaGenerationError, PydanticUserError, TypeAdapter, ValidationError
+from pydantic import (
+    ConfigDict,
+    PydanticSchemaGenerationError,
+    PydanticUserError,
+    TypeAdapter,
+    ValidationError,
+)
 from pydantic_core import to_jsonable_python
-from typing_extensions import NotRequired, TypedDict
+from typing_extensions import TypedDict
 
 from runtime.context import Context
 from runtime.errors import FieldError, FunctionInvalid, PayloadInvalid
@@ -38,7 +44,11 @@ class Policy:
 
 
 def function(
-    *, lane: str | None = None, timeout: float = 300.0, retry: Retry | int | None = None, aliases: tuple[str, ...] = ()
+    *,
+    lane: str | None = None,
+    timeout: float = 300.0,
+    retry: Retry | int | None = None,
+    aliases: tuple[str, ...] = (),
 ) -> Callable[[Handler], Handler]:
     """Marks a module's handler and sets its policy; `retry` as a number means that many attempts."""
     policy = Policy(lane, float(timeout), _retry(retry), tuple(aliases))
@@ -122,8 +132,8 @@ class Function:
         try:
             if self._whole:
                 return TypeAdapter(hints.get("payload", Any))
-            shape = TypedDict(self.name, fields)  # type: ignore[operator]
-            shape.__pydantic_config__ = ConfigDict(extra="allow" if extra else "forbid")
+            shape = TypedDict(self.name, fields)  # type: ignore[misc]
+            setattr(shape, "__pydantic_config__", ConfigDict(extra="allow" if extra else "forbid"))  # noqa: B010
             return TypeAdapter(shape)
         except (PydanticSchemaGenerationError, PydanticUserError) as error:
             raise FunctionInvalid(f"{self.name}: an annotation cannot be validated: {error}") from error

@@ -103,7 +103,9 @@ def _attempts(job: Job, record: Mapping[bytes, bytes]) -> list[dict[str, Any]]:
         }
         for number, started, ended, outcome, worker, error in codec.unpack_stream(record.get(b"history", b""))
     ]
-    if job.status in ("running", "completed", "failed") and (not attempts or attempts[-1]["attempt"] != job.attempt):
+    if job.status in ("running", "completed", "failed") and (
+        not attempts or attempts[-1]["attempt"] != job.attempt
+    ):
         attempts.append(
             {
                 "attempt": job.attempt,

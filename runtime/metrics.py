@@ -97,7 +97,9 @@ class _Attempts(Collector):
             "lanework_jobs_retried_total", "Attempts that failed and will be tried again.", labels=_BY
         )
         wait = HistogramMetricFamily("lanework_job_wait_seconds", "Time in the lane before an attempt.", labels=_BY)
-        run = HistogramMetricFamily("lanework_attempt_run_seconds", "From an attempt's start to its end.", labels=_BY)
+        run = HistogramMetricFamily(
+            "lanework_attempt_run_seconds", "From an attempt's start to its end.", labels=_BY
+        )
         flying = GaugeMetricFamily("lanework_attempts_in_flight", "Attempts that run in this worker.", labels=_BY)
         for labels, meters in list(_meters.items()):
             for outcome, count in list(meters.outcomes.items()):
@@ -106,7 +108,9 @@ class _Attempts(Collector):
             wait.add_metric(labels, meters.wait.buckets(), meters.wait.sum)
             run.add_metric(labels, meters.run.buckets(), meters.run.sum)
             flying.add_metric(labels, meters.in_flight)
-        slots = GaugeMetricFamily("lanework_worker_slots", "Attempts that this worker can run at once.", value=_slots)
+        slots = GaugeMetricFamily(
+            "lanework_worker_slots", "Attempts that this worker can run at once.", value=_slots
+        )
         yield from (settled, retried, wait, run, flying, slots)
 
 

@@ -51,7 +51,9 @@ class Settings(BaseSettings):
 
     host: str = Field("127.0.0.1", description="address that the gateway and the worker's port listen on")
     port: int = Field(8080, ge=0, le=65_535, description="the gateway's port; 0 picks a free one")
-    worker_port: int = Field(9100, ge=0, le=65_535, description="port of a worker's /metrics and /healthz; 0 picks one")
+    worker_port: int = Field(
+        9100, ge=0, le=65_535, description="port of a worker's /metrics and /healthz; 0 picks one"
+    )
     body_limit: int = Field(1 << 20, ge=1024, description="bytes of the largest request body")
     url: str = Field("http://127.0.0.1:8080", description="the gateway that the command line talks to")
 
@@ -114,7 +116,9 @@ def load(environ: Mapping[str, str] | None = None, **given: Any) -> Settings:
     try:
         return Settings(**{name: value for name, value in given.items() if value is not None})
     except ValidationError as error:
-        told = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'settings'}: {_reason(e['msg'])}" for e in error.errors())
+        told = "; ".join(
+            f"{'.'.join(map(str, e['loc'])) or 'settings'}: {_reason(e['msg'])}" for e in error.errors()
+        )
         raise SettingsInvalid(f"{told} (`lanework settings` lists them all)") from None
 
 

@@ -28,6 +28,11 @@ class GroupCommit(Generic[Item]):
             # starts in the loop's next turn, so that all items of this turn go together
             self._running = asyncio.get_running_loop().create_task(self._run())
 
+    def take_waiting(self) -> list[Item]:
+        """What no batch has taken yet; it is the caller's now."""
+        waiting, self._waiting = self._waiting, []
+        return waiting
+
     async def drained(self) -> None:
         """Returns once nothing is waiting or under way."""
         while self._running is not None:

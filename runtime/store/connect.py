@@ -66,7 +66,7 @@ def translated() -> Iterator[None]:
 async def ping(client: Redis) -> None:
     """Raises StoreUnavailable unless the server answers."""
     with translated():
-        await cast("Awaitable[bool]", client.ping())
+        await client.ping()
 
 
 @asynccontextmanager
@@ -111,7 +111,7 @@ async def _agree(client: Redis, settings: Settings) -> None:
     key = Keys(settings.prefix).config
     mine = {"lanes": ",".join(settings.lanes), "shards": str(settings.shards)}
     for name, value in mine.items():
-        await cast("Awaitable[int]", client.hsetnx(key, name, value))
+        await client.hsetnx(key, name, value)
     stored = await cast("Awaitable[dict[bytes, bytes]]", client.hgetall(key))
     for name, value in mine.items():
         theirs = stored[name.encode()].decode()

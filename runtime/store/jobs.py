@@ -11,7 +11,7 @@ from runtime.errors import JobNotFound
 from runtime.job import Job, from_record
 from runtime.settings import Settings
 from runtime.store import scripts
-from runtime.store.connect import Redis, translated
+from runtime.store.connect import Redis, ping, translated
 from runtime.store.keys import Keys
 
 _SCAN_PAGE = 500
@@ -45,6 +45,10 @@ class Jobs:
         self._log_ms = int(settings.keep * 1000)
         self._next_shard = itertools.cycle(range(settings.shards)).__next__
 
+    async def ping(self) -> None:
+        """Raises StoreUnavailable unless the server answers."""
+        await ping(self._client)
+
     def new_id(self) -> str:
         return ids.new_id(self._next_shard())
 
@@ -75,7 +79,7 @@ class Jobs:
             raise JobNotFound(job_id)
         return from_record(job_id, record, self._settings.lanes)
 
-    async def list(
+    async def page(
         self, *, limit: int, cursor: str | None = None, type: str | None = None, status: str | None = None
     ) -> Page:
         """The newest jobs first, those that fit `type` and `status` alone.
@@ -89,21 +93,24 @@ class Jobs:
             if place is not None:
                 found += [(id, entry, shard) for id, entry in await self._scan(shard, place, limit, type, status)]
         found.sort(key=lambda row: _when(row[1]), reverse=True)
-        jobs = []
-        for job_id, entry, shard in found:
-            if len(jobs) == limit:
-                break
+        page = found[:limit]
+        for _id, entry, shard in page:
             places[shard] = entry.decode()
-            if job_id:
-                jobs += await self._known(job_id)
-        remains = len(jobs) == limit or len(found) > limit
-        return Page(jobs, ",".join(place or "-" for place in places) if found and remains else None)
+        jobs = await self._known([(shard, job_id) for job_id, _entry, shard in page if job_id])
+        return Page(
+            jobs,
+            ",".join(place or "-" for place in places) if len(page) == limit or len(jobs) < len(page) else None,
+        )
 
-    async def _known(self, job_id: str) -> list[Job]:
-        try:
-            return [await self.get(job_id)]
-        except JobNotFound:
-            return []
+    async def _known(self, wanted: Sequence[tuple[int, str]]) -> list[Job]:
+        """Those of the jobs that still have a record."""
+        with translated():
+            async with self._client.pipeline(transaction=False) as pipe:
+                for shard, job_id in wanted:
+                    pipe.hgetall(self._keys.job(shard, job_id))
+                records = await pipe.execute()
+        found = zip(wanted, records, strict=True)
+        return [from_record(id, record, self._settings.lanes) for (_, id), record in found if b"payload" in record]
 
     async def _scan(
         self, shard: int, place: str, limit: int, type: str | None, status: str | None
@@ -148,4 +155,3 @@ def _places(cursor: str | None, shards: int) -> list[str | None]:
         if place not in ("+", "-") and not (ms.isdecimal() and sequence.isdecimal()):
             raise ValueError("not a cursor of this list")
     return [None if place == "-" else place for place in places]
-

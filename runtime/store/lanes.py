@@ -103,7 +103,16 @@ class Lanes:
     async def settle(self, batch: Sequence[Settlement]) -> list[bool]:
         """Ends attempts; False where one was no longer this worker's, and nothing changed."""
         rows = [
-            (s.taken.id, s.taken.type, s.taken.lane, s.taken.entry, s.taken.attempt, s.outcome, s.value, s.delay)
+            (
+                s.taken.id,
+                s.taken.type,
+                s.taken.lane,
+                s.taken.entry,
+                s.taken.attempt,
+                s.outcome,
+                s.value,
+                s.delay,
+            )
             for s in batch
         ]
         packed = codec.pack_batch(rows)
@@ -134,7 +143,13 @@ class Lanes:
         Returns each lane's next cursor and what was lost; None while another worker does this.
         """
         settings = self._settings
-        args = (lock_ms, int(settings.lease * 1000), settings.crash_limit, self._keep, codec.pack_batch(lanes))
+        args = (
+            lock_ms,
+            int(settings.lease * 1000),
+            settings.crash_limit,
+            self._keep,
+            codec.pack_batch(lanes),
+        )
         reply = await scripts.RECLAIM(self._client, self._root, self._worker, *args)
         if reply is None:
             return None

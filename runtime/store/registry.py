@@ -46,7 +46,9 @@ def describe(name: str, function: Function, settings: Settings) -> Deployed:
     """`name`: the function's own, or one of its aliases."""
     policy = function.policy
     lane = settings.lane(policy.lane)
-    return Deployed(name, lane, policy.timeout, policy.retry.max_attempts, function.doc, function.schema(), function.name)
+    return Deployed(
+        name, lane, policy.timeout, policy.retry.max_attempts, function.doc, function.schema(), function.name
+    )
 
 
 def describe_broken(name: str, traceback: str, settings: Settings) -> Deployed:

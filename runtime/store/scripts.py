@@ -22,19 +22,21 @@ class Script:
 
     async def __call__(self, client: Redis, root: str, *args: str | bytes | int) -> Any:
         """Runs it on the shard whose keys begin with `root`. Raises StoreError."""
+        execute: Any = client.execute_command
         with translated():
             try:
-                return await client.execute_command("EVALSHA", self.sha, 1, root, *args)
+                return await execute("EVALSHA", self.sha, 1, root, *args)
             except NoScriptError:  # a new server, or SCRIPT FLUSH
-                return await client.execute_command("EVAL", self.text, 1, root, *args)
+                return await execute("EVAL", self.text, 1, root, *args)
 
     def sync(self, client: SyncRedis, root: str, *args: str | bytes | int) -> Any:
         """The same from a thread."""
+        execute: Any = client.execute_command
         with translated():
             try:
-                return client.execute_command("EVALSHA", self.sha, 1, root, *args)
+                return execute("EVALSHA", self.sha, 1, root, *args)
             except NoScriptError:
-                return client.execute_command("EVAL", self.text, 1, root, *args)
+                return execute("EVAL", self.text, 1, root, *args)
 
 
 ENQUEUE = Script("enqueue")

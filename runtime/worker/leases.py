@@ -19,7 +19,11 @@ class Leases:
     """Renews what is held, four times a lease."""
 
     def __init__(
-        self, lanes: Mapping[int, Lanes], held: dict[str, Attempt], settings: Settings, lose: Callable[[Taken], None]
+        self,
+        lanes: Mapping[int, Lanes],
+        held: dict[str, Attempt],
+        settings: Settings,
+        lose: Callable[[Taken], None],
     ) -> None:
         self._lanes = lanes
         self._held = held

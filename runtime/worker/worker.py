@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import secrets
-import signal
 import socket
 import threading
 from collections.abc import Coroutine
@@ -14,7 +14,7 @@ from typing import Any
 from runtime import log
 from runtime.clock import now_ms
 from runtime.discovery import Catalogue
-from runtime.errors import StoreError
+from runtime.errors import StoreError, StoreUnavailable
 from runtime.service import keep_going
 from runtime.settings import Settings
 from runtime.store.connect import Redis, check_server, connect
@@ -40,6 +40,12 @@ class Worker:
         self._log = log.get("worker").bind(worker=self.id)
         self._stop = asyncio.Event()
         self._started_at = now_ms()
+        self._roles: list[asyncio.Task[None]] = []
+
+    @property
+    def healthy(self) -> bool:
+        """Whether every role is at work."""
+        return bool(self._roles) and not any(role.done() for role in self._roles)
 
     def stop(self) -> None:
         """Take no more, let what runs finish within the grace, hand the rest back, and leave."""
@@ -53,7 +59,9 @@ class Worker:
         client = connect(settings)
         blocking = connect(settings, timeout=None)
         try:
-            await check_server(client, settings)
+            await self._await_server(client)
+            if self._stop.is_set():
+                return
             self._assemble(client, blocking)
             await self._publish()
             self._leases.start()
@@ -62,6 +70,20 @@ class Worker:
         finally:
             await client.aclose()
             await blocking.aclose()
+
+    async def _await_server(self, client: Redis) -> None:
+        """Until the server answers or the worker is told to stop. Raises StoreError where it cannot serve."""
+        told = False
+        while not self._stop.is_set():
+            try:
+                await check_server(client, self._settings)
+                return
+            except StoreUnavailable as error:
+                if not told:
+                    self._log.warning("store.awaited", error=str(error))
+                told = True
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._stop.wait(), 0.5)
 
     def _assemble(self, client: Redis, blocking: Redis) -> None:
         settings, served = self._settings, tuple(self._catalogue.functions)
@@ -90,6 +112,7 @@ class Worker:
         readers = [self._role("reader", keep_going("reader", reader.step)) for reader in self._readers]
         others = [self._role("upkeep", keep_going("upkeep", sweeper.step)) for sweeper in self._sweepers]
         others.append(self._role("heartbeat", keep_going("heartbeat", self._beat)))
+        self._roles = [*readers, *others]
         stopping = asyncio.create_task(self._stop.wait())
         done, _ = await asyncio.wait([*readers, *others, stopping], return_when=asyncio.FIRST_COMPLETED)
         for task in (*readers, stopping):
@@ -117,16 +140,18 @@ class Worker:
             await self._registry.leave(self.id)
         except StoreError as error:
             self._log.warning("store.trouble", role="worker", code=error.code, error=str(error))
-        self._log.info(
-            "worker.left", finished=running - released, released=released, unsettled=unsettled
-        )
+        self._log.info("worker.left", finished=running - released, released=released, unsettled=unsettled)
         if not self._executor.close():
             # Threads that ignore ctx.cancelled would keep the process alive; their jobs were handed back.
             os._exit(0)
 
     async def _beat(self) -> float:
         info = WorkerInfo(
-            self.id, sorted(self._catalogue.functions), self._settings.concurrency, self._started_at, self.metrics
+            self.id,
+            sorted(self._catalogue.functions),
+            self._settings.concurrency,
+            self._started_at,
+            self.metrics,
         )
         await self._registry.beat(info)
         return HEARTBEAT
@@ -142,20 +167,3 @@ class Worker:
 
     def _lose(self, taken: Any) -> None:
         self._loop.call_soon_threadsafe(self._slots.lose, taken)
-
-
-async def run_until_signalled(worker: Worker) -> None:
-    """Runs a worker; SIGTERM and SIGINT stop it, a second one at once."""
-    loop = asyncio.get_running_loop()
-    told = False
-
-    def stop() -> None:
-        nonlocal told
-        if told:
-            os._exit(130)
-        told = True
-        worker.stop()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop)
-    await worker.run()

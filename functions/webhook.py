@@ -1,0 +1,27 @@
+"""POST a JSON document to a URL, and fail on an answer of 400 or more so that it is tried again.
+
+It reaches whatever its worker's network reaches: keep it to callers you trust, or restrict the network.
+"""
+
+from typing import Annotated, Any
+
+import httpx
+from pydantic import Field
+
+from runtime import Permanent, Retry, function
+
+
+@function(timeout=40, retry=Retry(max_attempts=5, base=2, cap=300))
+async def handle(
+    url: Annotated[str, Field(pattern=r"^https?://\S+$")],
+    body: Any = None,
+    headers: dict[str, str] | None = None,
+    timeout: Annotated[float, Field(gt=0, le=30, description="seconds")] = 10.0,
+) -> dict[str, int]:
+    try:
+        async with httpx.AsyncClient(timeout=timeout, trust_env=False) as client:
+            response = await client.post(url, json=body, headers=headers)
+    except httpx.InvalidURL as error:
+        raise Permanent(f"not a URL: {error}") from error
+    response.raise_for_status()
+    return {"status": response.status_code}

@@ -1,0 +1,123 @@
+"""`lanework`: run Lanework, and talk to one that runs."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from runtime import settings
+from runtime.cli import remote, serve, show
+from runtime.errors import LaneworkError
+
+app = typer.Typer(
+    name="lanework",
+    help="Functions that appear when a file is dropped in. `lanework up` starts everything on this machine.",
+    epilog="Exit codes: 0 done, 1 the job or a process failed, 2 wrong usage, 3 refused, 4 no answer.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+AsJson = Annotated[bool, typer.Option("--json", help="For programs: JSON on standard output.")]
+Functions = Annotated[Path | None, typer.Option("--functions-dir", help="Where the function modules are.")]
+Concurrency = Annotated[int | None, typer.Option(help="Attempts at once in one worker.")]
+Gateway = Annotated[str | None, typer.Option("--url", help="The gateway. [default: http://127.0.0.1:8080]")]
+
+
+@app.command()
+def up(
+    port: Annotated[int | None, typer.Option(help="The gateway's port. [default: 8080]")] = None,
+    data: Annotated[Path, typer.Option(help="Where the server keeps its data.")] = Path(".lanework"),
+    functions: Annotated[
+        Path | None, typer.Option(help="Where the function modules are. [default: functions]")
+    ] = None,
+    workers: Annotated[int, typer.Option(min=1, max=64, help="Worker processes.")] = 1,
+    concurrency: Concurrency = None,
+) -> None:
+    """Run everything here: an embedded Valkey, the gateway and workers. Ctrl-C stops them cleanly."""
+    from runtime.cli.up import run
+
+    sys.exit(run(settings.load(port=port, functions_dir=functions, concurrency=concurrency), data, workers))
+
+
+@app.command()
+def gateway(
+    host: Annotated[str | None, typer.Option(help="Address to listen on. [default: 127.0.0.1]")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on. [default: 8080]")] = None,
+) -> None:
+    """Run the HTTP gateway."""
+    sys.exit(serve.gateway(settings.load(host=host, port=port)))
+
+
+@app.command()
+def worker(
+    functions: Annotated[str | None, typer.Option(help="Only these functions, such as thumbnail,email.")] = None,
+    functions_dir: Functions = None,
+    concurrency: Concurrency = None,
+    port: Annotated[
+        int | None, typer.Option(help="Port of /metrics and /healthz; 0 picks one. [default: 9100]")
+    ] = None,
+) -> None:
+    """Run a worker."""
+    given = settings.load(
+        functions=functions, functions_dir=functions_dir, concurrency=concurrency, worker_port=port
+    )
+    sys.exit(serve.worker(given))
+
+
+@app.command()
+def call(
+    function: Annotated[str, typer.Argument(help="The function's name.")],
+    payload: Annotated[
+        str, typer.Argument(help='JSON, such as \'{"a": 5, "b": 3}\'; - reads standard input.')
+    ] = "null",
+    wait: Annotated[bool, typer.Option("--wait", help="Wait for the result and print it.")] = False,
+    timeout: Annotated[float, typer.Option(min=0, help="Seconds to wait at most.")] = 300.0,
+    priority: Annotated[str | None, typer.Option(help="A lane's name or number.")] = None,
+    json: AsJson = False,
+    url: Gateway = None,
+) -> None:
+    """Enqueue a job."""
+    sys.exit(remote.call(settings.load(url=url), function, payload, priority, timeout if wait else None, json))
+
+
+@app.command()
+def jobs(
+    limit: Annotated[int, typer.Option(min=1, max=500)] = 20,
+    type: Annotated[str | None, typer.Option(help="Jobs of this function.")] = None,
+    status: Annotated[
+        str | None, typer.Option(help="scheduled, pending, running, completed, failed, cancelled.")
+    ] = None,
+    cursor: Annotated[str | None, typer.Option(help="Go on where a page ended.")] = None,
+    json: AsJson = False,
+    url: Gateway = None,
+) -> None:
+    """List jobs, newest first."""
+    sys.exit(remote.jobs(settings.load(url=url), limit, type, status, cursor, json))
+
+
+@app.command()
+def functions(json: AsJson = False, url: Gateway = None) -> None:
+    """List functions: what is deployed, who has it, and what does not load."""
+    sys.exit(remote.functions(settings.load(url=url), json))
+
+
+@app.command(name="settings")
+def settings_(json: AsJson = False) -> None:
+    """List every setting, its value here and its meaning."""
+    show.settings_table(settings.load(), as_json=json)
+
+
+def main() -> None:
+    try:
+        app()
+    except LaneworkError as error:
+        show.error(error.code, str(error))
+        sys.exit(show.UNAVAILABLE if error.code == "store-unavailable" else show.REFUSED)
+
+
+if __name__ == "__main__":
+    main()

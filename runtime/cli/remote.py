@@ -1,0 +1,126 @@
+"""Commands that talk to a gateway over HTTP, so that they work wherever it does."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Any
+
+import httpx
+import orjson
+
+from runtime.cli import show
+from runtime.settings import Settings
+
+_STEP = 30.0
+
+
+def call(
+    settings: Settings, function: str, payload: str, priority: str | None, wait: float | None, as_json: bool
+) -> int:
+    """Enqueues; with `wait`, follows the job for that many seconds and prints its result."""
+    try:
+        given = orjson.loads(sys.stdin.read() if payload == "-" else payload)
+    except orjson.JSONDecodeError as error:
+        show.error("bad-json", f"the payload is not JSON ({error}); quote it, such as '{{\"a\": 5}}'")
+        return show.USAGE
+    body = {"type": function, "payload": given, **({} if priority is None else {"priority": priority})}
+    with _client(settings) as client:
+        code, job = _ask(client, "POST", "/jobs", json=body)
+        if job is None:
+            return code
+        if wait is None:
+            show.json(job) if as_json else print(job["id"])
+            return show.DONE
+        return _follow(client, job, wait, as_json)
+
+
+def _follow(client: httpx.Client, job: dict[str, Any], wait: float, as_json: bool) -> int:
+    deadline = time.monotonic() + wait
+    while job["status"] not in ("completed", "failed", "cancelled"):
+        left = deadline - time.monotonic()
+        if left <= 0:
+            show.error("timeout", f"job {job['id']} is {job['status']} after {wait:g} s; it goes on")
+            return show.UNAVAILABLE
+        step = max(1, int(min(_STEP, left)))
+        code, seen = _ask(
+            client, "GET", f"/jobs/{job['id']}", headers={"Prefer": f"wait={step}"}, timeout=step + 10
+        )
+        if seen is None:
+            return code
+        job = seen
+    if as_json:
+        show.json(job)
+    elif job["status"] == "completed":
+        show.json(job["result"])
+    else:
+        failure = job["error"] or {"type": job["status"], "message": "", "traceback": None}
+        show.error(f"job-{job['status']}", f"{failure['type']}: {failure['message']} (job {job['id']})")
+        if failure.get("traceback"):
+            show.note(failure["traceback"])
+    return show.DONE if job["status"] == "completed" else show.FAILED
+
+
+def jobs(
+    settings: Settings, limit: int, type: str | None, status: str | None, cursor: str | None, as_json: bool
+) -> int:
+    asked = {"limit": limit, "type": type, "status": status, "cursor": cursor}
+    with _client(settings) as client:
+        params = {name: value for name, value in asked.items() if value is not None}
+        code, page = _ask(client, "GET", "/jobs", params=params)
+        if page is None:
+            return code
+    if as_json:
+        show.json(page)
+        return show.DONE
+    columns = ["id", "function", "lane", "status", "attempt", "created", "result or error"]
+    show.table(columns, [show.job_row(job) for job in page["jobs"]], "no jobs")
+    if page["cursor"]:
+        show.note(f"more: lanework jobs --limit {limit} --cursor {page['cursor']}")
+    return show.DONE
+
+
+def functions(settings: Settings, as_json: bool) -> int:
+    with _client(settings) as client:
+        code, reply = _ask(client, "GET", "/functions")
+        if reply is None:
+            return code
+    if as_json:
+        show.json(reply)
+        return show.DONE
+    rows = []
+    for fn in reply["functions"]:
+        about = "does not load" if fn["broken"] else fn["doc"].partition("\n")[0]
+        if fn["serves"] != fn["name"]:
+            about = f"alias of {fn['serves']}"
+        rows.append((fn["name"], fn["lane"], f"{fn['timeout']:g} s", fn["max_attempts"], len(fn["workers"]), about))
+    show.table(["function", "lane", "timeout", "attempts", "workers", "about"], rows, "no functions are deployed")
+    for fn in reply["functions"]:
+        if fn["broken"]:
+            show.error("function-broken", f"{fn['name']}\n{fn['broken']}")
+    return show.DONE
+
+
+def _client(settings: Settings) -> httpx.Client:
+    return httpx.Client(base_url=settings.url, timeout=10, trust_env=False)
+
+
+def _ask(client: httpx.Client, method: str, path: str, **more: Any) -> tuple[int, Any]:
+    """The exit code and, where all is well, the reply."""
+    try:
+        reply = client.request(method, path, **more)
+    except httpx.HTTPError as error:
+        show.error(
+            "no-answer",
+            f"{client.base_url} does not answer ({error or type(error).__name__}); is `lanework up` running?",
+        )
+        return show.UNAVAILABLE, None
+    if reply.is_success:
+        return show.DONE, reply.json()
+    try:
+        problem = reply.json()
+        code = str(problem["type"]).removeprefix("urn:lanework:")
+        show.error(code, problem["detail"])
+    except (ValueError, KeyError, TypeError):
+        show.error("no-answer", f"{client.base_url} is no Lanework gateway: it answered {reply.status_code}")
+    return (show.UNAVAILABLE if reply.status_code >= 500 else show.REFUSED), None

@@ -1,0 +1,93 @@
+"""Running one gateway or one worker in this process."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+
+import uvicorn
+import uvloop
+
+from runtime import log
+from runtime.cli import show
+from runtime.discovery import discover
+from runtime.errors import StoreUnavailable
+from runtime.gateway.app import create_app
+from runtime.settings import Settings
+from runtime.store.connect import check_server, opened
+from runtime.worker.port import Port
+from runtime.worker.worker import Worker
+
+
+def gateway(settings: Settings) -> int:
+    """Serves until SIGTERM or SIGINT. Raises StoreError where the server cannot serve."""
+    log.configure(settings)
+    uvloop.run(_check(settings))
+    config = uvicorn.Config(
+        create_app(settings),
+        host=settings.host,
+        port=settings.port,
+        loop="uvloop",
+        http="httptools",
+        lifespan="on",
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        timeout_graceful_shutdown=5,
+    )
+    log.get("gateway").info("gateway.started", url=f"http://{settings.host}:{settings.port}", pid=os.getpid())
+    server = uvicorn.Server(config)
+    server.run()
+    log.get("gateway").info("gateway.left")
+    return show.DONE if server.started else show.FAILED
+
+
+async def _check(settings: Settings) -> None:
+    async with opened(settings) as client:
+        try:
+            await check_server(client, settings)
+        except StoreUnavailable as error:
+            log.get("gateway").warning("store.trouble", role="gateway", code=error.code, error=str(error))
+
+
+def worker(settings: Settings) -> int:
+    """Runs until SIGTERM or SIGINT. Raises StoreError, FunctionInvalid, FunctionUnknown."""
+    log.configure(settings)
+    return uvloop.run(_worker(settings))
+
+
+async def _worker(settings: Settings) -> int:
+    worker = Worker(settings, discover(settings.functions_dir, settings.functions))
+    try:
+        port = Port(settings.host, settings.worker_port, lambda: worker.healthy)
+    except OSError as error:
+        show.error(
+            "port-taken",
+            f"{settings.host}:{settings.worker_port}: {error.strerror}; choose with --port, 0 picks one",
+        )
+        return show.FAILED
+    worker.metrics = f"{port.address}/metrics"
+    port.start()
+    _stop_on_signals(worker)
+    try:
+        await worker.run()
+    finally:
+        await port.close()
+    return show.DONE
+
+
+def _stop_on_signals(worker: Worker) -> None:
+    """SIGTERM and SIGINT stop it; a second one stops it at once, and its leases run out."""
+    told = False
+
+    def stop() -> None:
+        nonlocal told
+        if told:
+            os._exit(130)
+        told = True
+        worker.stop()
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop)

@@ -1,0 +1,89 @@
+"""What the command line prints: tables for people, JSON for programs, errors on standard error."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+import orjson
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from runtime.settings import PREFIX, Settings
+
+DONE, FAILED, USAGE, REFUSED, UNAVAILABLE = 0, 1, 2, 3, 4
+
+_COLOURS = {"completed": "green", "failed": "red", "running": "cyan", "scheduled": "yellow"}
+
+
+def json(value: Any) -> None:
+    sys.stdout.write(orjson.dumps(value, option=orjson.OPT_INDENT_2).decode() + "\n")
+
+
+def error(code: str, message: str) -> None:
+    Console(stderr=True, soft_wrap=True).print(Text.assemble(("error", "bold red"), f" {code}: {message}"))
+
+
+def note(message: str) -> None:
+    Console(stderr=True, soft_wrap=True).print(Text(message, "dim"))
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[Any]], empty: str) -> None:
+    if not rows:
+        note(empty)
+        return
+    shown = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        shown.add_column(column, overflow="fold")
+    for row in rows:
+        shown.add_row(*(Text(str(cell), _COLOURS.get(str(cell), "")) for cell in row))
+    Console().print(shown)
+
+
+def job_row(job: Mapping[str, Any]) -> list[str]:
+    told = ""
+    if job["error"]:
+        told = f"{job['error']['type']}: {job['error']['message']}"
+    elif job["status"] == "completed":
+        told = orjson.dumps(job["result"]).decode()
+    elif job["progress"]:
+        progress = job["progress"]
+        told = f"{progress['done']}/{progress['total']} {progress['note'] or ''}".strip()
+    attempt = f"{job['attempt']}/{job['max_attempts']}"
+    return [job["id"], job["type"], job["lane"], job["status"], attempt, job["created_at"], _short(told)]
+
+
+def settings_table(given: Settings, *, as_json: bool) -> None:
+    values = {name: _plain(name, getattr(given, name)) for name in Settings.model_fields}
+    if as_json:
+        json({PREFIX + name.upper(): value for name, value in values.items()})
+        return
+    rows = [
+        (PREFIX + name.upper(), values[name], field.description or "")
+        for name, field in Settings.model_fields.items()
+    ]
+    table(["setting", "value here", "meaning"], rows, "")
+
+
+def _plain(name: str, value: Any) -> Any:
+    if isinstance(value, tuple):
+        return ",".join(value)
+    if name == "redis_url":
+        return _without_password(value)
+    return value if isinstance(value, (int, float)) else str(value)
+
+
+def _without_password(url: str) -> str:
+    """A URL that may be shown: passwords never reach a terminal or a log."""
+    parts = urlsplit(url)
+    if parts.password is None:
+        return url
+    _, _, host = parts.netloc.rpartition("@")
+    return urlunsplit(parts._replace(netloc=f"{parts.username or ''}:***@{host}"))
+
+
+def _short(text: str, most: int = 100) -> str:
+    return text if len(text) <= most else text[: most - 1] + "…"

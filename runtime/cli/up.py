@@ -1,0 +1,197 @@
+"""`lanework up`: the server, one gateway and workers, each a process of its own, started again when it dies."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ctypes
+import fcntl
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from runtime import log
+from runtime.cli import embedded, show
+from runtime.errors import SettingsInvalid
+from runtime.settings import PREFIX, Settings
+
+_START = 30.0
+_PR_SET_PDEATHSIG = 1
+
+
+class Child:
+    """A process that is started again when it dies, at most every few seconds."""
+
+    def __init__(self, name: str, command: list[str], env: dict[str, str]) -> None:
+        self.name = name
+        self._command = command
+        self._env = env
+        self._process: asyncio.subprocess.Process | None = None
+        self._stopping = False
+        self._log = log.get("up")
+
+    async def run(self) -> None:
+        """Until `stop`."""
+        pause = 0.2
+        while not self._stopping:
+            begun = time.monotonic()
+            code = await (await self.start()).wait()
+            if self._stopping:
+                return
+            pause = 0.2 if time.monotonic() - begun > 10 else min(5.0, pause * 2)
+            self._log.warning("process.died", process=self.name, exit=code, next=f"started again in {pause:g} s")
+            await asyncio.sleep(pause)
+
+    async def start(self) -> asyncio.subprocess.Process:
+        """The process that runs now."""
+        if self._process is None or self._process.returncode is not None:
+            # a session of its own: Ctrl-C in the terminal is ours to pass on, in order
+            self._process = await asyncio.create_subprocess_exec(
+                *self._command,
+                env=self._env,
+                stdin=asyncio.subprocess.DEVNULL,
+                start_new_session=True,
+                preexec_fn=_die_with_parent,
+            )
+        return self._process
+
+    async def stop(self, within: float) -> None:
+        self._stopping = True
+        process = self._process
+        if process is None or process.returncode is not None:
+            return
+        process.terminate()
+        try:
+            await asyncio.wait_for(process.wait(), within)
+        except TimeoutError:
+            self._log.warning("process.killed", process=self.name, after=within)
+            process.kill()
+            await process.wait()
+
+
+def _die_with_parent() -> None:
+    """Linux: a supervisor that is killed takes its processes with it."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def run(settings: Settings, data: Path, workers: int) -> int:
+    log.configure(settings)
+    embedded.binary()
+    if not settings.functions_dir.is_dir():
+        raise SettingsInvalid(f"there is no folder {settings.functions_dir}; name one with --functions")
+    _check_port(settings)
+    data.mkdir(parents=True, exist_ok=True)
+    with _locked(data):
+        embedded.stop_orphan(data)
+        return asyncio.run(_run(settings, data, workers))
+
+
+async def _run(settings: Settings, data: Path, workers: int) -> int:
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    server = Child("server", embedded.command(data), dict(os.environ))
+    env = _environment(settings, data)
+    lanework = [sys.executable, "-m", "runtime.cli.main"]
+    others = [Child("gateway", [*lanework, "gateway"], env)]
+    others += [Child(f"worker {n}", [*lanework, "worker", "--port", "0"], env) for n in range(1, workers + 1)]
+
+    await server.start()
+    tasks = [asyncio.create_task(server.run())]
+    try:
+        if not await _until_ready(data, stop):
+            show.error("server-failed", f"the embedded server did not start within {_START:g} s; see above")
+            return show.FAILED
+        tasks += [asyncio.create_task(child.run()) for child in others]
+        if not stop.is_set() and await _until_listening(settings, stop):
+            _welcome(settings, data)
+        await stop.wait()
+    finally:
+        log.get("up").info("stopping")
+        await asyncio.gather(*(child.stop(settings.grace + 10) for child in others))
+        await server.stop(20)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        log.get("up").info("stopped", data=str(data))
+    return show.DONE
+
+
+async def _until_ready(data: Path, stop: asyncio.Event) -> bool:
+    deadline = time.monotonic() + _START
+    while not stop.is_set() and time.monotonic() < deadline:
+        if await asyncio.to_thread(embedded.answers, data):
+            return True
+        await asyncio.sleep(0.05)
+    return stop.is_set()
+
+
+async def _until_listening(settings: Settings, stop: asyncio.Event) -> bool:
+    deadline = time.monotonic() + _START
+    while not stop.is_set() and time.monotonic() < deadline:
+        with contextlib.suppress(OSError):
+            _, writer = await asyncio.open_connection(settings.host, settings.port)
+            writer.close()
+            return True
+        await asyncio.sleep(0.05)
+    return False
+
+
+def _environment(settings: Settings, data: Path) -> dict[str, str]:
+    given = {
+        "REDIS_URL": f"unix://{embedded.socket_path(data)}",
+        "HOST": settings.host,
+        "PORT": str(settings.port),
+        "FUNCTIONS_DIR": str(settings.functions_dir.resolve()),
+        "CONCURRENCY": str(settings.concurrency),
+    }
+    return {**os.environ, **{PREFIX + name: value for name, value in given.items()}}
+
+
+@contextlib.contextmanager
+def _locked(data: Path) -> Iterator[None]:
+    """One `up` a data folder. Raises SettingsInvalid."""
+    with (data / "up.lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise SettingsInvalid(f"another `lanework up` runs on {data}; give this one --data") from None
+        yield
+
+
+def _check_port(settings: Settings) -> None:
+    try:
+        socket.create_server((settings.host, settings.port)).close()
+    except OSError as error:
+        raise SettingsInvalid(
+            f"{settings.host}:{settings.port} cannot be listened on ({error.strerror}); choose another with --port"
+        ) from None
+
+
+def _welcome(settings: Settings, data: Path) -> None:
+    url = f"http://localhost:{settings.port}"
+    print(
+        f"""
+Lanework is up on {url}; its functions are in {settings.functions_dir}/, its data in {data}/.
+
+  curl --json '{{"type":"math","payload":{{"a":"5","b":"3"}}}}' {url}/jobs
+  curl {url}/jobs                    # what became of it
+  {_lanework()} call math '{{"a":5,"b":3}}' --wait
+  {_lanework()} functions
+
+Ctrl-C stops it; what waits then goes on with the next start.
+""",
+        flush=True,
+    )
+
+
+def _lanework() -> str:
+    path = Path(sys.argv[0])
+    with contextlib.suppress(ValueError):
+        return str(path.resolve().relative_to(Path.cwd()))
+    return "lanework"

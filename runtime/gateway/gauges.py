@@ -1,0 +1,34 @@
+"""The queues' gauges; from the gateway alone, so that a sum over workers does not count a job twice."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Gauge, generate_latest
+
+from runtime.client import Lanework, within
+
+
+async def collect(lanework: Lanework) -> bytes:
+    """Prometheus' text of how much waits and runs. Raises StoreUnavailable."""
+    depths = await within(lanework.stats.depths())
+    scheduled = await within(lanework.stats.scheduled())
+    workers = await lanework.workers()
+    registry = _registry(up=True)
+    waiting = Gauge("lanework_jobs_waiting", "Jobs that wait in a lane.", ["function", "lane"], registry=registry)
+    running = Gauge("lanework_jobs_running", "Jobs that workers hold.", ["function", "lane"], registry=registry)
+    for depth in depths:
+        waiting.labels(depth.function, depth.lane).set(depth.waiting)
+        running.labels(depth.function, depth.lane).set(depth.running)
+    Gauge("lanework_jobs_scheduled", "Jobs that wait for their time.", registry=registry).set(scheduled)
+    Gauge("lanework_workers", "Workers alive.", registry=registry).set(len(workers))
+    return generate_latest(registry)
+
+
+def away() -> bytes:
+    """The same while Redis does not answer: no gauge but the one that says so."""
+    return generate_latest(_registry(up=False))
+
+
+def _registry(*, up: bool) -> CollectorRegistry:
+    registry = CollectorRegistry()
+    Gauge("lanework_store_up", "Whether Redis answers (1) or not (0).", registry=registry).set(up)
+    return registry

@@ -1,0 +1,66 @@
+"""Errors as `application/problem+json` (RFC 9457), each with a stable `type`."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Any
+
+from starlette.responses import Response
+
+from runtime import codec
+from runtime.errors import (
+    FunctionUnknown,
+    JobFailed,
+    JobNotFound,
+    JobUnsettled,
+    LaneUnknown,
+    LaneworkError,
+    PayloadInvalid,
+    StoreUnavailable,
+)
+
+TYPES = "urn:lanework:"
+
+_STATUS: dict[type[LaneworkError], int] = {
+    FunctionUnknown: 404,
+    JobFailed: 409,
+    JobNotFound: 404,
+    JobUnsettled: 409,
+    LaneUnknown: 422,
+    PayloadInvalid: 422,
+    StoreUnavailable: 503,
+}
+
+
+class BadRequest(LaneworkError):
+    """A request that is wrong in itself; `code` and `status` say how."""
+
+    def __init__(self, status: int, code: str, message: str, **more: Any) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code  # type: ignore[misc]
+        self.more = more
+
+
+def problem(status: int, code: str, detail: str, headers: dict[str, str] | None = None, **more: Any) -> Response:
+    body = {
+        "type": TYPES + code,
+        "title": HTTPStatus(status).phrase,
+        "status": status,
+        "detail": detail,
+        **more,
+    }
+    return Response(codec.to_json(body), status, headers, media_type="application/problem+json")
+
+
+def from_error(error: LaneworkError) -> Response:
+    if isinstance(error, BadRequest):
+        return problem(error.status, error.code, str(error), **error.more)
+    status = _STATUS.get(type(error), 500)
+    more: dict[str, Any] = {}
+    headers = {"Retry-After": "1"} if status == 503 else None
+    if isinstance(error, PayloadInvalid):
+        more["errors"] = error.errors
+    elif isinstance(error, FunctionUnknown):
+        more["near"] = error.near
+    return problem(status, error.code, str(error), headers, **more)
