@@ -13,6 +13,7 @@ from runtime.errors import FieldError, FunctionUnknown, PayloadInvalid
 from runtime.store.registry import Deployed, Registry
 
 _FRESH = 1.0
+_SOON = 0.1  # an unknown name is looked up again, but not for every request of a flood
 
 
 class Contract:
@@ -56,7 +57,7 @@ class Contracts:
         found = self._known.get(name)
         if found is not None and time.monotonic() - self._read_at < _FRESH:
             return found
-        await self._refresh(0.0 if found is None else _FRESH)
+        await self._refresh(_SOON if found is None else _FRESH)
         found = self._known.get(name)
         if found is None:
             raise FunctionUnknown(name, difflib.get_close_matches(name, self._known))

@@ -37,10 +37,11 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[Any]], empty: str) -> 
         return
     shown = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
-        shown.add_column(column, overflow="fold")
+        shown.add_column(column, overflow="fold", no_wrap=column == "id")
     for row in rows:
         shown.add_row(*(Text(str(cell), _COLOURS.get(str(cell), "")) for cell in row))
-    Console().print(shown)
+    # a pipe has no width of its own: lines there are not wrapped
+    Console(width=None if sys.stdout.isatty() else 240).print(shown)
 
 
 def job_row(job: Mapping[str, Any]) -> list[str]:

@@ -14,10 +14,13 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
+
 from runtime import log
-from runtime.cli import embedded, show
+from runtime.cli import show
 from runtime.errors import SettingsInvalid
 from runtime.settings import PREFIX, Settings
+from runtime.store import embedded
 
 _START = 30.0
 _PR_SET_PDEATHSIG = 1
@@ -108,7 +111,7 @@ async def _run(settings: Settings, data: Path, workers: int) -> int:
             show.error("server-failed", f"the embedded server did not start within {_START:g} s; see above")
             return show.FAILED
         tasks += [asyncio.create_task(child.run()) for child in others]
-        if not stop.is_set() and await _until_listening(settings, stop):
+        if not stop.is_set() and await _until_serving(settings, stop):
             _welcome(settings, data)
         await stop.wait()
     finally:
@@ -131,14 +134,16 @@ async def _until_ready(data: Path, stop: asyncio.Event) -> bool:
     return stop.is_set()
 
 
-async def _until_listening(settings: Settings, stop: asyncio.Event) -> bool:
+async def _until_serving(settings: Settings, stop: asyncio.Event) -> bool:
+    """Until the gateway answers and knows a worker, so that what the welcome suggests works."""
     deadline = time.monotonic() + _START
-    while not stop.is_set() and time.monotonic() < deadline:
-        with contextlib.suppress(OSError):
-            _, writer = await asyncio.open_connection(settings.host, settings.port)
-            writer.close()
-            return True
-        await asyncio.sleep(0.05)
+    async with httpx.AsyncClient(trust_env=False) as client:
+        while not stop.is_set() and time.monotonic() < deadline:
+            with contextlib.suppress(httpx.HTTPError):
+                reply = await client.get(f"http://{settings.host}:{settings.port}/workers")
+                if reply.is_success and reply.json()["workers"]:
+                    return True
+            await asyncio.sleep(0.05)
     return False
 
 

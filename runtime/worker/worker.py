@@ -38,6 +38,7 @@ class Worker:
         self._settings = settings
         self._catalogue = catalogue
         self._log = log.get("worker").bind(worker=self.id)
+        self.started = asyncio.Event()
         self._stop = asyncio.Event()
         self._started_at = now_ms()
         self._roles: list[asyncio.Task[None]] = []
@@ -105,6 +106,7 @@ class Worker:
             deployed.append(describe_broken(name, traceback, settings))
         await self._registry.publish(deployed)
         await self._beat()
+        self.started.set()
         self._log.info("worker.started", functions=sorted(catalogue.functions), concurrency=settings.concurrency)
 
     async def _work(self) -> None:

@@ -1,0 +1,219 @@
+"""A real server for every test, keys of its own for each, and a check that none is left behind.
+
+The server is LANEWORK_TEST_REDIS_URL where set, else a Redis container where a Docker engine
+answers, else the embedded Valkey.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fnmatch
+import os
+import secrets
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+
+from runtime import settings as settings_module
+from runtime.store import embedded
+from runtime.client import Lanework
+from runtime.discovery import Catalogue
+from runtime.function import Function
+from runtime.settings import Settings
+from runtime.store.keys import Keys
+from runtime.store.registry import describe
+from runtime.worker.worker import Worker
+
+os.environ.setdefault("TESTCONTAINERS_RYUK_DISABLED", "true")
+CI = os.environ.get("CI") == "true"
+DEADLINE = 20.0
+
+
+def missing(what: str) -> None:
+    """Skips on a user's machine; in CI everything is there, or the run fails."""
+    if CI:
+        pytest.fail(f"{what} is missing, and CI must have it")
+    pytest.skip(f"{what} is missing")
+
+
+def docker_answers() -> bool:
+    try:
+        done = subprocess.run(["docker", "info"], capture_output=True, timeout=20, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    return done.returncode == 0
+
+
+@pytest.fixture(scope="session")
+def embedded_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The embedded Valkey, as `lanework up` starts it."""
+    data = tmp_path_factory.mktemp("valkey")
+    process = subprocess.Popen(embedded.command(data), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        _await(lambda: embedded.answers(data), "the embedded server")
+        yield f"unix://{embedded.socket_path(data)}"
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+@pytest.fixture(scope="session")
+def container_url() -> Iterator[str]:
+    """A Redis container."""
+    if not docker_answers():
+        missing("a Docker engine")
+    from testcontainers.community.redis import RedisContainer  # noqa: PLC0415
+
+    with RedisContainer(os.environ.get("REDIS_IMAGE", "redis:7-alpine")) as container:
+        yield f"redis://{container.get_container_host_ip()}:{container.get_exposed_port(6379)}/0"
+
+
+@pytest.fixture(scope="session")
+def server_url(request: pytest.FixtureRequest) -> str:
+    if url := os.environ.get("LANEWORK_TEST_REDIS_URL"):
+        return url
+    try:
+        return str(request.getfixturevalue("container_url" if docker_answers() else "embedded_url"))
+    except Exception:
+        if CI:
+            raise
+        return str(request.getfixturevalue("embedded_url"))
+
+
+@pytest.fixture
+def settings(server_url: str, tmp_path: Path) -> Iterator[Settings]:
+    """Settings with a prefix of their own; what the test left behind is judged and removed."""
+    prefix = f"test-{secrets.token_hex(6)}"
+    yield settings_module.load(
+        {}, redis_url=server_url, prefix=prefix, files_dir=tmp_path / "files", lease=8.0, grace=5.0, worker_port=0
+    )
+    client = redis.Redis.from_url(server_url)
+    try:
+        keys = [key.decode() for key in client.scan_iter(f"{prefix}:*", count=1000)]
+        for_ever = [key for key in keys if client.ttl(key) == -1]
+        allowed = Keys(prefix).permanent()
+        # a job that has not settled has no TTL: it may wait as long as it must
+        unsettled = {
+            key for key in for_ever
+            if ":job:" in key and client.hget(key, "status") in (b"pending", b"running", b"scheduled")
+        }
+        leaked = [k for k in for_ever if k not in unsettled and not any(fnmatch.fnmatch(k, p) for p in allowed)]
+        if keys:
+            client.delete(*keys)
+    finally:
+        client.close()
+    assert not leaked, f"keys without a TTL that are not on the list of permanent ones: {leaked}"
+
+
+@pytest.fixture
+async def client(settings: Settings) -> AsyncIterator[Lanework]:
+    async with Lanework(settings) as lanework:
+        yield lanework
+
+
+def catalogue(**handlers: Callable[..., Any]) -> Catalogue:
+    """Functions by name, without files."""
+    found = Catalogue()
+    for name, handler in handlers.items():
+        function = Function(name, handler)
+        found.functions.update(dict.fromkeys((name, *function.policy.aliases), function))
+    return found
+
+
+async def deploy(lanework: Lanework, **handlers: Callable[..., Any]) -> None:
+    """Publishes functions as a worker does, without one."""
+    told = [describe(name, fn, lanework.settings) for name, fn in catalogue(**handlers).functions.items()]
+    await lanework._registry.publish(told)
+
+
+StartWorker = Callable[..., AbstractAsyncContextManager[Worker]]
+
+
+@pytest.fixture
+def worker(settings: Settings) -> StartWorker:
+    """`async with worker(echo=handler):` runs a worker in this process until the block ends."""
+
+    @asynccontextmanager
+    async def start(given: Settings | None = None, **handlers: Callable[..., Any]) -> AsyncIterator[Worker]:
+        one = Worker(given or settings, catalogue(**handlers))
+        task = asyncio.create_task(one.run())
+        started = asyncio.create_task(one.started.wait())
+        await asyncio.wait([task, started], return_when=asyncio.FIRST_COMPLETED, timeout=DEADLINE)
+        started.cancel()
+        try:
+            yield one
+        finally:
+            one.stop()
+            await asyncio.wait_for(task, DEADLINE)
+
+    return start
+
+
+class Process:
+    """A `lanework` command as a process of its own; its log is on `log`."""
+
+    def __init__(self, command: list[str], env: dict[str, str], log: Path, cwd: Path | None = None) -> None:
+        self.log = log
+        self._file = log.open("ab")
+        self.popen = subprocess.Popen(
+            [sys.executable, "-m", "runtime.cli.main", *command],
+            env=env, stdout=self._file, stderr=subprocess.STDOUT, cwd=cwd,
+        )
+
+    def said(self, text: str) -> bool:
+        return text in self.log.read_text()
+
+    def await_said(self, text: str) -> None:
+        _await(lambda: self.said(text), f"{text!r} in the log", lambda: self.log.read_text())
+
+    def stop(self, number: int = 15) -> int:
+        if self.popen.poll() is None:
+            self.popen.send_signal(number)
+        code = self.popen.wait(40)
+        self._file.close()
+        return code
+
+
+@pytest.fixture
+def process(settings: Settings, tmp_path: Path) -> Iterator[Callable[..., Process]]:
+    """`process("worker", …)` starts a command on the test's settings; all are stopped at the end."""
+    started: list[Process] = []
+
+    def start(*command: str, cwd: Path | None = None, **env: str) -> Process:
+        given = {
+            "LANEWORK_REDIS_URL": settings.redis_url,
+            "LANEWORK_PREFIX": settings.prefix,
+            "LANEWORK_FILES_DIR": str(settings.files_dir),
+            "LANEWORK_WORKER_PORT": "0",
+            **{f"LANEWORK_{name}": value for name, value in env.items()},
+        }
+        clean = {name: value for name, value in os.environ.items() if not name.startswith(("LANEWORK_", "REDIS_"))}
+        one = Process(list(command), {**clean, **given}, tmp_path / f"{len(started)}-{command[0]}.log", cwd)
+        started.append(one)
+        return one
+
+    yield start
+    for one in started:
+        one.stop(9 if one.popen.poll() is None else 15)
+
+
+def _await(met: Callable[[], bool], what: str, told: Callable[[], str] = lambda: "") -> None:
+    """Waits for what another process does, where nothing can be awaited."""
+    import time  # noqa: PLC0415
+
+    deadline = time.monotonic() + DEADLINE
+    while not met():
+        if time.monotonic() > deadline:
+            raise AssertionError(f"no {what} within {DEADLINE:g} s\n{told()}")
+        time.sleep(0.02)
+
+
+@pytest.fixture
+def until() -> Callable[..., None]:
+    return _await

@@ -1,0 +1,87 @@
+"""The store's tests run on every server at hand: Redis in a container and the embedded Valkey."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import pytest
+
+from runtime import codec
+from runtime.settings import Settings
+from runtime.store.connect import Redis, connect, connect_sync
+from runtime.store.jobs import Jobs, NewJob
+from runtime.store.keys import Keys
+from runtime.store.lanes import Lanes, Settlement, Taken
+
+
+@pytest.fixture(scope="session", params=["redis", "valkey"])
+def server_url(request: pytest.FixtureRequest) -> str:
+    if url := os.environ.get("LANEWORK_TEST_REDIS_URL"):
+        if request.param == "valkey":
+            pytest.skip("LANEWORK_TEST_REDIS_URL names the one server")
+        return url
+    return str(request.getfixturevalue("container_url" if request.param == "redis" else "embedded_url"))
+
+
+@pytest.fixture
+async def redis(settings: Settings) -> AsyncIterator[Redis]:
+    client = connect(settings)
+    yield client
+    await client.aclose()
+
+
+class Store:
+    """The store as two workers, `a` and `b`, see it."""
+
+    def __init__(self, client: Redis, settings: Settings) -> None:
+        self.client = client
+        self.settings = settings
+        self.keys = Keys(settings.prefix)
+        self.jobs = Jobs(client, settings)
+        self.a = Lanes(client, settings, 0, "worker-a")
+        self.b = Lanes(client, settings, 0, "worker-b")
+        self._sync = connect_sync(settings)
+
+    async def enqueue(self, type: str = "f", lane: str = "normal", count: int = 1, **more: Any) -> list[str]:
+        payload = codec.pack(more.get("payload"))
+        made = [NewJob(self.jobs.new_id(), type, lane, payload, more.get("max_attempts", 3)) for _ in range(count)]
+        await self.jobs.enqueue(made)
+        return [job.id for job in made]
+
+    async def take(self, free: int = 100, *functions: str, by: Lanes | None = None) -> list[Taken]:
+        return (await (by or self.a).take(free, functions or ("f",))).jobs
+
+    async def settle(self, taken: Taken, outcome: Any = "completed", *, by: Lanes | None = None, **more: Any) -> bool:
+        value = codec.pack(more.get("value"))
+        (mine,) = await (by or self.a).settle([Settlement(taken, outcome, value, more.get("delay", 0))])
+        return mine
+
+    def renew(self, *held: Taken, by: Lanes | None = None) -> list[Taken]:
+        return (by or self.a).renew(self._sync, held)
+
+    async def lapse(self, taken: Taken, seconds: float = 60) -> None:
+        """Lets a lease run out: the entry looks as if it had not been renewed for so long."""
+        key = self.keys.lane(0, taken.type, taken.lane)
+        pending = await self.client.xpending_range(key, "lw", taken.entry, taken.entry, 1)
+        holder = pending[0]["consumer"]
+        await self.client.xclaim(key, "lw", holder, 0, [taken.entry], idle=int(seconds * 1000), justid=True)
+
+    async def reclaim(self, by: Lanes | None = None) -> Any:
+        lanes = [(function, lane, "0-0") for function, lane in await self.a.names()]
+        swept = await (by or self.b).reclaim(lanes, 1000)
+        return None if swept is None else swept[1]
+
+    async def length(self, type: str = "f", lane: str = "normal") -> int:
+        return int(await self.client.xlen(self.keys.lane(0, type, lane)))
+
+    def close(self) -> None:
+        self._sync.close()
+
+
+@pytest.fixture
+def store(redis: Redis, settings: Settings) -> Iterator[Store]:
+    made = Store(redis, settings)
+    yield made
+    made.close()

@@ -1,0 +1,59 @@
+import pytest
+
+
+async def listed(store, **query):
+    ids, cursor = [], None
+    for _ in range(100):
+        page = await store.jobs.page(cursor=cursor, **{"limit": 3, **query})
+        ids += [job.id for job in page.jobs]
+        cursor = page.cursor
+        if cursor is None:
+            return ids
+    raise AssertionError("the list has no end")
+
+
+async def test_jobs_are_listed_newest_first_page_by_page(store):
+    ids = [(await store.enqueue())[0] for _ in range(8)]
+
+    assert await listed(store) == ids[::-1]
+
+
+async def test_a_list_may_be_of_one_function_or_one_status(store):
+    f, g = (await store.enqueue("f"))[0], (await store.enqueue("g"))[0]
+    (taken,) = await store.take(1, "g")
+    await store.settle(taken)
+
+    assert await listed(store, type="f") == [f]
+    assert await listed(store, status="completed") == [g]
+    assert await listed(store, status="failed") == []
+
+
+async def test_a_job_whose_record_has_expired_is_not_listed(store):
+    gone, here = await store.enqueue(count=2)
+    await store.client.delete(store.keys.job(0, gone))
+
+    assert await listed(store) == [here]
+
+
+async def test_many_jobs_that_do_not_fit_do_not_end_the_list(store):
+    (wanted,) = await store.enqueue("rare")
+    await store.enqueue("common", count=1200)
+
+    assert await listed(store, type="rare") == [wanted]
+
+
+@pytest.mark.parametrize("cursor", ["x", "1", "1-1,1-1", "1-x", "", "*"])
+async def test_a_cursor_that_was_not_given_here_is_refused(store, cursor):
+    with pytest.raises(ValueError, match="cursor"):
+        await store.jobs.page(limit=3, cursor=cursor)
+
+
+async def test_jobs_of_all_shards_are_merged(store, settings, redis):
+    from runtime.store.jobs import Jobs, NewJob  # noqa: PLC0415
+
+    sharded = Jobs(redis, settings.model_copy(update={"shards": 3}))
+    made = [NewJob(sharded.new_id(), "f", "normal", b"\xc0", 3) for _ in range(9)]
+    await sharded.enqueue(made)
+    store.jobs = sharded
+
+    assert sorted(await listed(store, limit=4)) == sorted(job.id for job in made)
