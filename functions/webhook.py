@@ -3,6 +3,7 @@
 It reaches whatever its worker's network reaches: keep it to callers you trust, or restrict the network.
 """
 
+import json
 from typing import Annotated, Any
 
 import httpx
@@ -20,7 +21,8 @@ async def handle(
 ) -> dict[str, int]:
     try:
         async with httpx.AsyncClient(timeout=timeout, trust_env=False) as client:
-            response = await client.post(url, json=body, headers=headers)
+            content_type = {"Content-Type": "application/json"}
+            response = await client.post(url, content=json.dumps(body), headers=content_type | (headers or {}))
     except httpx.InvalidURL as error:
         raise Permanent(f"not a URL: {error}") from error
     response.raise_for_status()

@@ -100,7 +100,8 @@ def settings(server_url: str, tmp_path: Path) -> Iterator[Settings]:
         allowed = Keys(prefix).permanent()
         # a job that has not settled has no TTL: it may wait as long as it must
         unsettled = {
-            key for key in for_ever
+            key
+            for key in for_ever
             if ":job:" in key and client.hget(key, "status") in (b"pending", b"running", b"scheduled")
         }
         leaked = [k for k in for_ever if k not in unsettled and not any(fnmatch.fnmatch(k, p) for p in allowed)]
@@ -163,7 +164,10 @@ class Process:
         self._file = log.open("ab")
         self.popen = subprocess.Popen(
             [sys.executable, "-m", "runtime.cli.main", *command],
-            env=env, stdout=self._file, stderr=subprocess.STDOUT, cwd=cwd,
+            env=env,
+            stdout=self._file,
+            stderr=subprocess.STDOUT,
+            cwd=cwd,
         )
 
     def said(self, text: str) -> bool:

@@ -7,7 +7,20 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 LAYERS = [
-    {"errors", "clock", "ids", "codec", "retry", "settings", "log", "metrics", "context", "function", "job", "service"},
+    {
+        "errors",
+        "clock",
+        "ids",
+        "codec",
+        "retry",
+        "settings",
+        "log",
+        "metrics",
+        "context",
+        "function",
+        "job",
+        "service",
+    },
     {"store"},
     {"contracts", "client", "discovery", "worker", "upkeep"},
     {"gateway"},

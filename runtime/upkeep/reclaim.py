@@ -16,7 +16,7 @@ class Sweeper:
 
     def __init__(self, lanes: Lanes, settings: Settings) -> None:
         self._lanes = lanes
-        self._every = min(1.0, settings.lease / 8)
+        self._every = min(0.5, settings.lease / 8)
         self._cursors: dict[tuple[str, str], str] = {}
         self._log = log.get("upkeep")
 

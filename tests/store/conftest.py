@@ -53,7 +53,9 @@ class Store:
     async def take(self, free: int = 100, *functions: str, by: Lanes | None = None) -> list[Taken]:
         return (await (by or self.a).take(free, functions or ("f",))).jobs
 
-    async def settle(self, taken: Taken, outcome: Any = "completed", *, by: Lanes | None = None, **more: Any) -> bool:
+    async def settle(
+        self, taken: Taken, outcome: Any = "completed", *, by: Lanes | None = None, **more: Any
+    ) -> bool:
         value = codec.pack(more.get("value"))
         (mine,) = await (by or self.a).settle([Settlement(taken, outcome, value, more.get("delay", 0))])
         return mine

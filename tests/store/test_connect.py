@@ -16,7 +16,9 @@ async def test_processes_that_disagree_about_lanes_are_refused(redis, settings):
     await check_server(redis, settings)
 
 
-@pytest.mark.parametrize("info", [{"redis_version": "6.2.14"}, {"redis_version": "7.2.4", "valkey_version": "7.2.5"}])
+@pytest.mark.parametrize(
+    "info", [{"redis_version": "6.2.14"}, {"redis_version": "7.2.4", "valkey_version": "7.2.5"}]
+)
 async def test_a_server_that_is_too_old_is_refused_clearly(redis, settings, monkeypatch, info):
     async def told(section):
         return info if section == "server" else {}

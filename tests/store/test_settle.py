@@ -21,7 +21,11 @@ async def test_a_failed_job_keeps_its_error(store):
     await store.settle(taken, "failed", value={"type": "ValueError", "message": "no", "traceback": None})
 
     job = await store.jobs.get(job_id)
-    assert (job.status, job.error["type"], job.attempts[0]["error"]["type"]) == ("failed", "ValueError", "ValueError")
+    assert (job.status, job.error["type"], job.attempts[0]["error"]["type"]) == (
+        "failed",
+        "ValueError",
+        "ValueError",
+    )
     assert await store.client.ttl(store.keys.job(0, job_id)) > 0
 
 

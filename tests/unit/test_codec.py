@@ -32,7 +32,12 @@ class Model(BaseModel):
         (datetime(2026, 1, 2, tzinfo=UTC), "2026-01-02T00:00:00Z"),
         (Path("a/b"), "a/b"),
         (UUID(int=1), "00000000-0000-0000-0000-000000000001"),
-        ({1, }, [1]),
+        (
+            {
+                1,
+            },
+            [1],
+        ),
     ],
 )
 def test_what_pydantic_can_make_plain_is_made_plain(value, plain):
@@ -55,7 +60,9 @@ def test_values_packed_one_after_the_other_come_apart_again(values):
     assert codec.unpack_stream(b"".join(codec.pack(v) for v in values)) == values
 
 
-@pytest.mark.parametrize(("ms", "text"), [(0, "1970-01-01T00:00:00.000Z"), (1_700_000_000_123, "2023-11-14T22:13:20.123Z")])
+@pytest.mark.parametrize(
+    ("ms", "text"), [(0, "1970-01-01T00:00:00.000Z"), (1_700_000_000_123, "2023-11-14T22:13:20.123Z")]
+)
 def test_times_are_shown_in_utc_with_milliseconds(ms, text):
     assert rfc3339(ms) == text
     assert rfc3339(None) is None

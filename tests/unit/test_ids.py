@@ -27,7 +27,8 @@ def test_ids_sort_by_the_time_of_their_making(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "x", "0" * 36, str(uuid.uuid4()), ids.new_id().upper(), ids.new_id() + "0", ids.new_id()[:-1] + "g"]
+    "text",
+    ["", "x", "0" * 36, str(uuid.uuid4()), ids.new_id().upper(), ids.new_id() + "0", ids.new_id()[:-1] + "g"],
 )
 def test_other_texts_are_not_ids(text):
     assert not ids.is_id(text)

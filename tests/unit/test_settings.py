@@ -35,7 +35,9 @@ def test_settings_cannot_be_changed_afterwards():
         settings.load({}).port = 1
 
 
-@pytest.mark.parametrize(("priority", "lane"), [(None, "normal"), ("high", "high"), (2, "high"), ("0", "low"), (1, "normal")])
+@pytest.mark.parametrize(
+    ("priority", "lane"), [(None, "normal"), ("high", "high"), (2, "high"), ("0", "low"), (1, "normal")]
+)
 def test_a_priority_is_a_lanes_name_or_number(priority, lane):
     assert settings.load({}).lane(priority) == lane
 
