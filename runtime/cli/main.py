@@ -1,4 +1,7 @@
-"""`lanework`: run Lanework, and talk to one that runs."""
+"""`lanework`: run Lanework, and talk to one that runs.
+
+Each command imports what it needs, so that `lanework call` does not wait for a server's modules.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from typing import Annotated
 import typer
 
 from runtime import settings
-from runtime.cli import remote, serve, show
+from runtime.cli import show
 from runtime.errors import LaneworkError
 
 app = typer.Typer(
@@ -49,6 +52,8 @@ def gateway(
     port: Annotated[int | None, typer.Option(help="Port to listen on. [default: 8080]")] = None,
 ) -> None:
     """Run the HTTP gateway."""
+    from runtime.cli import serve
+
     sys.exit(serve.gateway(settings.load(host=host, port=port)))
 
 
@@ -62,6 +67,8 @@ def worker(
     ] = None,
 ) -> None:
     """Run a worker."""
+    from runtime.cli import serve
+
     given = settings.load(
         functions=functions, functions_dir=functions_dir, concurrency=concurrency, worker_port=port
     )
@@ -81,6 +88,8 @@ def call(
     url: Gateway = None,
 ) -> None:
     """Enqueue a job."""
+    from runtime.cli import remote
+
     sys.exit(remote.call(settings.load(url=url), function, payload, priority, timeout if wait else None, json))
 
 
@@ -96,12 +105,16 @@ def jobs(
     url: Gateway = None,
 ) -> None:
     """List jobs, newest first."""
+    from runtime.cli import remote
+
     sys.exit(remote.jobs(settings.load(url=url), limit, type, status, cursor, json))
 
 
 @app.command()
 def functions(json: AsJson = False, url: Gateway = None) -> None:
     """List functions: what is deployed, who has it, and what does not load."""
+    from runtime.cli import remote
+
     sys.exit(remote.functions(settings.load(url=url), json))
 
 

@@ -1,15 +1,19 @@
-"""A gateway as a process of its own, and clients that are not ours: httpx, raw sockets, wrk."""
+"""A gateway on a real socket, and a client that is not ours."""
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import httpx
 import pytest
+import uvicorn
 
-from tests.conftest import Process
+from runtime.gateway.app import create_app
+from runtime.settings import Settings
 
 
 def free_port() -> int:
@@ -17,14 +21,26 @@ def free_port() -> int:
         return int(free.getsockname()[1])
 
 
+class _Server(uvicorn.Server):
+    """A gateway's server inside the test's event loop; signals stay the test's."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
 @pytest.fixture
-async def http(process: Callable[..., Process], until: Any) -> AsyncIterator[httpx.AsyncClient]:
-    """A client of a running gateway."""
-    port = free_port()
-    process("gateway", "--port", str(port), BODY_LIMIT="20000")
-    until(lambda: _listens(port), "gateway")
-    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=20, trust_env=False) as client:
-        yield client
+async def http(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of a gateway that serves on a real socket."""
+    app = create_app(settings.model_copy(update={"body_limit": 20_000}))
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+        server = _Server(uvicorn.Config(app, log_config=None, access_log=False))
+        serving = asyncio.create_task(server.serve([listening]))
+        async with httpx.AsyncClient(base_url=url, timeout=20, trust_env=False) as client:
+            yield client
+        server.should_exit = True
+        await serving
 
 
 def _listens(port: int) -> bool:

@@ -69,18 +69,18 @@ async def test_a_redis_that_hangs_is_no_hang_here(severed):
 async def test_metrics_are_clean_and_count_what_happened(http, worker, settings, client):
     promtool = shutil.which("promtool")
 
-    async def add(a: int, b: int) -> int:
+    async def counted(a: int, b: int) -> int:
         return a + b
 
-    async with worker(add=add):
-        job = (await http.post("/jobs", json={"type": "add", "payload": {"a": 1, "b": 2}})).json()
+    async with worker(counted=counted):
+        job = (await http.post("/jobs", json={"type": "counted", "payload": {"a": 1, "b": 2}})).json()
         await http.get(f"/jobs/{job['id']}", headers={"Prefer": "wait=20"})
         text = (await http.get("/metrics")).text
 
     for line in (
-        'lanework_jobs_enqueued_total{function="add",lane="normal"} 1.0',
-        'lanework_jobs_waiting{function="add",lane="normal"} 0.0',
-        'lanework_jobs_running{function="add",lane="normal"} 0.0',
+        'lanework_jobs_enqueued_total{function="counted",lane="normal"} 1.0',
+        'lanework_jobs_waiting{function="counted",lane="normal"} 0.0',
+        'lanework_jobs_running{function="counted",lane="normal"} 0.0',
         "lanework_store_up 1.0",
         "lanework_workers 1.0",
     ):

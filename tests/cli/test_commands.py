@@ -1,0 +1,128 @@
+"""The command line against a gateway that runs."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tests.gateway.conftest import http  # noqa: F401 - a fixture
+
+
+@pytest.fixture
+def lanework(http):  # noqa: F811
+    """Runs a command on the test's gateway; returns exit code, standard output and standard error."""
+    import asyncio
+
+    async def run(*arguments, stdin=None):
+        env = {name: value for name, value in os.environ.items() if not name.startswith("LANEWORK_")}
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "runtime.cli.main",
+            *arguments,
+            env=env | {"LANEWORK_URL": str(http.base_url)},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        out, err = await process.communicate(stdin)
+        return process.returncode, out.decode(), err.decode()
+
+    return run
+
+
+async def add(a: int, b: int) -> int:
+    """Add two numbers."""
+    return a + b
+
+
+async def test_call_prints_the_id_of_the_new_job(lanework, client, worker):
+    async with worker(add=add):
+        code, out, _ = await lanework("call", "add", '{"a": 1, "b": 2}')
+
+    assert code == 0
+    assert (await client.get(out.strip())).type == "add"
+
+
+async def test_call_waits_for_the_result(lanework, worker):
+    async with worker(add=add):
+        assert await lanework("call", "add", '{"a": 1, "b": 2}', "--wait") == (0, "3\n", "")
+        _, out, _ = await lanework("call", "add", "-", "--wait", "--json", stdin=b'{"a": 1, "b": 2}')
+
+    assert json.loads(out)["status"] == "completed"
+
+
+async def test_call_of_a_job_that_fails_shows_the_error_and_exits_with_1(lanework, worker):
+    async def broken() -> None:
+        from runtime import Permanent
+
+        raise Permanent("bad day")
+
+    async with worker(broken=broken):
+        code, out, err = await lanework("call", "broken", "--wait")
+
+    assert (code, out) == (1, "")
+    assert "Permanent: bad day" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "told"),
+    [
+        (["call", "ad", "{}"], 3, "did you mean add"),
+        (["call", "add", '{"a": 1}'], 3, "/b: is required"),
+        (["call", "add", "{a: 1}"], 2, "not JSON"),
+        (["call", "add", '{"a":1,"b":2}', "--priority", "9"], 3, "no lane is"),
+        (["call", "add", "{}", "--url", "http://127.0.0.1:1"], 4, "does not answer"),
+        (["jobs", "--status", "odd"], 3, "status is one of"),
+        (["jobs", "--limit", "0"], 2, "limit"),
+        (["nothing"], 2, "No such command"),
+    ],
+)
+async def test_wrong_use_exits_with_its_own_code_and_says_what_to_do(lanework, worker, arguments, code, told):
+    async with worker(add=add):
+        got, out, err = await lanework(*arguments)
+
+    assert (got, out) == (code, "")
+    assert told in err
+
+
+async def test_jobs_and_functions_are_tables_for_people_and_json_for_programs(lanework, worker, client):
+    async with worker(add=add):
+        job = await client.wait((await client.enqueue("add", {"a": 1, "b": 2})).id, 20)
+        _, table, _ = await lanework("jobs")
+        _, listed, _ = await lanework("jobs", "--json")
+        _, functions, _ = await lanework("functions")
+
+    assert job.id in table
+    assert "completed" in table
+    assert json.loads(listed)["jobs"][0]["id"] == job.id
+    assert "Add two numbers." in functions
+
+
+async def test_settings_are_listed_with_their_meaning_and_without_passwords(lanework, monkeypatch):
+    monkeypatch.setenv("REDIS_URL", "redis://user:secret@somewhere:6379/0")
+
+    _, table, _ = await lanework("settings")
+    _, listed, _ = await lanework("settings", "--json")
+
+    assert "LANEWORK_CONCURRENCY" in table
+    assert json.loads(listed)["LANEWORK_REDIS_URL"] == "redis://user:***@somewhere:6379/0"
+    assert "secret" not in table + listed
+
+
+async def test_a_misspelt_setting_stops_every_command(lanework, monkeypatch):
+    code, _, err = await lanework("settings")
+    assert code == 0
+
+    result = subprocess.run(
+        [sys.executable, "-m", "runtime.cli.main", "settings"],
+        env=os.environ | {"LANEWORK_CONCURENCY": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert result.returncode == 3
+    assert "did you mean LANEWORK_CONCURRENCY" in result.stderr

@@ -1,0 +1,132 @@
+"""`lanework up`: everything on one machine, from a folder and nothing else."""
+
+import os
+import signal
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+
+from tests.gateway.conftest import free_port
+
+FUNCTIONS = str(Path(__file__).parents[2] / "functions")
+WAIT = {"Prefer": "wait=20"}
+
+
+@pytest.fixture
+def up(process, tmp_path, monkeypatch):
+    """`up()` starts Lanework on a data folder of the test's, and waits until it serves."""
+    port = free_port()
+
+    def start(*arguments):
+        running = process(
+            "up", "--port", str(port), "--data", str(tmp_path / "data"), "--functions", FUNCTIONS, *arguments
+        )
+        running.await_said("Lanework is up")
+        running.http = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30, trust_env=False)
+        return running
+
+    return start
+
+
+def math(http, a=5, b=3):
+    job = http.post("/jobs", json={"type": "math", "payload": {"a": a, "b": b}}).json()
+    return http.get(job["links"]["self"], headers=WAIT).json()
+
+
+def children(running, word):
+    found = psutil.Process(running.popen.pid).children(recursive=True)
+    return [p for p in found if word in " ".join(p.cmdline())]
+
+
+def test_it_serves_and_leaves_nothing_behind_when_stopped(up):
+    running = up()
+    assert math(running.http)["result"] == 8
+    processes = children(running, "")
+    assert len(processes) == 3
+
+    assert running.stop(signal.SIGINT) == 0
+
+    assert not any(p.is_running() for p in processes)
+
+
+def test_what_was_stored_is_there_after_a_restart(up):
+    first = up()
+    done = math(first.http)
+    first.stop()
+
+    again = up()
+
+    assert again.http.get(done["links"]["self"]).json() == done
+
+
+@pytest.mark.parametrize("word", ["worker", "gateway", "valkey-server"])
+def test_a_process_that_dies_is_started_again_and_the_log_says_so(up, word, until):
+    running = up()
+    (process,) = children(running, word)
+
+    process.kill()
+    running.await_said("process.died")
+    until(lambda: [p for p in children(running, word) if p.pid != process.pid], f"new {word}")
+
+    def works():
+        try:
+            return math(running.http)["result"] == 8
+        except (httpx.HTTPError, KeyError):
+            return False
+
+    until(works, "work again")
+
+
+def test_a_killed_supervisor_takes_its_processes_with_it_and_the_next_one_starts(up, until):
+    running = up()
+    done = math(running.http)
+    processes = children(running, "")
+
+    running.stop(signal.SIGKILL)
+    until(lambda: not any(p.is_running() for p in processes), "end of all processes")
+
+    assert up().http.get(done["links"]["self"]).json()["result"] == 8
+
+
+def test_several_workers_may_be_asked_for(up):
+    running = up("--workers", "2")
+
+    assert len(children(running, "worker")) == 2
+
+
+def test_a_port_that_is_taken_is_told_at_once(up, process, tmp_path):
+    running = up()
+    port = str(running.http.base_url.port)
+
+    second = process("up", "--port", port, "--data", str(tmp_path / "other"), "--functions", FUNCTIONS)
+
+    assert second.popen.wait(20) == 3
+    assert second.said("choose another with --port")
+
+
+def test_two_on_one_data_folder_are_refused(up, process, tmp_path):
+    up()
+
+    second = process("up", "--port", str(free_port()), "--data", str(tmp_path / "data"), "--functions", FUNCTIONS)
+
+    assert second.popen.wait(20) == 3
+    assert second.said("another `lanework up` runs on")
+
+
+def test_a_data_folder_with_a_long_path_works_too(process, tmp_path):
+    deep = tmp_path / ("d" * 120)
+    port = free_port()
+
+    running = process("up", "--port", str(port), "--data", str(deep), "--functions", FUNCTIONS)
+
+    running.await_said("Lanework is up")
+
+
+def test_a_missing_folder_of_functions_is_told(process, tmp_path):
+    running = process("up", "--functions", str(tmp_path / "none"), "--data", str(tmp_path / "data"))
+
+    assert running.popen.wait(20) == 3
+    assert running.said("there is no folder")
+    assert not os.path.exists(tmp_path / "data" / "valkey.sock")

@@ -1,0 +1,140 @@
+"""The image and the Compose file, built and run for real."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.conftest import docker_answers, missing
+from tests.gateway.conftest import free_port
+
+ROOT = Path(__file__).parents[2]
+pytestmark = pytest.mark.containers
+WAIT = {"Prefer": "wait=30"}
+
+
+class Stack:
+    """A Compose project of its own name, port and volumes."""
+
+    def __init__(self) -> None:
+        self.port = free_port()
+        self._env = os.environ | {"LANEWORK_PORT": str(self.port), "DOCKER_BUILDKIT": "0"}
+
+    def __call__(self, *arguments: str) -> str:
+        command = ["docker", "compose", "-p", "lanework-test", *arguments]
+        done = subprocess.run(command, cwd=ROOT, env=self._env, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, f"{' '.join(command)}\n{done.stdout}\n{done.stderr}"
+        return done.stdout
+
+    def http(self) -> httpx.Client:
+        return httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=40, trust_env=False)
+
+
+@pytest.fixture(scope="module")
+def stack():
+    if not docker_answers():
+        missing("a Docker engine")
+    compose = Stack()
+    try:
+        compose("up", "--build", "--detach", "--wait", "--wait-timeout", "120", "--scale", "worker=2")
+        yield compose
+    finally:
+        compose("down", "--volumes", "--timeout", "5")
+
+
+def run(http: httpx.Client, type: str, payload: object) -> dict[str, object]:
+    job = http.post("/jobs", json={"type": type, "payload": payload})
+    assert job.status_code == 202, job.text
+    return http.get(job.json()["links"]["self"], headers=WAIT).json()
+
+
+def test_jobs_run_in_containers_with_as_many_workers_as_asked_for(stack):
+    with stack.http() as http:
+        assert run(http, "math", {"a": "5", "b": "3"})["result"] == 8
+        assert len(http.get("/workers").json()["workers"]) == 2
+
+
+def test_the_image_runs_as_a_user_without_rights(stack):
+    assert stack("exec", "-T", "worker", "id", "-u").strip() == "10001"
+
+
+def test_functions_come_from_the_folder_on_the_host_and_files_are_kept(stack):
+    with stack.http() as http:
+        done = run(http, "generate_report", {"rows": [{"n": 1}], "output": "r.csv"})
+
+    assert done["status"] == "completed", done
+    assert "n" in stack("exec", "-T", "--index", "1", "worker", "cat", "files/r.csv")
+
+
+def test_a_killed_workers_job_runs_again_on_another(stack):
+    with stack.http() as http:
+        job = http.post("/jobs", json={"type": "long", "payload": {"steps": 20, "seconds": 3}}).json()
+        path = job["links"]["self"]
+        deadline = time.monotonic() + 20
+        while (seen := http.get(path).json())["status"] != "running":
+            assert time.monotonic() < deadline
+        container = seen["attempts"][0]["worker"].partition("-")[0]
+        subprocess.run(["docker", "kill", "--signal", "KILL", container], check=True, capture_output=True)
+        done = http.get(path, headers=WAIT).json()
+
+    assert (done["status"], done["attempt"]) == ("completed", 2)
+    assert done["attempts"][0]["outcome"] == "lost"
+    assert done["attempts"][0]["worker"] != done["attempts"][1]["worker"]
+
+
+def test_stopping_a_worker_lets_what_runs_finish(stack):
+    with stack.http() as http:
+        job = http.post("/jobs", json={"type": "long", "payload": {"steps": 20, "seconds": 4}}).json()
+        path = job["links"]["self"]
+        deadline = time.monotonic() + 20
+        while http.get(path).json()["status"] != "running":
+            assert time.monotonic() < deadline
+        stack("stop", "worker")
+        done = http.get(path).json()
+
+    assert (done["status"], done["attempt"]) == ("completed", 1)
+
+
+def test_what_was_accepted_survives_a_restart_of_redis(stack):
+    with stack.http() as http:
+        stack("stop", "worker")
+        job = http.post("/jobs", json={"type": "echo", "payload": "kept"}).json()
+        time_to_sync = subprocess.run(
+            [
+                "docker",
+                "compose",
+                "-p",
+                "lanework-test",
+                "exec",
+                "-T",
+                "redis",
+                "redis-cli",
+                "waitaof",
+                "1",
+                "0",
+                "5000",
+            ],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert "ERR unknown" in time_to_sync.stdout or time_to_sync.returncode == 0
+        stack("restart", "redis")
+        stack("up", "--detach", "--wait", "--wait-timeout", "60", "--scale", "worker=1")
+        done = http.get(job["links"]["self"], headers=WAIT).json()
+
+    assert (done["status"], done["result"]) == ("completed", "kept")
+
+
+def test_every_service_says_that_it_is_healthy(stack):
+    services = [json.loads(line) for line in stack("ps", "--format", "json").splitlines()]
+
+    assert {service["Service"] for service in services} == {"redis", "gateway", "worker"}
+    assert {service["Health"] for service in services} == {"healthy"}
