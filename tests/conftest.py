@@ -21,11 +21,11 @@ import pytest
 import redis
 
 from runtime import settings as settings_module
-from runtime.store import embedded
 from runtime.client import Lanework
 from runtime.discovery import Catalogue
 from runtime.function import Function
 from runtime.settings import Settings
+from runtime.store import embedded
 from runtime.store.keys import Keys
 from runtime.store.registry import describe
 from runtime.worker.worker import Worker
@@ -68,7 +68,7 @@ def container_url() -> Iterator[str]:
     """A Redis container."""
     if not docker_answers():
         missing("a Docker engine")
-    from testcontainers.community.redis import RedisContainer  # noqa: PLC0415
+    from testcontainers.community.redis import RedisContainer
 
     with RedisContainer(os.environ.get("REDIS_IMAGE", "redis:7-alpine")) as container:
         yield f"redis://{container.get_container_host_ip()}:{container.get_exposed_port(6379)}/0"
@@ -209,7 +209,7 @@ def process(settings: Settings, tmp_path: Path) -> Iterator[Callable[..., Proces
 
 def _await(met: Callable[[], bool], what: str, told: Callable[[], str] = lambda: "") -> None:
     """Waits for what another process does, where nothing can be awaited."""
-    import time  # noqa: PLC0415
+    import time
 
     deadline = time.monotonic() + DEADLINE
     while not met():

@@ -113,8 +113,7 @@ async def test_settings_are_listed_with_their_meaning_and_without_passwords(lane
 
 
 async def test_a_misspelt_setting_stops_every_command(lanework, monkeypatch):
-    code, _, err = await lanework("settings")
-    assert code == 0
+    assert (await lanework("settings"))[0] == 0
 
     result = subprocess.run(
         [sys.executable, "-m", "runtime.cli.main", "settings"],

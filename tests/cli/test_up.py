@@ -18,6 +18,7 @@ WAIT = {"Prefer": "wait=20"}
 def up(process, tmp_path, monkeypatch):
     """`up()` starts Lanework on a data folder of the test's, and waits until it serves."""
     port = free_port()
+    clients = []
 
     def start(*arguments):
         running = process(
@@ -25,9 +26,12 @@ def up(process, tmp_path, monkeypatch):
         )
         running.await_said("Lanework is up")
         running.http = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30, trust_env=False)
+        clients.append(running.http)
         return running
 
-    return start
+    yield start
+    for client in clients:
+        client.close()
 
 
 def math(http, a=5, b=3):
@@ -35,20 +39,28 @@ def math(http, a=5, b=3):
     return http.get(job["links"]["self"], headers=WAIT).json()
 
 
-def children(running, word):
+def children(running, word=None):
+    """The supervisor's processes; only those with `word` as a command or an argument."""
     found = psutil.Process(running.popen.pid).children(recursive=True)
-    return [p for p in found if word in " ".join(p.cmdline())]
+    return [p for p in found if word is None or word in (p.name(), *p.cmdline())]
+
+
+def runs(process):
+    try:
+        return process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def test_it_serves_and_leaves_nothing_behind_when_stopped(up):
     running = up()
     assert math(running.http)["result"] == 8
-    processes = children(running, "")
+    processes = children(running)
     assert len(processes) == 3
 
     assert running.stop(signal.SIGINT) == 0
 
-    assert not any(p.is_running() for p in processes)
+    assert not any(runs(p) for p in processes)
 
 
 def test_what_was_stored_is_there_after_a_restart(up):
@@ -82,10 +94,10 @@ def test_a_process_that_dies_is_started_again_and_the_log_says_so(up, word, unti
 def test_a_killed_supervisor_takes_its_processes_with_it_and_the_next_one_starts(up, until):
     running = up()
     done = math(running.http)
-    processes = children(running, "")
+    processes = children(running)
 
     running.stop(signal.SIGKILL)
-    until(lambda: not any(p.is_running() for p in processes), "end of all processes")
+    until(lambda: not any(runs(p) for p in processes), "end of all processes")
 
     assert up().http.get(done["links"]["self"]).json()["result"] == 8
 

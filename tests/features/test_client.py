@@ -100,7 +100,7 @@ async def test_a_job_that_never_was_is_not_found(client, job_id):
 
 
 async def test_jobs_spread_over_shards_all_run(settings, worker):
-    from runtime.client import Lanework  # noqa: PLC0415
+    from runtime.client import Lanework
 
     async def double(n: int) -> int:
         return 2 * n

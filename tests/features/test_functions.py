@@ -71,13 +71,13 @@ class Mailbox:
         self.mails = []
         self.refuse = None
 
-    async def handle_RCPT(self, server, session, envelope, address, options):  # noqa: N802
+    async def handle_RCPT(self, server, session, envelope, address, options):
         if self.refuse:
             return self.refuse
         envelope.rcpt_tos.append(address)
         return "250 OK"
 
-    async def handle_DATA(self, server, session, envelope):  # noqa: N802
+    async def handle_DATA(self, server, session, envelope):
         self.mails.append(envelope)
         return "250 OK"
 
@@ -137,7 +137,7 @@ def receiver():
     got, answers = [], []
 
     class Handler(BaseHTTPRequestHandler):
-        def do_POST(self):  # noqa: N802
+        def do_POST(self):
             body = self.rfile.read(int(self.headers["Content-Length"]))
             got.append((self.path, json.loads(body), dict(self.headers)))
             status = answers.pop(0) if answers else 204

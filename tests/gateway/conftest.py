@@ -51,7 +51,7 @@ def _listens(port: int) -> bool:
 @pytest.fixture
 async def deployed(client: Any) -> None:
     """Two functions that the gateway knows, and no worker that has them."""
-    from tests.conftest import deploy  # noqa: PLC0415
+    from tests.conftest import deploy
 
     async def add(a: int, b: int = 0) -> int:
         return a + b

@@ -25,7 +25,7 @@ async def test_a_server_that_is_too_old_is_refused_clearly(redis, settings, monk
 
     monkeypatch.setattr(redis, "info", told)
 
-    with pytest.raises(StoreUnsupported, match="is too old: Lanework needs Redis 7.0\\+ or Valkey 8\\+"):
+    with pytest.raises(StoreUnsupported, match=r"is too old: Lanework needs Redis 7\.0\+ or Valkey 8\+"):
         await check_server(redis, settings)
 
 

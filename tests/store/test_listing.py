@@ -49,7 +49,7 @@ async def test_a_cursor_that_was_not_given_here_is_refused(store, cursor):
 
 
 async def test_jobs_of_all_shards_are_merged(store, settings, redis):
-    from runtime.store.jobs import Jobs, NewJob  # noqa: PLC0415
+    from runtime.store.jobs import Jobs, NewJob
 
     sharded = Jobs(redis, settings.model_copy(update={"shards": 3}))
     made = [NewJob(sharded.new_id(), "f", "normal", b"\xc0", 3) for _ in range(9)]

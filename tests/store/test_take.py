@@ -123,7 +123,7 @@ async def test_scripts_survive_a_flush_of_the_script_cache(store):
 
 @pytest.mark.parametrize("idle", [1, 3])
 async def test_one_new_job_wakes_one_idle_worker(store, settings, idle):
-    from runtime.store.connect import opened  # noqa: PLC0415
+    from runtime.store.connect import opened
 
     async with opened(settings, timeout=None) as blocking:
         waiting = [asyncio.create_task(store.a.hear(blocking, ["f", "g"], 5)) for _ in range(idle)]
@@ -141,7 +141,7 @@ async def test_one_new_job_wakes_one_idle_worker(store, settings, idle):
 
 
 async def test_a_worker_without_room_for_all_rings_for_the_next(store, settings):
-    from runtime.store.connect import opened  # noqa: PLC0415
+    from runtime.store.connect import opened
 
     async with opened(settings, timeout=None) as blocking:
         await store.enqueue(count=10)

@@ -14,5 +14,5 @@ def test_the_delay_is_random_between_nothing_and_a_doubling_bound():
 
 @pytest.mark.parametrize("wrong", [{"max_attempts": 0}, {"base": -1}, {"cap": -1}])
 def test_a_policy_that_makes_no_sense_is_refused(wrong):
-    with pytest.raises(ValueError, match="max_attempts|seconds"):
+    with pytest.raises(ValueError, match=r"max_attempts|seconds"):
         Retry(**wrong)
