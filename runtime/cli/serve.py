@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 
@@ -34,13 +35,23 @@ def gateway(settings: Settings) -> int:
         access_log=False,
         log_config=None,
         server_header=False,
+        proxy_headers=False,  # no client address is used
         timeout_graceful_shutdown=5,
     )
     log.get("gateway").info("gateway.started", url=f"http://{settings.host}:{settings.port}", pid=os.getpid())
     server = uvicorn.Server(config)
+    _settle_heap()
     server.run()
     log.get("gateway").info("gateway.left")
     return show.DONE if server.started else show.FAILED
+
+
+def _settle_heap() -> None:
+    """Takes what imports left out of the collector's sight, and has it look less often: what requests
+    and attempts leave behind is freed by reference counts, and walking it cost a fifth of the time."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
 
 
 async def _check(settings: Settings) -> None:
@@ -69,6 +80,7 @@ async def _worker(settings: Settings) -> int:
         return show.FAILED
     worker.metrics = f"{port.address}/metrics"
     port.start()
+    _settle_heap()
     _stop_on_signals(worker)
     try:
         await worker.run()

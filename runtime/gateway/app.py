@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
+from prometheus_client import Counter
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from runtime import log, metrics
 from runtime.client import Lanework
@@ -49,21 +51,32 @@ def create_app(settings: Settings) -> Starlette:
     return Starlette(routes=routes, lifespan=lifespan, exception_handlers=handlers)  # type: ignore[arg-type]
 
 
-def _route(path: str, handler: Handler, method: str = "GET") -> Route:
-    counters = {}
+class _Endpoint:
+    """A handler as an ASGI application: it turns its own errors into problems, and so needs none of
+    the layers that Starlette puts round a plain function."""
 
-    async def endpoint(request: Request) -> Response:
+    def __init__(self, path: str, method: str, handler: Handler) -> None:
+        self._labels = (path, method)
+        self._handler = handler
+        self._counters: dict[int, Counter] = {}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            response = await handler(request)
+            response = await self._handler(Request(scope, receive))
         except LaneworkError as error:
             response = from_error(error)
+        except ClientDisconnect:
+            return
         code = response.status_code
-        if code not in counters:
-            counters[code] = metrics.REQUESTS.labels(path, method, str(code))
-        counters[code].inc()
-        return response
+        counter = self._counters.get(code)
+        if counter is None:
+            counter = self._counters[code] = metrics.REQUESTS.labels(*self._labels, str(code))
+        counter.inc()
+        await response(scope, receive, send)
 
-    return Route(path, endpoint, methods=[method])
+
+def _route(path: str, handler: Handler, method: str = "GET") -> Route:
+    return Route(path, _Endpoint(path, method, handler), methods=[method])
 
 
 async def _http_problem(request: Request, error: HTTPException) -> Response:

@@ -10,7 +10,7 @@ Item = TypeVar("Item")
 
 
 class GroupCommit(Generic[Item]):
-    """Calls `flush` with batches: at once when idle, and with all that gathered otherwise.
+    """Calls `flush` with batches: within a turn of the loop when idle, and with all that gathered otherwise.
 
     Batches go out one after the other, in the order of their items. `flush` answers for its own
     errors: one that it raises ends the task, and the items after it wait for the next `add`.
@@ -41,7 +41,16 @@ class GroupCommit(Generic[Item]):
     async def _run(self) -> None:
         try:
             while self._waiting:
+                await self._gather()
                 batch, self._waiting = self._waiting[: self._most], self._waiting[self._most :]
                 await self._flush(batch)
         finally:
             self._running = None
+
+    async def _gather(self) -> None:
+        """Lets more come as long as each turn of the loop brings some: a round trip costs a client
+        ten times what an item does, and under load one turn's items would be few."""
+        seen = 0
+        while seen < len(self._waiting) < self._most:
+            seen = len(self._waiting)
+            await asyncio.sleep(0)
