@@ -45,9 +45,9 @@ class Lanework:
         self._client = connect(self.settings)
         self._blocking = connect(self.settings, timeout=None)
         self._jobs = Jobs(self._client, self.settings)
-        self._registry = Registry(self._client, self.settings)
+        self.registry = Registry(self._client, self.settings)
         self.stats = Stats(self._client, self.settings)
-        self.contracts = Contracts(self._registry)
+        self.contracts = Contracts(self.registry)
         self._waiters = Waiters(self._jobs, self._blocking, Keys(self.settings.prefix))
         self._commit: GroupCommit[_Entry] = GroupCommit(self._store)
 
@@ -141,7 +141,7 @@ class Lanework:
 
     async def workers(self) -> Sequence[WorkerInfo]:
         """Those alive: each says so every 3 s, and is gone after 15 s of silence."""
-        return await within(self._registry.workers())
+        return await within(self.registry.workers())
 
     def _new(
         self, contract: Contract, payload: Any, priority: str | int | None, max_attempts: int | None

@@ -130,7 +130,7 @@ def catalogue(**handlers: Callable[..., Any]) -> Catalogue:
 async def deploy(lanework: Lanework, **handlers: Callable[..., Any]) -> None:
     """Publishes functions as a worker does, without one."""
     told = [describe(name, fn, lanework.settings) for name, fn in catalogue(**handlers).functions.items()]
-    await lanework._registry.publish(told)
+    await lanework.registry.publish(told)
 
 
 StartWorker = Callable[..., AbstractAsyncContextManager[Worker]]

@@ -1,0 +1,81 @@
+"""`make bench`: how fast Lanework is, beside peers and beside Redis alone, all in the same run.
+
+Absolute figures say little on a shared machine: read the ratios, and the spread of the rounds.
+    make bench ARGS='--install-peers'          BullMQ (npm) and Huey (pip) into .work/, once
+    make bench ARGS='--only drain,latency'     some measures
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from tests.benchmarks import drain, growth, http, idle, peers
+from tests.benchmarks.machine import Disturbance, describe
+
+Figures = dict[str, float]
+MEASURES: dict[str, Callable[[], Figures]] = {
+    "drain": drain.measure,
+    "latency": idle.latency,
+    "bulk": drain.bulk_enqueue,
+    "http": http.measure,
+    "growth": growth.measure,
+    "idle": idle.cpu,
+    "memory": idle.memory,
+}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
+    parser.add_argument("--only", default=",".join(MEASURES), help=f"of {', '.join(MEASURES)}")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--install-peers", action="store_true")
+    given = parser.parse_args()
+    names = given.only.split(",")
+    if unknown := [name for name in names if name not in MEASURES]:
+        parser.error(f"no measure {', '.join(unknown)}; there are {', '.join(MEASURES)}")
+    if given.install_peers:
+        peers.install()
+    rounds: dict[str, list[Figures]] = {name: [] for name in names}
+    noise: list[float] = []
+    for number in range(1, given.rounds + 1):
+        for name in names:
+            print(f"round {number} of {given.rounds}: {name} …", file=sys.stderr, flush=True)
+            with Disturbance() as disturbance:
+                rounds[name].append(MEASURES[name]())
+            noise.append(disturbance.stolen)
+    _print(rounds, noise)
+    return 0
+
+
+def _print(rounds: dict[str, list[Figures]], noise: list[float]) -> None:
+    console = Console(width=110)
+    console.print(describe(), f"Cores taken by the host, per measure: {_spread(noise)}.")
+    table = Table("measure", "figure", "min", "median", "max", box=None, header_style="bold")
+    for name, figures in rounds.items():
+        for key in dict.fromkeys(key for one in figures for key in one):
+            values = [one[key] for one in figures if key in one]
+            low, middle, high = min(values), statistics.median(values), max(values)
+            table.add_row(name, key, *(_show(value) for value in (low, middle, high)))
+        table.add_section()
+    console.print(table)
+    if not peers.installed():
+        console.print("Peers are not installed: make bench ARGS='--install-peers'")
+
+
+def _spread(values: list[float]) -> str:
+    return " / ".join(_show(value) for value in (min(values), statistics.median(values), max(values)))
+
+
+def _show(value: Any) -> str:
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
