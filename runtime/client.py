@@ -28,6 +28,7 @@ from runtime.store.stats import Stats
 
 WITHIN = 1.9  # seconds until an enqueue that got no answer is an error
 BULK = 1000
+_TURN = 100  # jobs made ready in one turn of the loop
 
 Answer = TypeVar("Answer")
 
@@ -113,11 +114,20 @@ class Lanework:
         for payload in payloads:
             contract.check(payload)
         ids: list[str] = []
+        stored: asyncio.Task[int] | None = None
         for start in range(0, len(payloads), BULK):
             some = payloads[start : start + BULK]
-            batch = [self._new(contract, payload, priority, max_attempts) for payload in some]
-            await self._enqueue(batch)
+            batch: list[NewJob] = []
+            for part in range(0, len(some), _TURN):
+                batch += [self._new(contract, p, priority, max_attempts) for p in some[part : part + _TURN]]
+                await asyncio.sleep(0)
+            if stored is not None:
+                await stored
+            # one batch is stored while the next is made ready; never two at once, which could change their order
+            stored = asyncio.create_task(self._enqueue(batch))
             ids += [job.id for job in batch]
+        if stored is not None:
+            await stored
         return ids
 
     async def get(self, job_id: str) -> Job:

@@ -10,17 +10,15 @@ import time
 
 MAX_SHARDS = 1 << 12
 
-_VERSION = 0x7 << 76
 _VARIANT = 0b10 << 62
 _RANDOM = (1 << 62) - 1
 
 
 def new_id(shard: int = 0) -> str:
     """A fresh id in the canonical 36 characters."""
-    ms = time.time_ns() // 1_000_000
-    value = (ms << 80) | _VERSION | (shard << 64) | _VARIANT | (int.from_bytes(os.urandom(8)) & _RANDOM)
-    text = f"{value:032x}"
-    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+    time_part = f"{time.time_ns() // 1_000_000:012x}"
+    rest = f"{_VARIANT | int.from_bytes(os.urandom(8)) & _RANDOM:016x}"
+    return f"{time_part[:8]}-{time_part[8:]}-7{shard:03x}-{rest[:4]}-{rest[4:]}"
 
 
 def is_id(text: str) -> bool:

@@ -41,6 +41,10 @@ class Keys:
         """Says that the batch which began with this job was stored."""
         return f"{self.root(shard)}:stored:{job_id}"
 
+    def backs(self, shard: int) -> str:
+        """Set of `function:lane` where entries that were handed back may be."""
+        return f"{self.root(shard)}:backs"
+
     def due(self, shard: int) -> str:
         return f"{self.root(shard)}:due"
 
@@ -75,6 +79,8 @@ class Keys:
         return (
             f"{shard}:q:*",
             f"{shard}:lanes",
+            f"{shard}:backs",
+            f"{shard}:bell:*",
             f"{shard}:ready:*",
             f"{shard}:due",
             f"{shard}:log",

@@ -16,7 +16,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from tests.benchmarks import drain, growth, http, idle, peers
+from tests.benchmarks import drain, growth, idle, peers, post
 from tests.benchmarks.machine import Disturbance, describe
 
 Figures = dict[str, float]
@@ -24,7 +24,7 @@ MEASURES: dict[str, Callable[[], Figures]] = {
     "drain": drain.measure,
     "latency": idle.latency,
     "bulk": drain.bulk_enqueue,
-    "http": http.measure,
+    "post": post.measure,
     "growth": growth.measure,
     "idle": idle.cpu,
     "memory": idle.memory,

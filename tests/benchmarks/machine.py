@@ -41,6 +41,11 @@ class Server:
         self.pid = process.pid
         self.client = redis.Redis(port=port)
 
+    def cpu(self) -> float:
+        """Seconds of CPU so far, to the microsecond."""
+        told = self.client.info("cpu")
+        return float(told["used_cpu_user"]) + float(told["used_cpu_sys"])
+
     def memory(self) -> int:
         return int(self.client.info("memory")["used_memory"])
 

@@ -31,15 +31,23 @@ end
 -- whoever hears it takes all it has room for, and rings on if more is left.
 local function ring(type)
   local bell = bell_key(type)
-  if call('EXISTS', bell) == 0 then
-    call('RPUSH', bell, 1)
-    call('PEXPIRE', bell, 60000)
+  if call('EXISTS', bell) == 0 then call('RPUSH', bell, 1) end
+end
+
+-- Makes a function's lane visible to `take`, first in turn, and rings for it. One that is visible
+-- already was rung for: somebody is on the way, or nobody has room and the next to have it looks.
+local function ready(type, lane)
+  if call('ZADD', ready_key(lane), 'NX', 0, type) == 1 then
+    call('SADD', LANES, type .. ':' .. lane)
+    ring(type)
   end
 end
 
--- Makes a function's lane visible to `take`: first in turn, if it was not waiting already.
-local function ready(type, lane)
-  call('ZADD', ready_key(lane), 'NX', 0, type)
+-- Where entries that were handed back may be; the pending list of the consumer BACK is the truth.
+local BACKS = root .. ':backs'
+local function hand_back(type, lane)
+  call('SADD', BACKS, type .. ':' .. lane)
+  ready(type, lane)
 end
 
 -- Runs `command`, a reader of a group, and makes the group where it or its stream is missing.

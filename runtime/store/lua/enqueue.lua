@@ -16,9 +16,7 @@ for _, job in ipairs(jobs) do
   if not key then
     key = lane_key(type, lane)
     lanes[name] = key
-    call('SADD', LANES, name)
     ready(type, lane)
-    ring(type)
   end
   call('HSET', job_key(id), 'type', type, 'lane', lane, 'status', 'pending', 'payload', job[4],
     'max_attempts', job[5], 'created', now)

@@ -56,7 +56,7 @@ for i, item in ipairs(cmsgpack.unpack(ARGV[6])) do
   local reply = with_group(key, {'XAUTOCLAIM', key, GROUP, BACK, lease, item[3], 'COUNT', 100})
   cursors[i] = reply[1]
   for _, entry in ipairs(reply[2]) do lose(key, type, lane, entry[1], entry[2][2]) end
-  if #reply[2] > 0 then ready(type, lane) end
+  if #reply[2] > 0 then hand_back(type, lane) end
   -- a worker that died between hearing the bell and taking would leave the work unheard
   if call('ZSCORE', ready_key(lane), type) then ring(type) end
 end

@@ -47,8 +47,7 @@ function ends.released(record, id, item)
   call('XCLAIM', key, GROUP, BACK, 0, item[4], 'JUSTID')
   call('HSET', record, 'status', 'pending', 'updated', now, 'history', history(record, item[5], 'released', ''))
   call('HINCRBY', record, 'spared', 1)
-  ready(item[2], item[3])
-  ring(item[2])
+  hand_back(item[2], item[3])
   return 'pending'
 end
 

@@ -20,11 +20,11 @@ for _, id in ipairs(call('ZRANGE', DUE, '-inf', now, 'BYSCORE', 'LIMIT', 0, PROM
     call('XADD', lane_key(job[1], job[2]), '*', 'job', id)
     event(id, job[1], 'pending', tonumber(job[4]) or 0)
     ready(job[1], job[2])
-    ring(job[1])
   end
 end
 
 local jobs = {}
+local backs = call('EXISTS', BACKS) == 1
 
 -- Marks an entry's job as running; an entry without a waiting job is dropped.
 local function start(key, type, lane, entry, id)
@@ -44,7 +44,9 @@ end
 
 -- Entries that were handed back come first: they were first in line once already.
 local function take_back(key, type, lane)
-  local back = with_group(key, {'XPENDING', key, GROUP, '-', '+', free - #jobs, BACK})
+  local want = free - #jobs
+  local back = with_group(key, {'XPENDING', key, GROUP, '-', '+', want, BACK})
+  if #back < want then call('SREM', BACKS, type .. ':' .. lane) end
   for _, pending in ipairs(back) do
     local entry = pending[1]
     local claimed = call('XCLAIM', key, GROUP, worker, 0, entry)
@@ -55,7 +57,7 @@ end
 -- Whether the lane has no unread entry left.
 local function take_new(key, type, lane)
   local want = free - #jobs
-  local read = call('XREADGROUP', 'GROUP', GROUP, worker, 'COUNT', want, 'STREAMS', key, '>')
+  local read = with_group(key, {'XREADGROUP', 'GROUP', GROUP, worker, 'COUNT', want, 'STREAMS', key, '>'})
   if not read then return true end
   local entries = read[1][2]
   for _, entry in ipairs(entries) do start(key, type, lane, entry[1], entry[2][2]) end
@@ -64,12 +66,14 @@ end
 
 local function serve(type, lane)
   local key = lane_key(type, lane)
-  take_back(key, type, lane)
+  if backs and call('SISMEMBER', BACKS, type .. ':' .. lane) == 1 then take_back(key, type, lane) end
   local drained = #jobs < free and take_new(key, type, lane)
   if drained then
     call('ZREM', ready_key(lane), type)
   else
-    call('ZADD', ready_key(lane), now, type)
+    -- to the microsecond: two takes in one millisecond are two turns
+    local t = call('TIME')
+    call('ZADD', ready_key(lane), t[1] * 1000000 + t[2], type)
     ring(type)
   end
 end

@@ -24,7 +24,7 @@ _CONNECTIONS = 64
 
 def measure() -> dict[str, float]:
     if shutil.which("wrk") is None:
-        raise SystemExit("wrk is needed for the http measure (Debian: apt install wrk)")
+        raise SystemExit("wrk is needed for the post measure (Debian: apt install wrk)")
     port, bare_port = free_port(), free_port()
     with server() as one:
         uvloop.run(_deploy(one))
