@@ -6,7 +6,7 @@ import asyncio
 from typing import Any, NamedTuple, cast
 
 from runtime import codec, ids, log
-from runtime.errors import JobNotFound, StoreError
+from runtime.errors import StoreError
 from runtime.job import SETTLED, Job
 from runtime.store.connect import Redis, translated
 from runtime.store.jobs import Jobs
@@ -62,28 +62,36 @@ class Waiters:
         self._opened: dict[int, asyncio.Task[None]] = {}
 
     async def wait(self, job_id: str, timeout: float) -> Job:
-        """The job once it has settled, or as it is after `timeout` seconds. Raises JobNotFound."""
+        """The job once it has settled, or as it is after `timeout` seconds.
+
+        Raises JobNotFound, and StoreUnavailable where Redis goes away meanwhile and does not come back.
+        """
         job = await self._jobs.get(job_id)
         if job.settled or timeout <= 0:
             return job
-        shard = ids.shard_of(job_id)
-        settled: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        waiting = self._waiting.setdefault(shard, {}).setdefault(job_id, set())
-        waiting.add(settled)
         try:
             async with asyncio.timeout(timeout):
-                await self._listen(shard)
-                job = await self._jobs.get(job_id)  # it may have settled before the reader was there
-                if not job.settled:
-                    await settled
+                while not job.settled:
+                    job = await self._wait_once(job_id)
         except TimeoutError:
             pass
-        finally:
-            self._forget(shard, job_id, settled)
+        return job
+
+    async def _wait_once(self, job_id: str) -> Job:
+        """The job after a change that may have settled it, or after the reader had trouble."""
+        shard = ids.shard_of(job_id)
+        changed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        waiting = self._waiting.setdefault(shard, {}).setdefault(job_id, set())
+        waiting.add(changed)
         try:
+            await self._listen(shard)
+            job = await self._jobs.get(job_id)  # it may have settled before the reader was there
+            if job.settled:
+                return job
+            await changed
             return await self._jobs.get(job_id)
-        except JobNotFound:
-            return job
+        finally:
+            self._forget(shard, job_id, changed)
 
     async def close(self) -> None:
         for task in self._readers.values():
