@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from runtime import codec, metrics, settings
 from runtime.contracts import Contract, Contracts
-from runtime.errors import LaneworkError, StoreUnavailable
+from runtime.errors import PayloadInvalid, StoreUnavailable
 from runtime.job import Job
 from runtime.settings import Settings
 from runtime.store.batch import GroupCommit
@@ -28,6 +28,7 @@ from runtime.store.stats import Stats
 
 WITHIN = 1.9  # seconds until an enqueue that got no answer is an error
 BULK = 1000
+MOST_ATTEMPTS = 1000
 _TURN = 100  # jobs made ready in one turn of the loop
 
 Answer = TypeVar("Answer")
@@ -50,7 +51,7 @@ class Lanework:
         self.stats = Stats(self._client, self.settings)
         self.contracts = Contracts(self.registry)
         self._waiters = Waiters(self._jobs, self._blocking, Keys(self.settings.prefix))
-        self._commit: GroupCommit[_Entry] = GroupCommit(self._store)
+        self._commit: GroupCommit[_Entry] = GroupCommit(self._store, weigh=lambda entry: len(entry.job.payload))
 
     async def __aenter__(self) -> Lanework:
         """Raises StoreError where the server cannot serve."""
@@ -92,7 +93,7 @@ class Lanework:
         Raises FunctionUnknown, PayloadInvalid, LaneUnknown, StoreUnavailable. After the last, the
         job may have been stored nevertheless.
         """
-        contract = await self.contracts.get(type)
+        contract = await within(self.contracts.get(type))
         contract.check(payload)
         job = self._new(contract, payload, priority, max_attempts)
         entry = _Entry(job, asyncio.get_running_loop().create_future())
@@ -159,7 +160,13 @@ class Lanework:
         deployed = contract.deployed
         lane = deployed.lane if priority is None else self.settings.lane(priority)
         most = deployed.max_attempts if max_attempts is None else max_attempts
-        return NewJob(self._jobs.new_id(), deployed.name, lane, codec.pack(payload), most)
+        if type(most) is not int or not 1 <= most <= MOST_ATTEMPTS:
+            raise PayloadInvalid(deployed.name, [{"field": "/max_attempts", "message": f"is 1 to {MOST_ATTEMPTS}"}])
+        try:
+            packed = codec.pack_shown(payload)
+        except (TypeError, ValueError) as error:
+            raise PayloadInvalid(deployed.name, [{"field": "", "message": f"cannot be stored: {error}"}]) from None
+        return NewJob(self._jobs.new_id(), deployed.name, lane, packed, most)
 
     async def _enqueue(self, batch: list[NewJob]) -> int:
         created = await within(self._jobs.enqueue(batch))
@@ -170,7 +177,7 @@ class Lanework:
     async def _store(self, entries: list[_Entry]) -> None:
         try:
             created = await self._enqueue([entry.job for entry in entries])
-        except LaneworkError as error:
+        except Exception as error:
             # those that came meanwhile would only wait for the same answer
             for entry in [*entries, *self._commit.take_waiting()]:
                 if not entry.stored.done():

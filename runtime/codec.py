@@ -13,6 +13,8 @@ import msgpack
 import orjson
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 
+_SCALARS = frozenset((type(None), bool, int, float, str, bytes))
+
 
 def pack(value: Any) -> bytes:
     """msgpack; raises TypeError or ValueError for what it cannot hold."""
@@ -20,6 +22,15 @@ def pack(value: Any) -> bytes:
         packed: bytes = msgpack.packb(value, default=_plain)
     except (OverflowError, PydanticSerializationError, RecursionError) as error:
         raise ValueError(str(error)) from None
+    return packed
+
+
+def pack_shown(value: Any) -> bytes:
+    """As `pack`, for what will be shown as JSON too; raises for what JSON cannot show, such as keys
+    that are no text, or 250 levels of nesting."""
+    packed = pack(value)
+    if type(value) not in _SCALARS:
+        to_json([[[unpack(packed)]]])  # a job shows it some levels deep
     return packed
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import difflib
+import itertools
 import time
 from typing import Any
 
 import jsonschema_rs
 
-from runtime.errors import FieldError, FunctionUnknown, PayloadInvalid
+from runtime import log
+from runtime.errors import ERRORS_SHOWN, FieldError, FunctionUnknown, PayloadInvalid
 from runtime.store.registry import Deployed, Registry
 
 _FRESH = 1.0
@@ -23,7 +25,12 @@ class Contract:
 
     def __init__(self, deployed: Deployed) -> None:
         self.deployed = deployed
-        self._validator = None if deployed.broken else jsonschema_rs.validator_for(deployed.schema)
+        self._validator: jsonschema_rs.Validator | None = None
+        try:
+            if not deployed.broken:
+                self._validator = jsonschema_rs.validator_for(deployed.schema)
+        except ValueError as error:  # one schema must not keep other functions from being served
+            log.get("contracts").warning("schema.unusable", function=deployed.name, error=str(error)[:300])
 
     def check(self, payload: Any) -> None:
         """Raises PayloadInvalid that names each field that does not fit."""
@@ -36,48 +43,54 @@ class Contract:
                 return
         except ValueError:
             return  # not JSON, such as bytes from the Python client; the worker validates
-        errors = [found for error in self._validator.iter_errors(payload) for found in _field_errors(error)]
-        raise PayloadInvalid(self.deployed.name, errors)
+        wrong = itertools.islice(self._validator.iter_errors(payload), ERRORS_SHOWN)
+        raise PayloadInvalid(self.deployed.name, [found for error in wrong for found in _field_errors(error)])
 
 
 class Contracts:
-    """All contracts, read from Redis when asked for and at most a second old.
+    """All contracts, read from Redis when asked for; one that is known serves while it is read anew.
 
-    While Redis does not answer, those known already go on serving: storing the job will tell.
+    A change is seen by the request after the one that came a second or more after it.
     """
 
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
         self._known: dict[str, Contract] = {}
         self._read_at = float("-inf")
-        self._reading: asyncio.Lock = asyncio.Lock()
+        self._reading: asyncio.Task[None] | None = None
 
     async def get(self, name: str) -> Contract:
-        """Raises FunctionUnknown with near names."""
-        found = self._known.get(name)
-        if found is not None and time.monotonic() - self._read_at < _FRESH:
-            return found
-        await self._refresh(_SOON if found is None else _FRESH)
-        found = self._known.get(name)
-        if found is None:
+        """Raises FunctionUnknown with near names, and StoreUnavailable where they could not be read."""
+        age = time.monotonic() - self._read_at
+        if name in self._known:
+            if age >= _FRESH:
+                self._start_reading()
+            return self._known[name]
+        if age >= _SOON:
+            await asyncio.shield(self._start_reading())
+        if name not in self._known:
             raise FunctionUnknown(name, difflib.get_close_matches(name, self._known))
-        return found
+        return self._known[name]
 
     async def all(self) -> dict[str, Contract]:
-        await self._refresh(0.0)
+        await asyncio.shield(self._start_reading())
         return self._known
 
-    async def _refresh(self, older_than: float) -> None:
-        async with self._reading:
-            if time.monotonic() - self._read_at < older_than:
-                return
-            deployed = await self._registry.functions()
-            known = self._known
-            self._known = {
-                name: known[name] if name in known and known[name].deployed == found else Contract(found)
-                for name, found in deployed.items()
-            }
-            self._read_at = time.monotonic()
+    def _start_reading(self) -> asyncio.Task[None]:
+        """One reading for all that ask meanwhile."""
+        if self._reading is None or self._reading.done():
+            self._reading = asyncio.get_running_loop().create_task(self._read())
+            self._reading.add_done_callback(lambda task: task.cancelled() or task.exception())
+        return self._reading
+
+    async def _read(self) -> None:
+        deployed = await self._registry.functions()
+        known = self._known
+        self._known = {
+            name: known[name] if name in known and known[name].deployed == found else Contract(found)
+            for name, found in deployed.items()
+        }
+        self._read_at = time.monotonic()
 
 
 def _field_errors(error: Any) -> list[FieldError]:

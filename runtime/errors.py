@@ -23,6 +23,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar, TypedDict
 
+ERRORS_SHOWN = 20  # a payload with a hundred thousand wrong fields is told of the first
+
 
 class FieldError(TypedDict):
     """One field that does not fit: a JSON Pointer (RFC 6901) and what is wrong there."""

@@ -20,7 +20,7 @@ from pydantic_core import to_jsonable_python
 from typing_extensions import TypedDict
 
 from runtime.context import Context
-from runtime.errors import FieldError, FunctionInvalid, PayloadInvalid
+from runtime.errors import ERRORS_SHOWN, FieldError, FunctionInvalid, PayloadInvalid
 from runtime.retry import Retry
 
 NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
@@ -76,7 +76,18 @@ class Function:
     whole payload as it came.
     """
 
-    __slots__ = ("_adapter", "_validate", "_whole", "context", "doc", "handler", "is_async", "name", "policy")
+    __slots__ = (
+        "_adapter",
+        "_validate",
+        "_whole",
+        "context",
+        "doc",
+        "handler",
+        "is_async",
+        "name",
+        "policy",
+        "schema",
+    )
 
     def __init__(self, name: str, handler: Callable[..., Any], doc: str = "") -> None:
         if not NAME.fullmatch(name):
@@ -90,18 +101,24 @@ class Function:
         self._whole = False
         self._adapter = self._contract()
         self._validate = self._adapter.validator.validate_python
+        self.schema = self._schema()
 
     def bind(self, payload: Any) -> dict[str, Any]:
         """The handler's keyword arguments, without the context. Raises PayloadInvalid."""
         try:
             value = self._validate({} if payload is None and not self._whole else payload)
         except ValidationError as error:
-            raise PayloadInvalid(self.name, [_field_error(e) for e in error.errors(include_url=False)]) from None
+            raise PayloadInvalid(
+                self.name, [_field_error(e) for e in error.errors(include_url=False)[:ERRORS_SHOWN]]
+            ) from None
         return {"payload": value} if self._whole else value
 
-    def schema(self) -> dict[str, Any]:
+    def _schema(self) -> dict[str, Any]:
         """The payload's JSON Schema (2020-12)."""
-        schema = self._adapter.json_schema()
+        try:
+            schema = self._adapter.json_schema()
+        except PydanticUserError as error:
+            raise FunctionInvalid(f"{self.name}: an annotation has no JSON Schema: {error}") from error
         schema.pop("title", None)
         if not self._whole:
             for parameter in inspect.signature(self.handler).parameters.values():

@@ -102,11 +102,12 @@ class Settings(BaseSettings):
         name = str(priority)
         if name in self.lanes:
             return name
-        if name.isdecimal() and not self.lanes[0].isdecimal() and int(name) < len(self.lanes):
-            return self.lanes[int(name)]
+        numbers = {str(n): lane for n, lane in enumerate(self.lanes)} if not self.lanes[0].isdecimal() else {}
+        if name in numbers:
+            return numbers[name]
         numbered = ", ".join(f"{n} ({i})" if n != str(i) else n for i, n in enumerate(self.lanes))
         told = ", ".join(self.lanes) if self.lanes[0].isdecimal() else numbered
-        raise LaneUnknown(f"no lane is {priority!r}; lanes from lowest to highest: {told}")
+        raise LaneUnknown(f"no lane is {name[:50]!r}; lanes from lowest to highest: {told}")
 
 
 def load(environ: Mapping[str, str] | None = None, **given: Any) -> Settings:

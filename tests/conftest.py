@@ -70,7 +70,11 @@ def container_url() -> Iterator[str]:
         missing("a Docker engine")
     from testcontainers.community.redis import RedisContainer
 
-    with RedisContainer(os.environ.get("REDIS_IMAGE", "redis:7-alpine")) as container:
+    try:
+        container = RedisContainer(os.environ.get("REDIS_IMAGE", "redis:7-alpine")).start()
+    except Exception as error:
+        missing(f"a Redis image for containers ({error})")
+    with container:
         yield f"redis://{container.get_container_host_ip()}:{container.get_exposed_port(6379)}/0"
 
 

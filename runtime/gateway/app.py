@@ -34,56 +34,63 @@ def create_app(settings: Settings) -> Starlette:
         await lanework.close()
 
     routes = [
-        _route("/jobs", api.create, "POST"),
-        _route("/jobs", api.list),
-        _route("/jobs/{id}", api.show),
-        _route("/jobs/{id}/result", api.result),
-        _route("/job", api.create, "POST"),
-        _route("/job/{id}", api.show),
-        _route("/functions", api.functions),
-        _route("/workers", api.workers),
-        _route("/healthz", api.alive),
-        _route("/readyz", api.ready),
-        _route("/health", api.ready),
-        _route("/metrics", api.metrics),
+        _route("/jobs", POST=api.create, GET=api.list),
+        _route("/jobs/{id}", GET=api.show),
+        _route("/jobs/{id}/result", GET=api.result),
+        _route("/job", POST=api.create),
+        _route("/job/{id}", GET=api.show),
+        _route("/functions", GET=api.functions),
+        _route("/workers", GET=api.workers),
+        _route("/healthz", GET=api.alive),
+        _route("/readyz", GET=api.ready),
+        _route("/health", GET=api.ready),
+        _route("/metrics", GET=api.metrics),
     ]
     handlers = {HTTPException: _http_problem, Exception: _unexpected}
     return Starlette(routes=routes, lifespan=lifespan, exception_handlers=handlers)  # type: ignore[arg-type]
 
 
 class _Endpoint:
-    """A handler as an ASGI application: it turns its own errors into problems, and so needs none of
-    the layers that Starlette puts round a plain function."""
+    """A path's handlers as an ASGI application: it turns its own errors into problems, and so needs
+    none of the layers that Starlette puts round a plain function."""
 
-    def __init__(self, path: str, method: str, handler: Handler) -> None:
-        self._labels = (path, method)
-        self._handler = handler
-        self._counters: dict[int, Counter] = {}
+    def __init__(self, path: str, handlers: dict[str, Handler]) -> None:
+        self._path = path
+        self._handlers = handlers | ({"HEAD": handlers["GET"]} if "GET" in handlers else {})
+        self._counters: dict[tuple[str, int], Counter] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        method = scope["method"]
+        handler = self._handlers.get(method)
         try:
-            response = await self._handler(Request(scope, receive))
+            response = await handler(Request(scope, receive)) if handler else self._refuse(method)
         except LaneworkError as error:
             response = from_error(error)
         except ClientDisconnect:
             return
-        code = response.status_code
-        counter = self._counters.get(code)
-        if counter is None:
-            counter = self._counters[code] = metrics.REQUESTS.labels(*self._labels, str(code))
-        counter.inc()
+        self._count(method if handler else "other", response.status_code)
         await response(scope, receive, send)
 
+    def _refuse(self, method: str) -> Response:
+        allowed = ", ".join(sorted(self._handlers))
+        detail = f"{self._path} answers {allowed}, not {method[:20]}"
+        return problem(405, "method-not-allowed", detail, {"Allow": allowed})
 
-def _route(path: str, handler: Handler, method: str = "GET") -> Route:
-    return Route(path, _Endpoint(path, method, handler), methods=[method])
+    def _count(self, method: str, code: int) -> None:
+        counter = self._counters.get((method, code))
+        if counter is None:
+            counter = self._counters[method, code] = metrics.REQUESTS.labels(self._path, method, str(code))
+        counter.inc()
+
+
+def _route(path: str, **handlers: Handler) -> Route:
+    return Route(path, _Endpoint(path, handlers))
 
 
 async def _http_problem(request: Request, error: HTTPException) -> Response:
-    """404 and 405 of the router."""
-    code = {404: "no-such-path", 405: "method-not-allowed"}.get(error.status_code, "http-error")
-    detail = f"{request.method} {request.url.path} is not part of the API"
-    return problem(error.status_code, code, detail, dict(error.headers or {}))
+    """What the router refuses: a path that is not there."""
+    code = "no-such-path" if error.status_code == 404 else "http-error"
+    return problem(error.status_code, code, f"{request.url.path} is not part of the API", dict(error.headers or {}))
 
 
 async def _unexpected(request: Request, error: Exception) -> Response:

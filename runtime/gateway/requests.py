@@ -8,11 +8,13 @@ from typing import Any, NamedTuple
 from starlette.requests import Request
 
 from runtime import codec
+from runtime.client import MOST_ATTEMPTS
 from runtime.gateway.problems import BadRequest
 from runtime.job import STATUSES
 
-_WAIT = re.compile(r"(?:^|[,;\s])wait\s*=\s*\"?(\d+)")
+_WAIT = re.compile(r"(?:^|[,;\s])wait\s*=\s*\"?([0-9]{1,6})")
 _LENIENT = re.compile(r"handling\s*=\s*\"?lenient")
+_SMALL = re.compile(r"[0-9]{1,6}")
 MOST_WAIT = 60.0
 
 
@@ -42,8 +44,9 @@ async def read_job(request: Request, limit: int) -> JobRequest:
     if priority is not None and (isinstance(priority, bool) or not isinstance(priority, (str, int))):
         raise _field("/priority", "is a lane's name or number", "give priority as a lane's name or number")
     attempts = body.get("max_attempts")
-    if attempts is not None and (type(attempts) is not int or not 1 <= attempts <= 1000):
-        raise _field("/max_attempts", "is a number from 1 to 1000", "give max_attempts as a number from 1 to 1000")
+    if attempts is not None and (type(attempts) is not int or not 1 <= attempts <= MOST_ATTEMPTS):
+        told = f"a number from 1 to {MOST_ATTEMPTS}"
+        raise _field("/max_attempts", f"is {told}", f"give max_attempts as {told}")
     return JobRequest(type_, _either(body, "payload", "input"), priority, attempts)
 
 
@@ -122,7 +125,7 @@ def read_query(request: Request) -> Query:
             422, "query-invalid", f"no parameter {', '.join(sorted(unknown))}: limit, cursor, type, status"
         )
     limit = query.get("limit", "50")
-    if not limit.isdecimal() or not 1 <= int(limit) <= 500:
+    if not _SMALL.fullmatch(limit) or not 1 <= int(limit) <= 500:
         raise BadRequest(422, "query-invalid", "limit is a number from 1 to 500")
     status = query.get("status")
     if status is not None and status not in STATUSES:

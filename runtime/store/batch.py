@@ -6,19 +6,29 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Generic, TypeVar
 
+from runtime import log
+
+_BYTES = 4 << 20
 Item = TypeVar("Item")
 
 
 class GroupCommit(Generic[Item]):
     """Calls `flush` with batches: within a turn of the loop when idle, and with all that gathered otherwise.
 
-    Batches go out one after the other, in the order of their items. `flush` answers for its own
-    errors: one that it raises ends the task, and the items after it wait for the next `add`.
+    Batches go out one after the other, in the order of their items, of at most `most` items and some
+    4 MiB as `weigh` tells an item's bytes. `flush` answers for its own errors; one that escapes it is
+    logged.
     """
 
-    def __init__(self, flush: Callable[[list[Item]], Awaitable[None]], most: int = 500) -> None:
+    def __init__(
+        self,
+        flush: Callable[[list[Item]], Awaitable[None]],
+        most: int = 500,
+        weigh: Callable[[Item], int] = lambda _: 0,
+    ) -> None:
         self._flush = flush
         self._most = most
+        self._weigh = weigh
         self._waiting: list[Item] = []
         self._running: asyncio.Task[None] | None = None
 
@@ -42,10 +52,23 @@ class GroupCommit(Generic[Item]):
         try:
             while self._waiting:
                 await self._gather()
-                batch, self._waiting = self._waiting[: self._most], self._waiting[self._most :]
-                await self._flush(batch)
+                size = self._next()
+                batch, self._waiting = self._waiting[:size], self._waiting[size:]
+                try:
+                    await self._flush(batch)
+                except Exception as error:
+                    log.get("store").error("flush.failed", items=len(batch), exc_info=error)
         finally:
             self._running = None
+
+    def _next(self) -> int:
+        """How many items the next batch has."""
+        total = 0
+        for index, item in enumerate(self._waiting[: self._most]):
+            total += self._weigh(item)
+            if total > _BYTES:
+                return max(1, index)
+        return min(self._most, len(self._waiting))
 
     async def _gather(self) -> None:
         """Lets more come as long as each turn of the loop brings some: a round trip costs a client

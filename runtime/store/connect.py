@@ -25,6 +25,10 @@ SyncRedis = redis.Redis
 TIMEOUT = 1.5
 
 _AWAY = (exceptions.ConnectionError, exceptions.TimeoutError, OSError, TimeoutError)
+# error codes of a server that will serve again: a replica too few, a disk that is full, a failover
+_PASSING = frozenset(
+    ("BUSY", "CLUSTERDOWN", "LOADING", "MASTERDOWN", "MISCONF", "NOREPLICAS", "READONLY", "TRYAGAIN", "UNBLOCKED")
+)
 _NOT_NOW = (exceptions.BusyLoadingError, exceptions.ReadOnlyError, exceptions.OutOfMemoryError)
 
 
@@ -59,7 +63,9 @@ def translated() -> Iterator[None]:
         yield
     except (*_AWAY, *_NOT_NOW) as error:
         raise StoreUnavailable(f"Redis does not answer: {error or type(error).__name__}") from error
-    except exceptions.ResponseError as error:
+    except exceptions.RedisError as error:
+        if str(error).partition(" ")[0] in _PASSING:
+            raise StoreUnavailable(f"Redis cannot serve now: {error}") from error
         raise StoreError(f"Redis refused: {error}") from error
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple, cast
 
@@ -16,6 +17,7 @@ from runtime.store.keys import Keys
 
 _SCAN_PAGE = 500
 _SCAN_MOST = 10_000
+_ENTRY = re.compile(r"[0-9]{1,15}-[0-9]{1,15}")
 
 
 class NewJob(NamedTuple):
@@ -151,7 +153,6 @@ def _places(cursor: str | None, shards: int) -> list[str | None]:
     if len(places) != shards:
         raise ValueError("not a cursor of this list")
     for place in places:
-        ms, _, sequence = place.partition("-")
-        if place not in ("+", "-") and not (ms.isdecimal() and sequence.isdecimal()):
+        if place not in ("+", "-") and not _ENTRY.fullmatch(place):
             raise ValueError("not a cursor of this list")
     return [None if place == "-" else place for place in places]

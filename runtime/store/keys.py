@@ -9,7 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 GROUP = "lw"
-BACK = "-"  # the consumer that holds entries handed back until the next taker
+HELD = "+"  # the consumer of all entries that workers hold; the record names the worker
+BACK = "-"  # the consumer of entries that were handed back, until the next taker
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,10 +51,12 @@ class Settlement(NamedTuple):
 
 
 class Took(NamedTuple):
-    """What a take gave: the attempts, and ms until the next job is due (None: none is scheduled)."""
+    """What a take gave: the attempts, ms until the next job is due (None: none is scheduled), and
+    whether more may be waiting."""
 
     jobs: list[Taken]
     due_in: int | None
+    more: bool
 
 
 class Lost(NamedTuple):
@@ -84,12 +86,12 @@ class Lanes:
         """Up to `free` attempts of `functions`, from the highest lane down."""
         serves = f",{','.join(functions)},"
         lanes = self._settings.descending_lanes
-        now, due_in, _more, rows = await scripts.TAKE(self._client, self._root, self._worker, free, serves, *lanes)
+        now, due_in, more, rows = await scripts.TAKE(self._client, self._root, self._worker, free, serves, *lanes)
         jobs = [
             Taken(t.decode(), lane.decode(), entry, id.decode(), attempt, payload, most, created, spared, now)
             for t, lane, entry, id, attempt, payload, most, created, spared in rows
         ]
-        return Took(jobs, None if due_in < 0 else due_in)
+        return Took(jobs, None if due_in < 0 else due_in, more == 1)
 
     async def hear(self, blocking: Redis, functions: Iterable[str], timeout: float) -> bool:
         """Waits, at most `timeout` seconds, until a job arrives for one of `functions`.

@@ -47,7 +47,7 @@ def describe(name: str, function: Function, settings: Settings) -> Deployed:
     policy = function.policy
     lane = settings.lane(policy.lane)
     return Deployed(
-        name, lane, policy.timeout, policy.retry.max_attempts, function.doc, function.schema(), function.name
+        name, lane, policy.timeout, policy.retry.max_attempts, function.doc, function.schema, function.name
     )
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import random
+import time
 
 from runtime import log, metrics
+from runtime.errors import StoreError
 from runtime.settings import Settings
 from runtime.store.lanes import Lanes
 
@@ -18,14 +20,26 @@ class Sweeper:
         self._lanes = lanes
         self._every = min(0.5, settings.lease / 8)
         self._cursors: dict[tuple[str, str], str] = {}
+        self._patience = settings.lease / 2
+        self._from = 0.0
         self._log = log.get("upkeep")
 
     async def step(self) -> float:
+        try:
+            await self._sweep_all()
+        except StoreError:
+            # leases could not be renewed meanwhile: when Redis is back, workers that live do so first
+            self._from = time.monotonic() + self._patience
+            raise
+        return self._every * random.uniform(0.8, 1.2)
+
+    async def _sweep_all(self) -> None:
         names = await self._lanes.names()
+        if time.monotonic() < self._from:
+            return
         for start in range(0, len(names), _CHUNK):
             if not await self._sweep(names[start : start + _CHUNK]):
                 break
-        return self._every * random.uniform(0.8, 1.2)
 
     async def _sweep(self, names: list[tuple[str, str]]) -> bool:
         chunk = [(function, lane, self._cursors.get((function, lane), "0-0")) for function, lane in names]

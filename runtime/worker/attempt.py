@@ -19,6 +19,7 @@ from runtime.worker.execute import Executor
 
 Cause = Literal["lost", "released", "timeout"]
 
+_LONGEST = 10 * 365 * 86_400.0  # seconds; a job's times stay within four-digit years
 _MESSAGE = 2_000
 _TRACEBACK = 4_000
 
@@ -60,12 +61,12 @@ class Runner:
         taken = attempt.taken
         fn = self._catalogue.functions[taken.type]
         try:
-            value = codec.pack(await self._call(fn, attempt))
+            value = codec.pack_shown(await self._call(fn, attempt))
         except asyncio.CancelledError as error:
             if attempt.cause == "released":
                 return Settlement(taken, "released")
             failure: BaseException | None = error
-        except (Exception, SystemExit) as error:
+        except BaseException as error:  # a handler may raise what it likes: it ends its attempt alone
             failure = error
         else:
             failure = None
@@ -77,7 +78,7 @@ class Runner:
             return self._failed(fn, taken, failure)
         if len(value) > self._result_limit:
             told = f"the result has {len(value)} bytes, the limit is {self._result_limit}"
-            return Settlement(taken, "failed", _error_record("ResultTooLarge", told))
+            return Settlement(taken, "failed", error_record("ResultTooLarge", told))
         return Settlement(taken, "completed", value)
 
     async def _call(self, fn: Function, attempt: Attempt) -> Any:
@@ -108,12 +109,13 @@ class Runner:
         else:
             outcome = "retry"
             delay = error.seconds if isinstance(error, RetryLater) else fn.policy.retry.delay(taken.tries)
+            delay = min(delay, _LONGEST)
         log.get("worker").warning(
             "attempt.failed",
             job=taken.id,
             function=taken.type,
             attempt=taken.attempt,
-            error=f"{type(error).__name__}: {error}"[:500],
+            error=f"{type(error).__name__}: {_text(error)}"[:500],
             next=f"retry in {delay:.1f} s" if outcome == "retry" else "none: the job has failed",
         )
         return Settlement(taken, outcome, value, int(delay * 1000))
@@ -127,11 +129,21 @@ def _describe(error: BaseException) -> bytes:
     """An error as its job keeps it; the frames of the runtime itself are left out."""
     name = "Timeout" if isinstance(error, _TimedOut) else type(error).__name__
     if isinstance(error, (Permanent, PayloadInvalid, _TimedOut)):
-        return _error_record(name, str(error))
+        return error_record(name, _text(error))
     frames = [f for f in traceback.extract_tb(error.__traceback__) if "/runtime/worker/" not in f.filename]
-    text = "".join([*traceback.format_list(frames[-12:]), *traceback.format_exception_only(error)])
-    return _error_record(name, str(error), text[-_TRACEBACK:])
+    text = "".join(traceback.format_list(frames[-12:])) + f"{name}: {_text(error)}"
+    return error_record(name, _text(error), text[-_TRACEBACK:])
 
 
-def _error_record(name: str, message: str, trace: str | None = None) -> bytes:
-    return codec.pack({"type": name, "message": message[:_MESSAGE], "traceback": trace})
+def _text(error: BaseException) -> str:
+    """What an error says; one whose own text cannot be made has none."""
+    try:
+        return str(error)
+    except Exception:
+        return "(its text could not be made)"
+
+
+def error_record(name: str, message: str, trace: str | None = None) -> bytes:
+    """An error packed; text that is not valid Unicode is escaped."""
+    told = {"type": name, "message": message[:_MESSAGE], "traceback": trace}
+    return codec.pack({k: v and v.encode("utf-8", "backslashreplace").decode() for k, v in told.items()})

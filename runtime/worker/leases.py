@@ -6,7 +6,6 @@ import threading
 from collections.abc import Callable, Mapping
 
 from runtime import ids, log
-from runtime.errors import StoreError
 from runtime.settings import Settings
 from runtime.store.connect import SyncRedis, connect_sync
 from runtime.store.lanes import Lanes, Taken
@@ -35,9 +34,14 @@ class Leases:
     def start(self) -> None:
         self._thread.start()
 
+    @property
+    def alive(self) -> bool:
+        return self._thread.is_alive()
+
     def stop(self) -> None:
         self._stopped.set()
-        self._thread.join()
+        if self.alive:
+            self._thread.join()
 
     def _run(self) -> None:
         client = connect_sync(self._settings)
@@ -46,9 +50,9 @@ class Leases:
             try:
                 self._renew(client)
                 trouble = False
-            except StoreError as error:
+            except Exception as error:  # whatever it was: without this thread every long job would run twice
                 if not trouble:
-                    log.get("leases").warning("store.trouble", role="leases", code=error.code, error=str(error))
+                    log.get("leases").warning("store.trouble", role="leases", error=str(error))
                 trouble = True
         client.close()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from runtime import codec, ids, log, metrics
@@ -22,13 +23,14 @@ class Settler:
     def __init__(self, lanes: Mapping[int, Lanes], *, debug: bool = False) -> None:
         self._debug = debug
         self.held: dict[str, Attempt] = {}
+        self.let_go = asyncio.Event()  # set whenever an attempt is held no more
         self._lanes = lanes
         self._commits = {
-            shard: GroupCommit(lambda batch, shard=shard: self._flush(shard, batch), _BATCH)  # type: ignore[misc]
+            shard: GroupCommit(partial(self._flush, shard), _BATCH, lambda item: len(item[1].value))
             for shard in lanes
         }
         self._progress: dict[str, tuple[Attempt, bytes]] = {}
-        self._told = GroupCommit(self._tell, 1)
+        self._told: GroupCommit[None] = GroupCommit(self._tell, 1)
         self._log = log.get("worker")
 
     def add(self, attempt: Attempt, settlement: Settlement) -> None:
@@ -71,10 +73,14 @@ class Settler:
                     self._log.warning("settle.waits", attempts=len(batch), error=str(error))
                 told = True
                 await asyncio.sleep(_PAUSE)
-            except StoreError as error:
-                # the leases run out, and the jobs run again
-                self._log.error("settle.refused", attempts=len(batch), error=str(error))
-                replies = [False] * len(batch)
+            except Exception as error:
+                if len(batch) > 1:  # one that cannot be written must not keep the others from it
+                    for one in batch:
+                        await self._flush(shard, [one])
+                    return
+                # the lease runs out, and the job runs again
+                self._log.error("settle.refused", error=str(error), **_names(batch[0][0]))
+                replies = [False]
                 break
         for (attempt, settlement), mine in zip(batch, replies, strict=True):
             self._settled(attempt, settlement, mine, told)
@@ -93,6 +99,7 @@ class Settler:
     def _let_go(self, attempt: Attempt) -> None:
         if self.held.get(attempt.taken.id) is attempt:
             del self.held[attempt.taken.id]
+            self.let_go.set()
 
     async def _tell(self, _: list[None]) -> None:
         reports, self._progress = list(self._progress.values()), {}

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import time
 
-from runtime import metrics
-from runtime.store.lanes import Taken
-from runtime.worker.attempt import Attempt, Runner
+from runtime import log, metrics
+from runtime.store.lanes import Settlement, Taken
+from runtime.worker.attempt import Attempt, Runner, error_record
 from runtime.worker.settler import Settler
 
 
@@ -21,7 +21,7 @@ class Slots:
         self._runner = runner
         self._settler = settler
         self._running = 0
-        self._freed = asyncio.Event()
+        self._freed = settler.let_go
         metrics.set_slots(most)
 
     @property
@@ -29,8 +29,11 @@ class Slots:
         return self.most - self._running
 
     async def reserve(self, most: int) -> int:
-        """Sets up to `most` free slots aside, once there is one; returns how many."""
-        while self._running >= self.most:
+        """Sets up to `most` free slots aside, once there is one; returns how many.
+
+        While ends cannot be written, no more is begun than could be kept: twice the slots.
+        """
+        while self._running >= self.most or len(self.held) > 2 * self.most:
             self._freed.clear()
             await self._freed.wait()
         reserved = min(most, self.most - self._running)
@@ -56,6 +59,9 @@ class Slots:
     def start(self, taken: Taken) -> None:
         """Runs an attempt in a slot that was set aside."""
         attempt = Attempt(taken)
+        before = self.held.get(taken.id)
+        if before is not None and before.task is not None and not before.task.done():
+            before.cancel("lost")  # its lease ran out, and the job came back to this very worker
         self.held[taken.id] = attempt
         attempt.meters.started(taken.waited)
         attempt.task = asyncio.get_running_loop().create_task(self._run(attempt))
@@ -76,6 +82,11 @@ class Slots:
     async def _run(self, attempt: Attempt) -> None:
         try:
             settlement = await self._runner.run(attempt)
+        except BaseException as error:
+            # whatever goes wrong in the runtime itself, no attempt may be held without an end
+            log.get("worker").error("attempt.broke", job=attempt.taken.id, exc_info=error)
+            record = error_record("InternalError", f"the worker failed to run it: {type(error).__name__}")
+            settlement = Settlement(attempt.taken, "failed", record)
         finally:
             self.give_back(1)
             attempt.meters.ended(time.perf_counter() - attempt.started)

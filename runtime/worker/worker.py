@@ -14,7 +14,7 @@ from typing import Any
 from runtime import log
 from runtime.clock import now_ms
 from runtime.discovery import Catalogue
-from runtime.errors import StoreError, StoreUnavailable
+from runtime.errors import LaneUnknown, StoreError, StoreUnavailable
 from runtime.service import keep_going
 from runtime.settings import Settings
 from runtime.store.connect import Redis, check_server, connect
@@ -46,7 +46,7 @@ class Worker:
     @property
     def healthy(self) -> bool:
         """Whether every role is at work."""
-        return bool(self._roles) and not any(role.done() for role in self._roles)
+        return bool(self._roles) and self._leases.alive and not any(role.done() for role in self._roles)
 
     def stop(self) -> None:
         """Take no more, let what runs finish within the grace, hand the rest back, and leave."""
@@ -63,11 +63,18 @@ class Worker:
             await self._await_server(client)
             if self._stop.is_set():
                 return
-            self._assemble(client, blocking)
+            self._registry = Registry(client, settings)
             await self._publish()
+            self._assemble(client, blocking)
             self._leases.start()
-            await self._work()
-            await self._leave()
+            try:
+                await self._work()
+                await self._leave()
+            finally:
+                self._leases.stop()
+                if not self._executor.close():
+                    # Threads that ignore ctx.cancelled would keep the process alive; their jobs run elsewhere.
+                    os._exit(0 if self._stop.is_set() else 1)
         finally:
             await client.aclose()
             await blocking.aclose()
@@ -88,7 +95,6 @@ class Worker:
 
     def _assemble(self, client: Redis, blocking: Redis) -> None:
         settings, served = self._settings, tuple(self._catalogue.functions)
-        self._registry = Registry(client, settings)
         self._lanes = {shard: Lanes(client, settings, shard, self.id) for shard in range(settings.shards)}
         self._settler = Settler(self._lanes, debug=settings.log_level == "debug")
         self._executor = Threads(settings.concurrency)
@@ -100,7 +106,13 @@ class Worker:
 
     async def _publish(self) -> None:
         catalogue, settings = self._catalogue, self._settings
-        deployed = [describe(name, function, settings) for name, function in catalogue.functions.items()]
+        deployed = []
+        for name, function in list(catalogue.functions.items()):
+            try:
+                deployed.append(describe(name, function, settings))
+            except LaneUnknown as error:
+                del catalogue.functions[name]
+                catalogue.broken[name] = str(error)
         for name, traceback in catalogue.broken.items():
             self._log.error("function.broken", function=name, traceback=traceback)
             deployed.append(describe_broken(name, traceback, settings))
@@ -137,15 +149,11 @@ class Worker:
         for task in self._others:
             task.cancel()
         await asyncio.gather(*self._others, return_exceptions=True)
-        self._leases.stop()
         try:
             await self._registry.leave(self.id)
         except StoreError as error:
             self._log.warning("store.trouble", role="worker", code=error.code, error=str(error))
         self._log.info("worker.left", finished=running - released, released=released, unsettled=unsettled)
-        if not self._executor.close():
-            # Threads that ignore ctx.cancelled would keep the process alive; their jobs were handed back.
-            os._exit(0)
 
     async def _beat(self) -> float:
         info = WorkerInfo(

@@ -31,7 +31,7 @@ def test_scripts_make_the_names_that_keys_makes():
 
 
 def test_scripts_and_python_agree_on_the_group():
-    assert f"GROUP, BACK = '{keys.GROUP}', '{keys.BACK}'" in SHARED
+    assert f"GROUP, HELD, BACK = '{keys.GROUP}', '{keys.HELD}', '{keys.BACK}'" in SHARED
 
 
 def test_every_script_says_what_it_takes_and_gives():

@@ -41,7 +41,7 @@ def test_the_context_is_no_part_of_the_payload():
 
     assert fn.context == "ctx"
     assert fn.bind({"n": 1}) == {"n": 1}
-    assert list(fn.schema()["properties"]) == ["n"]
+    assert list(fn.schema["properties"]) == ["n"]
 
 
 def test_what_does_not_fit_is_told_for_each_field():
@@ -74,7 +74,7 @@ def test_names_that_pydantic_models_use_are_free_for_parameters():
 def test_the_schema_is_a_json_schema_with_defaults():
     def handle(mode: Literal["a", "b"], n: Annotated[int, Field(ge=1)] = 5): ...
 
-    schema = Function("f", handle).schema()
+    schema = Function("f", handle).schema
 
     jsonschema_rs.meta.validate(schema)
     assert schema["required"] == ["mode"]

@@ -2,7 +2,9 @@
 -- the shard's node, and every key below is made from it. store/keys.py names the same keys.
 local root = KEYS[1]
 local call = redis.call
-local GROUP, BACK = 'lw', '-'
+-- The group's consumers: HELD by the worker that the record names, or handed BACK. A consumer for each
+-- worker would outlive it, in every stream that it had read.
+local GROUP, HELD, BACK = 'lw', '+', '-'
 
 local function lane_key(type, lane) return root .. ':q:' .. type .. ':' .. lane end
 local function job_key(id) return root .. ':job:' .. id end
@@ -48,6 +50,22 @@ local BACKS = root .. ':backs'
 local function hand_back(type, lane)
   call('SADD', BACKS, type .. ':' .. lane)
   ready(type, lane)
+end
+
+-- Moves jobs whose time has come to their lanes.
+local PROMOTE = 200
+local function promote(now)
+  for _, id in ipairs(call('ZRANGE', DUE, '-inf', now, 'BYSCORE', 'LIMIT', 0, PROMOTE)) do
+    local record = job_key(id)
+    local job = call('HMGET', record, 'type', 'lane', 'status', 'attempt')
+    call('ZREM', DUE, id)
+    if job[3] == 'scheduled' then
+      call('HSET', record, 'status', 'pending', 'updated', now)
+      call('XADD', lane_key(job[1], job[2]), '*', 'job', id)
+      event(id, job[1], 'pending', tonumber(job[4]) or 0)
+      ready(job[1], job[2])
+    end
+  end
 end
 
 -- Runs `command`, a reader of a group, and makes the group where it or its stream is missing.

@@ -15,6 +15,7 @@ if holder and holder ~= me then return false end
 call('SET', lock, me, 'PX', lock_ms)
 
 local now = now_ms()
+promote(now) -- a worker that was rung for what is due may have died
 local cursors, lost = {}, {}
 
 local function lose(key, type, lane, entry, id)

@@ -7,7 +7,7 @@ local lost = {}
 for i, item in ipairs(cmsgpack.unpack(ARGV[2])) do
   local job = call('HMGET', job_key(item[1]), 'status', 'attempt', 'worker')
   if job[1] == 'running' and tonumber(job[2]) == item[5] and job[3] == worker then
-    call('XCLAIM', lane_key(item[2], item[3]), GROUP, worker, 0, item[4], 'JUSTID')
+    call('XCLAIM', lane_key(item[2], item[3]), GROUP, HELD, 0, item[4], 'JUSTID')
   else
     lost[#lost + 1] = i
   end

@@ -6,6 +6,9 @@
 --          delay: ms until a retry is due; else 0
 -- reply    {1 where the attempt ended so, 0 where it was no longer this worker's, …}
 local worker, keep = ARGV[1], ARGV[2]
+-- A server at its maxmemory refuses a script whose first write needs memory, and lets all later writes
+-- through: settling frees more than it takes.
+call('DEL', root .. ':nothing')
 local now = now_ms()
 local replies, gone = {}, {}
 

@@ -9,21 +9,13 @@
 -- `spared`: how many attempts before this one do not count against max_attempts.
 local worker, free, serves = ARGV[1], tonumber(ARGV[2]), ARGV[3]
 local now = now_ms()
-local PROMOTE, PAGE = 200, 32
+local PAGE, STEP = 32, 32
+local BYTES = 4194304
 
-for _, id in ipairs(call('ZRANGE', DUE, '-inf', now, 'BYSCORE', 'LIMIT', 0, PROMOTE)) do
-  local record = job_key(id)
-  local job = call('HMGET', record, 'type', 'lane', 'status', 'attempt')
-  call('ZREM', DUE, id)
-  if job[3] == 'scheduled' then
-    call('HSET', record, 'status', 'pending', 'updated', now)
-    call('XADD', lane_key(job[1], job[2]), '*', 'job', id)
-    event(id, job[1], 'pending', tonumber(job[4]) or 0)
-    ready(job[1], job[2])
-  end
-end
+promote(now)
 
 local jobs = {}
+local bytes = 0 -- of payloads; a reply that takes too long would be lost, and its jobs with it
 local backs = call('EXISTS', BACKS) == 1
 
 -- Marks an entry's job as running; an entry without a waiting job is dropped.
@@ -38,6 +30,7 @@ local function start(key, type, lane, entry, id)
   local attempt = (tonumber(job[2]) or 0) + 1
   call('HSET', record, 'status', 'running', 'attempt', attempt, 'started', now, 'worker', worker)
   event(id, type, 'running', attempt)
+  bytes = bytes + #job[3]
   jobs[#jobs + 1] = {type, lane, entry, id, attempt, job[3], tonumber(job[4]), tonumber(job[5]),
     tonumber(job[6]) or 0}
 end
@@ -49,25 +42,29 @@ local function take_back(key, type, lane)
   if #back < want then call('SREM', BACKS, type .. ':' .. lane) end
   for _, pending in ipairs(back) do
     local entry = pending[1]
-    local claimed = call('XCLAIM', key, GROUP, worker, 0, entry)
+    local claimed = call('XCLAIM', key, GROUP, HELD, 0, entry)
     if claimed[1] then start(key, type, lane, entry, claimed[1][2][2]) end
   end
 end
 
+local function full() return #jobs >= free or bytes >= BYTES end
+
 -- Whether the lane has no unread entry left.
 local function take_new(key, type, lane)
-  local want = free - #jobs
-  local read = with_group(key, {'XREADGROUP', 'GROUP', GROUP, worker, 'COUNT', want, 'STREAMS', key, '>'})
-  if not read then return true end
-  local entries = read[1][2]
-  for _, entry in ipairs(entries) do start(key, type, lane, entry[1], entry[2][2]) end
-  return #entries < want
+  while not full() do
+    local want = math.min(STEP, free - #jobs)
+    local read = with_group(key, {'XREADGROUP', 'GROUP', GROUP, HELD, 'COUNT', want, 'STREAMS', key, '>'})
+    if not read then return true end
+    for _, entry in ipairs(read[1][2]) do start(key, type, lane, entry[1], entry[2][2]) end
+    if #read[1][2] < want then return true end
+  end
+  return false
 end
 
 local function serve(type, lane)
   local key = lane_key(type, lane)
   if backs and call('SISMEMBER', BACKS, type .. ':' .. lane) == 1 then take_back(key, type, lane) end
-  local drained = #jobs < free and take_new(key, type, lane)
+  local drained = take_new(key, type, lane)
   if drained then
     call('ZREM', ready_key(lane), type)
   else
@@ -90,16 +87,16 @@ local function serve_lane(lane)
     from = from + PAGE
   until #page < PAGE or #names >= free
   for _, type in ipairs(names) do
-    if #jobs >= free then return end
+    if full() then return end
     serve(type, lane)
   end
 end
 
 for i = 4, #ARGV do
-  if #jobs >= free then break end
+  if full() then break end
   serve_lane(ARGV[i])
 end
 
 tell_events()
 local due = call('ZRANGE', DUE, 0, 0, 'WITHSCORES')
-return {now, due[2] and math.max(0, due[2] - now) or -1, #jobs >= free and 1 or 0, jobs}
+return {now, due[2] and math.max(0, due[2] - now) or -1, full() and 1 or 0, jobs}
