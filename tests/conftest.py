@@ -74,8 +74,10 @@ def container_url() -> Iterator[str]:
         container = RedisContainer(os.environ.get("REDIS_IMAGE", "redis:7-alpine")).start()
     except Exception as error:
         missing(f"a Redis image for containers ({error})")
-    with container:
+    try:
         yield f"redis://{container.get_container_host_ip()}:{container.get_exposed_port(6379)}/0"
+    finally:
+        container.stop()
 
 
 @pytest.fixture(scope="session")

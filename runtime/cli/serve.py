@@ -82,11 +82,15 @@ async def _worker(settings: Settings) -> int:
     port.start()
     _settle_heap()
     _stop_on_signals(worker)
+    code = show.FAILED
     try:
         await worker.run()
+        code = show.DONE
     finally:
         await port.close()
-    return show.DONE
+        if worker.stuck:
+            os._exit(code)  # threads that cannot be stopped would keep the process; their jobs run elsewhere
+    return code
 
 
 def _stop_on_signals(worker: Worker) -> None:

@@ -35,6 +35,7 @@ class Worker:
     def __init__(self, settings: Settings, catalogue: Catalogue) -> None:
         self.id = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
         self.metrics = ""
+        self.stuck = False  # after `run`: whether threads that ignore `ctx.cancelled` are still at work
         self._settings = settings
         self._catalogue = catalogue
         self._log = log.get("worker").bind(worker=self.id)
@@ -72,9 +73,7 @@ class Worker:
                 await self._leave()
             finally:
                 self._leases.stop()
-                if not self._executor.close():
-                    # Threads that ignore ctx.cancelled would keep the process alive; their jobs run elsewhere.
-                    os._exit(0 if self._stop.is_set() else 1)
+                self.stuck = not self._executor.close()
         finally:
             await client.aclose()
             await blocking.aclose()

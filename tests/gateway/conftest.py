@@ -59,4 +59,6 @@ async def deployed(client: Any) -> None:
     async def echo(payload: Any) -> Any:
         return payload
 
-    await deploy(client, add=add, echo=echo)
+    async def ints(xs: list[int]) -> None: ...
+
+    await deploy(client, add=add, echo=echo, ints=ints)

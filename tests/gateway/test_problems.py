@@ -3,6 +3,7 @@
 import pytest
 
 JSON = {"Content-Type": "application/json"}
+LONG = "limit=" + "9" * 5000
 
 
 def assert_problem(reply, status, code):
@@ -118,7 +119,39 @@ async def test_a_job_that_never_was_is_not_found(http, path):
     assert_problem(await http.get(path), 404, "job-not-found")
 
 
-@pytest.mark.parametrize("query", ["limit=0", "limit=501", "limit=x", "status=done", "cursor=x", "order=asc"])
+@pytest.mark.parametrize("levels", [300, 600])
+async def test_a_payload_nested_beyond_what_can_be_shown_is_refused(http, levels):
+    body = b'{"type":"echo","payload":' + b"[" * levels + b"]" * levels + b"}"
+
+    assert_problem(await http.post("/jobs", content=body, headers=JSON), 422, "payload-invalid")
+
+
+async def test_a_number_of_many_digits_is_no_priority(http):
+    assert_problem(await http.post("/jobs", json={"type": "echo", "priority": "9" * 5000}), 422, "lane-unknown")
+
+
+async def test_many_wrong_fields_are_told_of_the_first(http):
+    body = {"type": "ints", "payload": {"xs": ["a"] * 1000}}
+
+    problem = assert_problem(await http.post("/jobs", json=body), 422, "payload-invalid")
+
+    assert len(problem["errors"]) == 20
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "limit=0",
+        "limit=" + "9" * 5000,
+        "cursor=" + "9" * 30 + "-0",
+        "cursor=٣-٣",
+        "limit=501",
+        "limit=x",
+        "status=done",
+        "cursor=x",
+        "order=asc",
+    ],
+)
 async def test_a_query_that_makes_no_sense_is_refused(http, query):
     assert_problem(await http.get(f"/jobs?{query}"), 422, "query-invalid")
 
@@ -126,3 +159,7 @@ async def test_a_query_that_makes_no_sense_is_refused(http, query):
 async def test_a_path_or_method_that_is_not_there_is_a_problem_too(http):
     assert_problem(await http.get("/nothing"), 404, "no-such-path")
     assert_problem(await http.put("/jobs/x"), 405, "method-not-allowed")
+    refused = await http.delete("/jobs")
+    assert_problem(refused, 405, "method-not-allowed")
+    assert refused.headers["allow"] == "GET, HEAD, POST"
+    assert (await http.head("/jobs")).status_code == 200

@@ -51,6 +51,7 @@ def test_names_that_begin_with_an_underscore_are_helpers(folder):
         ("x = 1", "no handler"),
         ("def handle(f: open): ...", "annotation"),
         ("def handle(f: 'Missing'): ...", "annotation"),
+        ("from collections.abc import Callable\ndef handle(f: Callable): ...", "JSON Schema"),
         ("from runtime import function\n@function()\ndef a(): ...\n@function()\ndef b(): ...", "2 handlers"),
     ],
 )
