@@ -51,13 +51,13 @@ class GroupCommit(Generic[Item]):
     async def _run(self) -> None:
         try:
             while self._waiting:
-                await self._gather()
                 size = self._next()
                 batch, self._waiting = self._waiting[:size], self._waiting[size:]
                 try:
                     await self._flush(batch)
                 except Exception as error:
                     log.get("store").error("flush.failed", items=len(batch), exc_info=error)
+                await self._gather()
         finally:
             self._running = None
 

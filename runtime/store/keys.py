@@ -46,6 +46,10 @@ class Keys:
         """Set of `function:lane` where entries that were handed back may be."""
         return f"{self.root(shard)}:backs"
 
+    def alive(self, shard: int, worker: str) -> str:
+        """Says that a worker was heard of within the last lease."""
+        return f"{self.root(shard)}:alive:{worker}"
+
     def due(self, shard: int) -> str:
         return f"{self.root(shard)}:due"
 

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, cast
 
+from redis.exceptions import NoScriptError
+
 from runtime import codec
 from runtime.settings import Settings
 from runtime.store import scripts
@@ -81,12 +83,46 @@ class Lanes:
         self._root = self._keys.root(shard)
         self._worker = worker
         self._keep = int(settings.keep * 1000)
+        self._lease = int(settings.lease * 1000)
+        self._own = f"@{worker}"  # the bell that this worker alone hears
 
     async def take(self, free: int, functions: Iterable[str]) -> Took:
         """Up to `free` attempts of `functions`, from the highest lane down."""
+        return self._took(await scripts.TAKE(self._client, self._root, *self._take_args(free, functions, ahead=0)))
+
+    async def hear_and_take(self, blocking: Redis, free: int, functions: Sequence[str], timeout: float) -> Took:
+        """Waits as `hear` does and then takes, in one round trip.
+
+        Both commands are sent at once: a server keeps what follows a blocked command of a connection
+        until that one is over.
+        """
+        bells = [self._keys.bell(self._shard, name) for name in (*functions, self._own)]
+        with translated():
+            async with blocking.pipeline(transaction=False) as pipe:
+                pipe.blpop(bells, timeout=timeout)
+                scripts.TAKE.queue(pipe, self._root, *self._take_args(free, functions, ahead=1))
+                _heard, reply = await pipe.execute(raise_on_error=False)
+            if isinstance(reply, NoScriptError):
+                return Took([], None, more=True)  # the next take brings the script along
+            if isinstance(reply, Exception):
+                raise reply
+        return self._took(reply)
+
+    async def wake(self) -> None:
+        """Ends this worker's own `hear_and_take`."""
+        bell = self._keys.bell(self._shard, self._own)
+        with translated():
+            async with self._client.pipeline(transaction=False) as pipe:
+                pipe.rpush(bell, 1)
+                pipe.pexpire(bell, 10_000)
+                await pipe.execute()
+
+    def _take_args(self, free: int, functions: Iterable[str], *, ahead: int) -> tuple[str | int, ...]:
         serves = f",{','.join(functions)},"
-        lanes = self._settings.descending_lanes
-        now, due_in, more, rows = await scripts.TAKE(self._client, self._root, self._worker, free, serves, *lanes)
+        return (self._worker, free, serves, self._lease, ahead, *self._settings.descending_lanes)
+
+    def _took(self, reply: Any) -> Took:
+        now, due_in, more, rows = reply
         jobs = [
             Taken(t.decode(), lane.decode(), entry, id.decode(), attempt, payload, most, created, spared, now)
             for t, lane, entry, id, attempt, payload, most, created, spared in rows
@@ -125,6 +161,11 @@ class Lanes:
         rows = [(taken.id, taken.type, taken.attempt, progress) for taken, progress in batch]
         await scripts.PROGRESS(self._client, self._root, self._worker, codec.pack_batch(rows))
 
+    def stay_alive(self, client: SyncRedis) -> None:
+        """Says, from a thread, that this worker lives: for a lease, takes sent ahead are answered."""
+        with translated():
+            client.set(self._keys.alive(self._shard, self._worker), 1, px=self._lease)
+
     def renew(self, client: SyncRedis, held: Sequence[Taken]) -> list[Taken]:
         """Extends leases, from a thread; returns the attempts that are no longer this worker's."""
         rows = [(taken.id, taken.type, taken.lane, taken.entry, taken.attempt) for taken in held]
@@ -147,7 +188,7 @@ class Lanes:
         settings = self._settings
         args = (
             lock_ms,
-            int(settings.lease * 1000),
+            self._lease,
             settings.crash_limit,
             self._keep,
             codec.pack_batch(lanes),

@@ -6,6 +6,7 @@ import hashlib
 from importlib.resources import files
 from typing import Any
 
+from redis.asyncio.client import Pipeline
 from redis.exceptions import NoScriptError
 
 from runtime.store.connect import Redis, SyncRedis, translated
@@ -28,6 +29,11 @@ class Script:
                 return await execute("EVALSHA", self.sha, 1, root, *args)
             except NoScriptError:  # a new server, or SCRIPT FLUSH
                 return await execute("EVAL", self.text, 1, root, *args)
+
+    def queue(self, pipe: Pipeline, root: str, *args: str | bytes | int) -> None:
+        """Appends the call to a pipeline, whose reply may be NoScriptError."""
+        queue: Any = pipe.execute_command
+        queue("EVALSHA", self.sha, 1, root, *args)
 
     def sync(self, client: SyncRedis, root: str, *args: str | bytes | int) -> Any:
         """The same from a thread."""

@@ -57,6 +57,8 @@ class Leases:
         client.close()
 
     def _renew(self, client: SyncRedis) -> None:
+        for lanes in self._lanes.values():
+            lanes.stay_alive(client)  # first, so that it runs out no later than what this worker holds
         by_shard: dict[int, list[Taken]] = {}
         for attempt in list(self._held.values()):
             by_shard.setdefault(ids.shard_of(attempt.taken.id), []).append(attempt.taken)

@@ -100,7 +100,10 @@ class Worker:
         runner = Runner(self._catalogue, self._executor, settings, self._report)
         self._slots = Slots(settings.concurrency, runner, self._settler)
         self._leases = Leases(self._lanes, self._settler.held, settings, self._lose)
-        self._readers = [Reader(lanes, blocking, self._slots, served) for lanes in self._lanes.values()]
+        self._readers = [
+            Reader(lanes, blocking, self._slots, served, alone=len(self._lanes) == 1)
+            for lanes in self._lanes.values()
+        ]
         self._sweepers = [Sweeper(lanes, settings) for lanes in self._lanes.values()]
 
     async def _publish(self) -> None:

@@ -22,6 +22,8 @@ def test_scripts_make_the_names_that_keys_makes():
     for name in ("due", "lanes", "log", "events"):
         assert f"root .. ':{name}'" in SHARED
         assert getattr(names, name)(3) == f"{root}:{name}"
+    assert "root .. ':alive:'" in (LUA / "take.lua").read_text()
+    assert names.alive(3, "w") == f"{root}:alive:w"
     assert "root .. ':backs'" in SHARED
     assert names.backs(3) == f"{root}:backs"
     assert "root .. ':lock:reclaim'" in (LUA / "reclaim.lua").read_text()

@@ -3,7 +3,9 @@
 -- ARGV[1]  the worker's id
 -- ARGV[2]  its free slots, at least 1
 -- ARGV[3]  the functions it has, as ',a,b,'
--- ARGV[4…] the lanes, highest first
+-- ARGV[4]  ms of a lease
+-- ARGV[5]  1 if the call was sent ahead, to run when the worker is woken; else 0
+-- ARGV[6…] the lanes, highest first
 -- reply    {now in ms, ms until the next job is due or -1, 1 if more may be waiting,
 --           {{type, lane, entry, id, attempt, payload, max_attempts, created, spared}, …}}
 -- `spared`: how many attempts before this one do not count against max_attempts.
@@ -13,6 +15,19 @@ local PAGE, STEP = 32, 32
 local BYTES = 4194304
 
 promote(now)
+
+-- A call that was sent ahead runs even if its worker has been stopped since. One that has not been heard
+-- of for a lease is given nothing, and another is woken in its place.
+local alive = root .. ':alive:' .. worker
+if ARGV[5] == '0' then
+  call('SET', alive, 1, 'PX', ARGV[4])
+elseif call('EXISTS', alive) == 0 then
+  for i = 6, #ARGV do
+    for _, type in ipairs(call('ZRANGE', ready_key(ARGV[i]), 0, PAGE - 1)) do ring(type) end
+  end
+  tell_events()
+  return {now, -1, 1, {}}
+end
 
 local jobs = {}
 local bytes = 0 -- of payloads; a reply that takes too long would be lost, and its jobs with it
@@ -92,7 +107,7 @@ local function serve_lane(lane)
   end
 end
 
-for i = 4, #ARGV do
+for i = 6, #ARGV do
   if full() then break end
   serve_lane(ARGV[i])
 end
