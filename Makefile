@@ -6,7 +6,7 @@ UV     := $(shell command -v uv 2>/dev/null)
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help up test check bench chaos lock clean
+.PHONY: help up test check bench lock clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
