@@ -93,7 +93,9 @@ class Lanework:
         Raises FunctionUnknown, PayloadInvalid, LaneUnknown, StoreUnavailable. After the last, the
         job may have been stored nevertheless.
         """
-        contract = await within(self.contracts.get(type))
+        contract = self.contracts.known(type)
+        if contract is None:
+            contract = await within(self.contracts.get(type))
         contract.check(payload)
         job = self._new(contract, payload, priority, max_attempts)
         entry = _Entry(job, asyncio.get_running_loop().create_future())

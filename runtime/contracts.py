@@ -59,18 +59,22 @@ class Contracts:
         self._read_at = float("-inf")
         self._reading: asyncio.Task[None] | None = None
 
+    def known(self, name: str) -> Contract | None:
+        """What is known of a function now, if anything; read anew in the background where that is old."""
+        found = self._known.get(name)
+        if found is not None and time.monotonic() - self._read_at >= _FRESH:
+            self._start_reading()
+        return found
+
     async def get(self, name: str) -> Contract:
         """Raises FunctionUnknown with near names, and StoreUnavailable where they could not be read."""
-        age = time.monotonic() - self._read_at
-        if name in self._known:
-            if age >= _FRESH:
-                self._start_reading()
-            return self._known[name]
-        if age >= _SOON:
+        found = self.known(name)
+        if found is None and time.monotonic() - self._read_at >= _SOON:
             await asyncio.shield(self._start_reading())
-        if name not in self._known:
+            found = self._known.get(name)
+        if found is None:
             raise FunctionUnknown(name, difflib.get_close_matches(name, self._known))
-        return self._known[name]
+        return found
 
     async def all(self) -> dict[str, Contract]:
         await asyncio.shield(self._start_reading())
