@@ -2,7 +2,7 @@
 
 What is counted for each attempt is kept in plain numbers by the event loop alone, and turned into
 prometheus-client's families when scraped: its own counters take a lock each, which at seven a job
-came to a third of a worker's time.
+came to about a fifth of a worker's time.
 """
 
 from __future__ import annotations

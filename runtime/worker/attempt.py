@@ -85,7 +85,7 @@ class Runner:
         arguments = fn.bind(codec.unpack(attempt.taken.payload))
         if fn.context is not None:
             arguments[fn.context] = self._context(attempt)
-        # a timer costs a fifth of what asyncio.timeout does, and cancels as losing the lease does
+        # a timer costs a fraction of what asyncio.timeout does, and cancels as losing the lease does
         timer = asyncio.get_running_loop().call_later(fn.policy.timeout, attempt.cancel, "timeout")
         try:
             if fn.is_async:
