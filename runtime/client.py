@@ -28,6 +28,7 @@ from runtime.store.stats import Stats
 
 WITHIN = 1.9  # seconds until an enqueue that got no answer is an error
 BULK = 1000
+BULK_BYTES = 4 << 20
 MOST_ATTEMPTS = 1000
 _TURN = 100  # jobs made ready in one turn of the loop
 
@@ -112,25 +113,31 @@ class Lanework:
         priority: str | int | None = None,
         max_attempts: int | None = None,
     ) -> list[str]:
-        """Stores jobs by the thousand and returns their ids; each payload is validated before any is stored."""
+        """Stores jobs by the thousand; returns their ids in order. Payloads are validated before any is stored."""
         contract = await self.contracts.get(type)
         for payload in payloads:
             contract.check(payload)
         ids: list[str] = []
+        batch: list[NewJob] = []
+        size = 0
         stored: asyncio.Task[int] | None = None
-        for start in range(0, len(payloads), BULK):
-            some = payloads[start : start + BULK]
-            batch: list[NewJob] = []
-            for part in range(0, len(some), _TURN):
-                batch += [self._new(contract, p, priority, max_attempts) for p in some[part : part + _TURN]]
-                await asyncio.sleep(0)
+        try:
+            for number, payload in enumerate(payloads, 1):
+                job = self._new(contract, payload, priority, max_attempts)
+                ids.append(job.id)
+                batch.append(job)
+                size += len(job.payload)
+                if number % _TURN == 0:
+                    await asyncio.sleep(0)
+                if len(batch) == BULK or size >= BULK_BYTES or number == len(payloads):
+                    # one batch is stored while the next is made ready; never two, which could change their order
+                    if stored is not None:
+                        await stored
+                    stored = asyncio.create_task(self._enqueue(batch))
+                    batch, size = [], 0
+        finally:
             if stored is not None:
                 await stored
-            # one batch is stored while the next is made ready; never two at once, which could change their order
-            stored = asyncio.create_task(self._enqueue(batch))
-            ids += [job.id for job in batch]
-        if stored is not None:
-            await stored
         return ids
 
     async def get(self, job_id: str) -> Job:

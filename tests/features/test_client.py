@@ -28,6 +28,17 @@ async def test_many_jobs_are_stored_in_their_order(client, worker):
     assert seen == list(range(2500))
 
 
+async def test_large_payloads_go_in_batches_that_a_server_takes_at_once(client):
+    async def keep(payload: str) -> None: ...
+
+    await deploy(client, keep=keep)
+
+    ids = await client.enqueue_many("keep", ["x" * 900_000] * 40)
+
+    listed = [job.id for job in (await client.page(limit=50)).jobs]
+    assert listed == ids[::-1]
+
+
 async def test_nothing_is_stored_when_one_of_many_payloads_does_not_fit(client):
     async def note(n: int) -> None: ...
 
