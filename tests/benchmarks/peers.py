@@ -1,4 +1,4 @@
-"""The peers: BullMQ, the fastest by far, and Huey, the fastest in Python, each as its documentation advises."""
+"""The peers: BullMQ with 100 jobs at once, and Huey with 4 threads, the fastest one of pure Python."""
 
 from __future__ import annotations
 
