@@ -10,34 +10,64 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Sequence
+from datetime import datetime
 from types import TracebackType
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypedDict, TypeVar
 
-from runtime import codec, metrics, settings
-from runtime.contracts import Contract, Contracts
-from runtime.errors import PayloadInvalid, StoreUnavailable
+from typing_extensions import Unpack
+
+from runtime import metrics, settings
+from runtime.contracts import Contracts
+from runtime.errors import KeyReused, QueueFull, StoreUnavailable
+from runtime.intake import Intake
 from runtime.job import Job
+from runtime.request import JobRequest, NewJob
 from runtime.settings import Settings
 from runtime.store.batch import GroupCommit
 from runtime.store.connect import check_server, connect
+from runtime.store.control import Control
+from runtime.store.dead import Dead
 from runtime.store.events import Waiters
-from runtime.store.jobs import Jobs, NewJob, Page
+from runtime.store.jobs import Jobs, Refusal
 from runtime.store.keys import Keys
+from runtime.store.listing import Listing, Page
 from runtime.store.registry import Registry, WorkerInfo
+from runtime.store.schedules import Schedules
 from runtime.store.stats import Stats
 
 WITHIN = 1.9  # seconds until an enqueue that got no answer is an error
 BULK = 1000
 BULK_BYTES = 4 << 20
-MOST_ATTEMPTS = 1000
 _TURN = 100  # jobs made ready in one turn of the loop
 
 Answer = TypeVar("Answer")
 
 
+class Options(TypedDict, total=False):
+    """What `enqueue` takes by keyword; see `JobRequest`."""
+
+    priority: str | int | None
+    max_attempts: int | None
+    run_at: int | str | datetime | None
+    delay: float | str | None
+    ttl: float | str | None
+    start_before: int | str | datetime | None
+    backoff: Any
+    unique: str | None
+    then: Sequence[JobRequest]
+    key: str | None
+
+
 class _Entry(NamedTuple):
     job: NewJob
-    stored: asyncio.Future[int]
+    stored: asyncio.Future[int | Refusal]
+
+
+class Submitted(NamedTuple):
+    """A job, and whether it is new; one that an idempotency or unique key found is not."""
+
+    job: Job
+    new: bool
 
 
 class Lanework:
@@ -50,7 +80,12 @@ class Lanework:
         self._jobs = Jobs(self._client, self.settings)
         self.registry = Registry(self._client, self.settings)
         self.stats = Stats(self._client, self.settings)
+        self.dead = Dead(self._client, self.settings, self._jobs)
+        self.schedules = Schedules(self._client, self.settings, self._jobs)
         self.contracts = Contracts(self.registry)
+        self._control = Control(self._client, self.settings)
+        self._listing = Listing(self._client, self.settings, self._jobs)
+        self._intake = Intake(self.contracts, self._jobs, self.settings)
         self._waiters = Waiters(self._jobs, self._blocking, Keys(self.settings.prefix))
         self._commit: GroupCommit[_Entry] = GroupCommit(self._store, weigh=lambda entry: len(entry.job.payload))
 
@@ -81,49 +116,50 @@ class Lanework:
         await self._client.aclose()
         await self._blocking.aclose()
 
-    async def enqueue(
-        self,
-        type: str,
-        payload: Any = None,
-        *,
-        priority: str | int | None = None,
-        max_attempts: int | None = None,
-    ) -> Job:
-        """Stores one job. `priority`: a lane's name or number; None: the function's own lane.
+    async def enqueue(self, type: str, payload: Any = None, **options: Unpack[Options]) -> Job:
+        """Stores one job, or returns the one that its idempotency or unique key found.
 
-        Raises FunctionUnknown, PayloadInvalid, LaneUnknown, StoreUnavailable. After the last, the
-        job may have been stored nevertheless.
+        `options`: as `JobRequest` has them: priority, max_attempts, run_at, delay, ttl, start_before,
+        backoff, unique, then, key.
+        Raises FunctionUnknown, PayloadInvalid, LaneUnknown, JobInvalid, KeyReused, QueueFull,
+        StoreUnavailable. After the last, the job may have been stored nevertheless.
         """
-        contract = self.contracts.known(type)
-        if contract is None:
-            contract = await within(self.contracts.get(type))
-        contract.check(payload)
-        job = self._new(contract, payload, priority, max_attempts)
-        entry = _Entry(job, asyncio.get_running_loop().create_future())
+        return (await self.submit(JobRequest(type, payload, **options))).job
+
+    async def submit(self, request: JobRequest) -> Submitted:
+        """As `enqueue`, and says whether the job is new."""
+        contract = self.contracts.known(request.type)
+        if contract is None or request.then:
+            new = await within(self._intake.prepare(request))
+        else:
+            new = self._intake.ready(request, contract)
+        entry = _Entry(new, asyncio.get_running_loop().create_future())
         self._commit.add(entry)
         created = await entry.stored
-        number = self.settings.lanes.index(job.lane)
-        return Job(job.id, type, job.lane, "pending", payload, created, job.max_attempts, number)
+        if isinstance(created, Refusal):
+            return Submitted(await self._refused(new, created), new=False)
+        if new.asks is not None or new.more is not None:
+            return Submitted(await self.get(new.id), new=True)
+        number = self.settings.lanes.index(new.lane)
+        shown = Job(new.id, new.type, new.lane, "pending", request.payload, created, new.max_attempts, number)
+        return Submitted(shown, new=True)
 
-    async def enqueue_many(
-        self,
-        type: str,
-        payloads: Sequence[Any],
-        *,
-        priority: str | int | None = None,
-        max_attempts: int | None = None,
-    ) -> list[str]:
-        """Stores jobs by the thousand; returns their ids in order. Payloads are validated before any is stored."""
+    async def enqueue_many(self, type: str, payloads: Sequence[Any], **options: Unpack[Options]) -> list[str]:
+        """Stores jobs by the thousand; returns their ids in order, of equal ones that live (`unique`) theirs.
+
+        Payloads are validated before any is stored. Raises as `enqueue`; QueueFull tells what was stored.
+        """
         contract = await self.contracts.get(type)
         for payload in payloads:
             contract.check(payload)
         ids: list[str] = []
         batch: list[NewJob] = []
         size = 0
-        stored: asyncio.Task[int] | None = None
+        stored: asyncio.Task[None] | None = None
         try:
             for number, payload in enumerate(payloads, 1):
-                job = self._new(contract, payload, priority, max_attempts)
+                request = JobRequest(type, payload, **options)
+                job = await self._intake.prepare(request) if request.then else self._intake.ready(request, contract)
                 ids.append(job.id)
                 batch.append(job)
                 size += len(job.payload)
@@ -133,12 +169,55 @@ class Lanework:
                     # one batch is stored while the next is made ready; never two, which could change their order
                     if stored is not None:
                         await stored
-                    stored = asyncio.create_task(self._enqueue(batch))
+                    stored = asyncio.create_task(self._enqueue_part(batch, ids))
                     batch, size = [], 0
         finally:
             if stored is not None:
                 await stored
         return ids
+
+    async def cancel(self, job_id: str) -> Job:
+        """The job as it is then: cancelled, or still running until its attempt has stopped.
+
+        Raises JobNotFound, and StatusConflict for a job that has settled.
+        """
+        await within(self._control.cancel(job_id))
+        return await self.get(job_id)
+
+    async def move(
+        self,
+        job_id: str,
+        *,
+        run_at: int | str | datetime | None = None,
+        delay: float | str | None = None,
+    ) -> Job:
+        """Lets a scheduled job start at another time; without one, now.
+
+        Raises JobNotFound, StatusConflict, JobInvalid.
+        """
+        asks = JobRequest("", run_at=run_at, delay=delay).asks(None, None) or {}
+        await within(self._control.move(job_id, run_at=asks.get("run_at"), delay=asks.get("delay", 0)))
+        return await self.get(job_id)
+
+    async def retry(self, job_id: str) -> Job:
+        """Runs a failed job again, with its history kept. Raises JobNotFound, StatusConflict."""
+        await within(self.dead.replay(job_id))
+        return await self.get(job_id)
+
+    async def pause(self, *, function: str | None = None, lane: str | None = None) -> None:
+        """Stops taking jobs of a function or a lane, or any; what runs finishes, and new jobs wait.
+
+        Raises FunctionUnknown, LaneUnknown.
+        """
+        await within(self._control.pause(await self._what(function, lane)))
+
+    async def resume(self, *, function: str | None = None, lane: str | None = None) -> None:
+        """Ends such a pause. Raises FunctionUnknown, LaneUnknown."""
+        await within(self._control.resume(await self._what(function, lane)))
+
+    async def paused(self) -> list[str]:
+        """What is paused: `*`, `function:NAME`, `lane:NAME`."""
+        return await within(self._control.paused())
 
     async def get(self, job_id: str) -> Job:
         """Raises JobNotFound."""
@@ -156,36 +235,58 @@ class Lanework:
         type: str | None = None,
         status: str | None = None,
     ) -> Page:
-        """Jobs from newest to oldest. Raises ValueError for a cursor that was not given here."""
-        return await within(self._jobs.page(limit=limit, cursor=cursor, type=type, status=status))
+        """Jobs from newest to oldest, scheduled ones (`status`) from the soonest on.
+
+        Raises ValueError for a cursor that was not given here.
+        """
+        if status == "scheduled":
+            return await within(self._listing.scheduled(limit=limit, cursor=cursor, type=type))
+        return await within(self._listing.page(limit=limit, cursor=cursor, type=type, status=status))
 
     async def workers(self) -> Sequence[WorkerInfo]:
         """Those alive: each says so every 3 s, and is gone after 15 s of silence."""
         return await within(self.registry.workers())
 
-    def _new(
-        self, contract: Contract, payload: Any, priority: str | int | None, max_attempts: int | None
-    ) -> NewJob:
-        deployed = contract.deployed
-        lane = deployed.lane if priority is None else self.settings.lane(priority)
-        most = deployed.max_attempts if max_attempts is None else max_attempts
-        if type(most) is not int or not 1 <= most <= MOST_ATTEMPTS:
-            raise PayloadInvalid(deployed.name, [{"field": "/max_attempts", "message": f"is 1 to {MOST_ATTEMPTS}"}])
-        try:
-            packed = codec.pack_shown(payload)
-        except (TypeError, ValueError) as error:
-            raise PayloadInvalid(deployed.name, [{"field": "", "message": f"cannot be stored: {error}"}]) from None
-        return NewJob(self._jobs.new_id(), deployed.name, lane, packed, most)
+    async def _what(self, function: str | None, lane: str | None) -> list[str]:
+        """What a pause names; a function with all its names."""
+        what = [] if lane is None else [f"lane:{self.settings.lane(lane)}"]
+        if function is not None:
+            serves = (await within(self.contracts.get(function))).deployed.serves
+            every = (await within(self.contracts.all())).values()
+            what += [f"function:{one.deployed.name}" for one in every if one.deployed.serves == serves]
+        return what or ["*"]
 
-    async def _enqueue(self, batch: list[NewJob]) -> int:
-        created = await within(self._jobs.enqueue(batch))
-        for (function, lane), count in Counter((job.type, job.lane) for job in batch).items():
+    async def _refused(self, new: NewJob, refusal: Refusal) -> Job:
+        """The job that is there already. Raises KeyReused, QueueFull."""
+        if refusal.verdict == "full":
+            raise QueueFull(new.type, refusal.waiting)
+        if refusal.verdict == "differs":
+            raise KeyReused(f"the idempotency key stands for job {refusal.other}, which was another request")
+        return await self.get(refusal.other)
+
+    async def _enqueue_part(self, batch: list[NewJob], ids: list[str]) -> None:
+        """Stores a part of many, and puts the ids of those found in place of theirs that were not stored."""
+        _, refused = await self._enqueue(batch)
+        for position, job_id in enumerate(ids) if refused else ():
+            refusal = refused.get(job_id)
+            if refusal is None:
+                continue
+            if refusal.verdict == "full":
+                tried = ids[: ids.index(batch[-1].id) + 1]
+                raise QueueFull(batch[0].type, refusal.waiting, [one for one in tried if one not in refused])
+            ids[position] = refusal.other
+
+    async def _enqueue(self, batch: list[NewJob]) -> tuple[int, dict[str, Refusal]]:
+        created, refused = await within(self._jobs.enqueue(batch))
+        for (function, lane), count in Counter(
+            (job.type, job.lane) for job in batch if job.id not in refused
+        ).items():
             metrics.ENQUEUED.labels(function, lane).inc(count)
-        return created
+        return created, refused
 
     async def _store(self, entries: list[_Entry]) -> None:
         try:
-            created = await self._enqueue([entry.job for entry in entries])
+            created, refused = await self._enqueue([entry.job for entry in entries])
         except Exception as error:
             # those that came meanwhile would only wait for the same answer
             for entry in [*entries, *self._commit.take_waiting()]:
@@ -194,7 +295,7 @@ class Lanework:
             return
         for entry in entries:
             if not entry.stored.done():
-                entry.stored.set_result(created)
+                entry.stored.set_result(refused.get(entry.job.id, created) if refused else created)
 
 
 async def within(call: Awaitable[Answer]) -> Answer:

@@ -9,7 +9,9 @@ from typing import Any
 
 import structlog
 
+from runtime import ids
 from runtime.errors import Permanent
+from runtime.request import JobRequest
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +29,7 @@ class JobInfo:
 class Context:
     """Handed to a parameter annotated `Context`; usable from the event loop and from threads."""
 
-    __slots__ = ("_files", "_log", "_report", "_stopped", "job")
+    __slots__ = ("_files", "_log", "_report", "_stopped", "asked", "follow_up", "job")
 
     def __init__(self, job: JobInfo, report: Callable[[dict[str, Any]], None], files: Path) -> None:
         self.job = job
@@ -35,6 +37,8 @@ class Context:
         self._files = files
         self._log: structlog.stdlib.BoundLogger | None = None
         self._stopped = False
+        self.asked: list[tuple[str, JobRequest]] = []  # ids and requests of what starts if this attempt completes
+        self.follow_up: tuple[str, JobRequest] | None = None
 
     @property
     def log(self) -> Any:
@@ -47,7 +51,8 @@ class Context:
 
     @property
     def cancelled(self) -> bool:
-        """Whether this attempt should stop: it timed out, lost its lease, or its worker is leaving.
+        """Whether this attempt should stop: its job was cancelled, it timed out, lost its lease, or its worker
+        is leaving.
 
         An `async def` handler is cancelled besides; a `def` handler that works long asks here.
         """
@@ -60,6 +65,26 @@ class Context:
     def progress(self, done: float, total: float | None = None, note: str | None = None) -> None:
         """Show how far the job is; the newest report replaces the one before it."""
         self._report({"done": done, "total": total, "note": note})
+
+    def enqueue(self, type: str, payload: Any = None, **options: Any) -> str:
+        """Start a job if this attempt completes, in the same step and so exactly once; returns its id.
+
+        `options` as in `Lanework.enqueue`. A request that cannot be stored fails the attempt.
+        """
+        request = JobRequest(type, payload, **options)
+        job_id = ids.new_id(ids.shard_of(self.job.id))
+        self.asked.append((job_id, request))
+        return job_id
+
+    def when_all_settled(self, type: str, payload: Any = None, **options: Any) -> str:
+        """Start a job once all that this attempt enqueues have settled, however; returns its id.
+
+        Raises ValueError where one has been named already.
+        """
+        if self.follow_up is not None:
+            raise ValueError("an attempt has one follow-up: it was named already")
+        self.follow_up = (ids.new_id(ids.shard_of(self.job.id)), JobRequest(type, payload, **options))
+        return self.follow_up[0]
 
     def file(self, name: str | Path) -> Path:
         """The path of a file that functions may read and write, below `LANEWORK_FILES_DIR`.

@@ -21,10 +21,12 @@ _SOON = 0.1  # an unknown name is looked up again, but not for every request of 
 class Contract:
     """One deployed function and its validator."""
 
-    __slots__ = ("_validator", "deployed")
+    __slots__ = ("_validator", "deployed", "plain")
 
     def __init__(self, deployed: Deployed) -> None:
         self.deployed = deployed
+        # whether its policy says nothing that each job would have to carry
+        self.plain = not (deployed.at_home or deployed.ttl is not None or deployed.concurrency_key)
         self._validator: jsonschema_rs.Validator | None = None
         try:
             if not deployed.broken:

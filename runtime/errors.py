@@ -5,6 +5,10 @@ LaneworkError
 ├── FunctionInvalid        function-invalid      a module that cannot serve as a function
 ├── FunctionUnknown        function-unknown      no function of that name has been deployed
 ├── PayloadInvalid         payload-invalid       the payload does not fit the function's schema
+├── JobInvalid             job-invalid           a job that asks for what cannot be
+├── KeyReused              key-reused            an idempotency key that stands for another job
+├── QueueFull              queue-full            as many jobs wait as the function allows
+├── StatusConflict         status-conflict       a change that the job's status does not allow
 ├── LaneUnknown            lane-unknown
 ├── JobNotFound            job-not-found
 ├── JobUnsettled           job-unsettled         the result was asked for too early
@@ -63,6 +67,32 @@ class PayloadInvalid(LaneworkError):
         self.function, self.errors = function, list(errors)
         told = "; ".join(f"{e['field'] or 'payload'}: {e['message']}" for e in self.errors)
         super().__init__(f"the payload does not fit {function}: {told}")
+
+
+class JobInvalid(LaneworkError):
+    code = "job-invalid"
+
+    def __init__(self, message: str, errors: Sequence[FieldError]) -> None:
+        self.errors = list(errors)
+        super().__init__(message)
+
+
+class KeyReused(LaneworkError):
+    code = "key-reused"
+
+
+class QueueFull(LaneworkError):
+    """`stored`: the ids of those jobs of the same call that were stored before."""
+
+    code = "queue-full"
+
+    def __init__(self, function: str, waiting: int, stored: Sequence[str] = ()) -> None:
+        self.stored = list(stored)
+        super().__init__(f"{waiting} jobs of {function} wait, and it allows no more; try again later")
+
+
+class StatusConflict(LaneworkError):
+    code = "status-conflict"
 
 
 class LaneUnknown(LaneworkError):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NotRequired, TypeVar
 
@@ -19,7 +19,9 @@ from pydantic import (
 from pydantic_core import to_jsonable_python
 from typing_extensions import TypedDict
 
+from runtime import durations
 from runtime.context import Context
+from runtime.cron import Schedule
 from runtime.errors import ERRORS_SHOWN, FieldError, FunctionInvalid, PayloadInvalid
 from runtime.retry import Retry
 
@@ -31,29 +33,85 @@ Handler = TypeVar("Handler", bound=Callable[..., Any])
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """How a function's jobs are run, where the job itself does not say otherwise.
+    """How a function's jobs are run, where the job itself does not say otherwise. Times in seconds.
 
-    `lane`: None for the default lane. `timeout`: seconds for one attempt. `aliases`: further job
-    types that this function serves.
+    `lane`: None for the default lane. `timeout`: for one attempt. `aliases`: further job types that
+    this function serves. `schedules`: when it runs by itself, without a payload. `concurrency`: how
+    many attempts may run at once in the whole fleet, for each value of the payload's key
+    `concurrency_key` where that is given. `rate`: how many may start in a time, such as "100/m".
+    `max_waiting`: how many jobs may wait before more are refused. `ttl`: until when a job must have
+    started. `keep`: for how long a settled job is kept. `unique`: "payload", or a key: while a job
+    with an equal payload or the same key lives, a second one is not stored.
     """
 
     lane: str | None = None
     timeout: float = 300.0
     retry: Retry = field(default_factory=Retry)
     aliases: tuple[str, ...] = ()
+    schedules: tuple[Schedule, ...] = ()
+    concurrency: int | None = None
+    concurrency_key: str | None = None
+    rate: str | None = None
+    max_waiting: int | None = None
+    ttl: float | None = None
+    keep: float | None = None
+    unique: str | None = None
+
+    def __post_init__(self) -> None:
+        """Raises FunctionInvalid."""
+        if self.timeout <= 0:
+            raise FunctionInvalid("timeout is a number of seconds above 0")
+        for name in ("concurrency", "max_waiting"):
+            most = getattr(self, name)
+            if most is not None and (type(most) is not int or most < 1):
+                raise FunctionInvalid(f"{name} is a number from 1 on")
+        if self.concurrency_key is not None and self.concurrency is None:
+            raise FunctionInvalid("concurrency_key needs concurrency: how many of each key may run at once")
+        if self.unique == "":
+            raise FunctionInvalid('unique is "payload" or a key')
 
 
 def function(
     *,
     lane: str | None = None,
-    timeout: float = 300.0,
+    timeout: float | str = 300.0,
     retry: Retry | int | None = None,
     aliases: tuple[str, ...] = (),
+    schedule: str | Sequence[str] = (),
+    timezone: str = "UTC",
+    concurrency: int | None = None,
+    concurrency_key: str | None = None,
+    rate: str | None = None,
+    max_waiting: int | None = None,
+    ttl: float | str | None = None,
+    keep: float | str | None = None,
+    unique: str | None = None,
 ) -> Callable[[Handler], Handler]:
-    """Marks a module's handler and sets its policy; `retry` as a number means that many attempts."""
-    policy = Policy(lane, float(timeout), _retry(retry), tuple(aliases))
-    if policy.timeout <= 0:
-        raise FunctionInvalid("timeout is a number of seconds above 0")
+    """Marks a module's handler and sets its policy (see `Policy`).
+
+    Lengths of time are seconds or text such as "10m"; `retry` as a number means that many attempts;
+    `schedule` is one cron expression or several. Raises FunctionInvalid.
+    """
+    try:
+        if rate is not None:
+            durations.rate(rate)
+        crons = (schedule,) if isinstance(schedule, str) else tuple(schedule)
+        policy = Policy(
+            lane,
+            durations.seconds(timeout),
+            _retry(retry),
+            tuple(aliases),
+            tuple(Schedule(cron, timezone) for cron in crons),
+            concurrency,
+            concurrency_key,
+            rate,
+            max_waiting,
+            None if ttl is None else durations.seconds(ttl),
+            None if keep is None else durations.seconds(keep),
+            unique,
+        )
+    except ValueError as error:
+        raise FunctionInvalid(str(error)) from None
 
     def mark(handler: Handler) -> Handler:
         setattr(handler, MARK, policy)

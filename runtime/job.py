@@ -14,6 +14,11 @@ STATUSES: tuple[Status, ...] = ("scheduled", "pending", "running", "completed", 
 SETTLED = frozenset(("completed", "failed", "cancelled"))
 
 
+def shown_status(stored: bytes) -> str:
+    """A job's status for users; one that runs and is to be cancelled still runs."""
+    return "running" if stored == b"cancelling" else stored.decode()
+
+
 @dataclass(slots=True)
 class Job:
     """One request to run one function on one payload. Times: Unix milliseconds."""
@@ -35,6 +40,10 @@ class Job:
     run_at: int | None = None
     started_at: int | None = None
     finished_at: int | None = None
+    start_before: int | None = None
+    cancel_requested_at: int | None = None
+    parent: str | None = None
+    children: list[str] = field(default_factory=list)
 
     @property
     def settled(self) -> bool:
@@ -60,6 +69,10 @@ class Job:
             "run_at": rfc3339(self.run_at),
             "started_at": rfc3339(self.started_at),
             "finished_at": rfc3339(self.finished_at),
+            "start_before": rfc3339(self.start_before),
+            "cancel_requested_at": rfc3339(self.cancel_requested_at),
+            "parent": self.parent,
+            "children": self.children,
             "links": {"self": f"/jobs/{self.id}", "result": f"/jobs/{self.id}/result"},
         }
 
@@ -73,7 +86,7 @@ def from_record(job_id: str, record: Mapping[bytes, bytes], lanes: tuple[str, ..
         type=record[b"type"].decode(),
         lane=lane,
         priority=lanes.index(lane) if lane in lanes else 0,
-        status=record[b"status"].decode(),  # type: ignore[arg-type]
+        status=shown_status(record[b"status"]),  # type: ignore[arg-type]
         payload=codec.unpack(record[b"payload"]),
         created_at=int(record[b"created"]),
         max_attempts=int(record[b"max_attempts"]),
@@ -85,6 +98,10 @@ def from_record(job_id: str, record: Mapping[bytes, bytes], lanes: tuple[str, ..
         run_at=_int(record.get(b"run_at")),
         started_at=_int(record.get(b"started")),
         finished_at=_int(record.get(b"finished")),
+        start_before=_int(record.get(b"expires")),
+        cancel_requested_at=_int(record.get(b"cancel_at")),
+        parent=record[b"parent"].decode() if b"parent" in record else None,
+        children=[child.decode() for child in codec.unpack_stream(record.get(b"children", b""))],
     )
     job.attempts = _attempts(job, record)
     return job
@@ -92,31 +109,39 @@ def from_record(job_id: str, record: Mapping[bytes, bytes], lanes: tuple[str, ..
 
 def _attempts(job: Job, record: Mapping[bytes, bytes]) -> list[dict[str, Any]]:
     """The history that scripts appended, and the attempt that the record itself tells of."""
-    attempts = [
-        {
-            "attempt": number,
-            "started_at": rfc3339(started),
-            "ended_at": rfc3339(ended),
-            "outcome": outcome.decode(),
-            "worker": worker.decode(),
-            "error": codec.unpack(error) if error else None,
-        }
-        for number, started, ended, outcome, worker, error in codec.unpack_stream(record.get(b"history", b""))
-    ]
-    if job.status in ("running", "completed", "failed") and (
-        not attempts or attempts[-1]["attempt"] != job.attempt
-    ):
-        attempts.append(
-            {
-                "attempt": job.attempt,
-                "started_at": rfc3339(job.started_at),
-                "ended_at": rfc3339(job.finished_at),
-                "outcome": None if job.status == "running" else job.status,
-                "worker": record.get(b"worker", b"").decode() or None,
-                "error": job.error if job.status == "failed" else None,
-            }
-        )
-    return attempts
+    rows = codec.unpack_stream(record.get(b"history", b""))
+    runs_or_ended = job.status == "running" or job.settled
+    if runs_or_ended and job.attempt and (not rows or rows[-1][0] != job.attempt):
+        outcome = b"" if job.status == "running" else job.status.encode()
+        error = record.get(b"error") if job.status == "failed" else None
+        rows.append([job.attempt, job.started_at, job.finished_at, outcome, record.get(b"worker", b""), error])
+    starts = [row[1] for row in rows[1:]] + [None]
+    return [_attempt(*row, next_start=start) for row, start in zip(rows, starts, strict=False)]
+
+
+def _attempt(
+    number: int,
+    started: int | None,
+    ended: int | None,
+    outcome: bytes,
+    worker: bytes,
+    error: bytes | None,
+    *,
+    next_start: int | None,
+) -> dict[str, Any]:
+    told = codec.unpack(error) if error else None
+    shown = {
+        "attempt": number,
+        "started_at": rfc3339(started),
+        "ended_at": rfc3339(ended),
+        "outcome": outcome.decode() or None,
+        "worker": worker.decode() or None,
+        "error": told,
+    }
+    if outcome == b"lost" and next_start is not None and ended is not None:
+        # from the last sign of life that the lost worker can have given
+        shown["ran_again_after_ms"] = next_start - ended + (told or {}).get("silent_ms", 0)
+    return shown
 
 
 def _int(value: bytes | None) -> int | None:

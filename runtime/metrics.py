@@ -20,6 +20,8 @@ _BY = ["function", "lane"]
 
 ENQUEUED = Counter("lanework_jobs_enqueued_total", "Jobs stored by this process.", _BY)
 REDELIVERED = Counter("lanework_jobs_redelivered_total", "Attempts handed back because their worker was lost.", _BY)
+SKIPPED = Counter("lanework_cron_skipped_total", "Ticks of schedules that were missed for good.", ["function"])
+EXPIRED = Counter("lanework_jobs_expired_total", "Jobs that had not started in time.", _BY)
 LOST = Counter("lanework_attempts_lost_total", "Attempts that ended here after they had been taken over.")
 REQUESTS = Counter("lanework_http_requests_total", "Requests answered by the gateway.", ["route", "method", "code"])
 

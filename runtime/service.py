@@ -18,6 +18,7 @@ async def keep_going(role: str, step: Callable[[], Awaitable[float]]) -> None:
     A StoreError is logged once and retried, at most 5 s apart; any other error ends the role.
     """
     failures = 0
+    task = asyncio.current_task()
     while True:
         try:
             pause = await step()
@@ -30,5 +31,7 @@ async def keep_going(role: str, step: Callable[[], Awaitable[float]]) -> None:
             if failures:
                 log.get(role).info("store.back", role=role, failures=failures)
             failures = 0
+        if task is not None and task.cancelling():
+            raise asyncio.CancelledError  # it arrived inside a call that turned it into an answer or an error
         if pause > 0:
             await asyncio.sleep(pause)

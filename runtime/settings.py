@@ -21,6 +21,7 @@ _RANGE = re.compile(r"(\d+)\.\.(\d+)")
 _LANE = re.compile(r"[a-z0-9_-]+")
 
 Names = Annotated[tuple[str, ...], NoDecode]
+Weights = Annotated[dict[str, int] | None, NoDecode]
 
 
 class Settings(BaseSettings):
@@ -36,6 +37,9 @@ class Settings(BaseSettings):
     prefix: str = Field("lw", pattern=r"^[A-Za-z0-9_.-]+$", description="what every key in Redis begins with")
     shards: int = Field(1, ge=1, le=MAX_SHARDS, description="slices of the keyspace; the same in every process")
     lanes: Names = Field(("low", "normal", "high"), description="from lowest to highest, or a range: 1..10")
+    lane_weights: Weights = Field(
+        None, description="such as high=6,normal=3,low=1; none: a higher lane is always served first"
+    )
     default_lane: str = Field("", description="the lane of a job that names none; normal, else the middle one")
 
     functions_dir: Path = Field(Path("functions"), description="where the function modules are")
@@ -47,6 +51,13 @@ class Settings(BaseSettings):
     crash_limit: int = Field(3, ge=1, description="lost attempts after which a job is failed as poison")
     grace: float = Field(25.0, ge=0, description="seconds for what runs to finish after SIGTERM")
     keep: float = Field(86_400.0, ge=1, description="seconds that a settled job and its result are kept")
+    keep_failed: float = Field(
+        604_800.0, ge=1, description="seconds that a failed job is kept for replay, at least"
+    )
+    dead_limit: int = Field(10_000, ge=1, description="how many failed jobs of a function are kept for replay")
+    keep_keys: float = Field(86_400.0, ge=1, description="seconds that an idempotency key is remembered")
+    cron_grace: float = Field(300.0, ge=0, description="seconds by which a missed tick of a schedule may come late")
+    durable: bool = Field(False, description="answer 202 only once the append-only file is on the disk (WAITAOF)")
     result_limit: int = Field(1 << 20, ge=1024, description="bytes of the largest result")
 
     host: str = Field("127.0.0.1", description="address that the gateway and the worker's port listen on")
@@ -77,6 +88,22 @@ class Settings(BaseSettings):
         if bad := [lane for lane in lanes if not _LANE.fullmatch(lane)]:
             raise ValueError(f"a lane's name has a-z, 0-9, - and _ only: {', '.join(bad)}")
         return lanes
+
+    @field_validator("lane_weights", mode="before")
+    @classmethod
+    def _weights(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        pairs = [part.partition("=") for part in value.split(",") if part.strip()]
+        if not all(weight.strip().isdecimal() and int(weight) > 0 for _, _, weight in pairs):
+            raise ValueError("give each lane a weight from 1 on, such as high=6,normal=3,low=1")
+        return {lane.strip(): int(weight) for lane, _, weight in pairs} or None
+
+    @model_validator(mode="after")
+    def _each_lane_has_a_weight(self) -> Settings:
+        if self.lane_weights is not None and set(self.lane_weights) != set(self.lanes):
+            raise ValueError(f"lane_weights names each lane once: {', '.join(self.lanes)}")
+        return self
 
     @model_validator(mode="after")
     def _default_lane(self) -> Settings:

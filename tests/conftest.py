@@ -33,6 +33,7 @@ from runtime.worker.worker import Worker
 os.environ.setdefault("TESTCONTAINERS_RYUK_DISABLED", "true")
 CI = os.environ.get("CI") == "true"
 DEADLINE = 20.0
+SETTLED = (b"completed", b"failed", b"cancelled")
 
 
 def missing(what: str) -> None:
@@ -105,11 +106,7 @@ def settings(server_url: str, tmp_path: Path) -> Iterator[Settings]:
         for_ever = [key for key in keys if client.ttl(key) == -1]
         allowed = Keys(prefix).permanent()
         # a job that has not settled has no TTL: it may wait as long as it must
-        unsettled = {
-            key
-            for key in for_ever
-            if ":job:" in key and client.hget(key, "status") in (b"pending", b"running", b"scheduled")
-        }
+        unsettled = {key for key in for_ever if ":job:" in key and client.hget(key, "status") not in SETTLED}
         leaked = [k for k in for_ever if k not in unsettled and not any(fnmatch.fnmatch(k, p) for p in allowed)]
         if keys:
             client.delete(*keys)

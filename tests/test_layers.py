@@ -10,6 +10,9 @@ LAYERS = [
     {
         "errors",
         "clock",
+        "cron",
+        "durations",
+        "request",
         "ids",
         "codec",
         "retry",
@@ -22,7 +25,7 @@ LAYERS = [
         "service",
     },
     {"store"},
-    {"contracts", "client", "discovery", "worker", "upkeep"},
+    {"contracts", "intake", "client", "discovery", "worker", "upkeep"},
     {"gateway"},
     {"cli"},
 ]

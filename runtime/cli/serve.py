@@ -71,7 +71,7 @@ def worker(settings: Settings) -> int:
 async def _worker(settings: Settings) -> int:
     worker = Worker(settings, discover(settings.functions_dir, settings.functions))
     try:
-        port = Port(settings.host, settings.worker_port, lambda: worker.healthy)
+        port = Port(settings.host, settings.worker_port, lambda: worker.trouble)
     except OSError as error:
         show.error(
             "port-taken",

@@ -16,6 +16,7 @@ from starlette.types import Receive, Scope, Send
 from runtime import log, metrics
 from runtime.client import Lanework
 from runtime.errors import LaneworkError
+from runtime.gateway.control import ControlApi
 from runtime.gateway.problems import from_error, problem
 from runtime.gateway.routes import Api
 from runtime.settings import Settings
@@ -26,7 +27,7 @@ Handler = Callable[[Request], Awaitable[Response]]
 def create_app(settings: Settings) -> Starlette:
     """The application; it may start before Redis does, and answers 503 until then."""
     lanework = Lanework(settings)
-    api = Api(lanework)
+    api, control = Api(lanework), ControlApi(lanework)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
@@ -35,11 +36,23 @@ def create_app(settings: Settings) -> Starlette:
 
     routes = [
         _route("/jobs", POST=api.create, GET=api.list),
-        _route("/jobs/{id}", GET=api.show),
+        _route("/jobs/pause", POST=control.pause, GET=control.paused),
+        _route("/jobs/resume", POST=control.resume),
+        _route("/jobs/{id}", GET=api.show, DELETE=control.cancel, PATCH=control.move),
+        _route("/jobs/{id}/cancel", POST=control.cancel),
+        _route("/jobs/{id}/retry", POST=control.retry),
+        _route("/jobs/{id}/run", POST=control.run),
         _route("/jobs/{id}/result", GET=api.result),
         _route("/job", POST=api.create),
         _route("/job/{id}", GET=api.show),
         _route("/functions", GET=api.functions),
+        _route("/functions/{function}", GET=control.function),
+        _route("/functions/{function}/pause", POST=control.pause),
+        _route("/functions/{function}/resume", POST=control.resume),
+        _route("/functions/{function}/dead", GET=control.dead, DELETE=control.purge),
+        _route("/functions/{function}/dead/replay", POST=control.replay),
+        _route("/lanes/{lane}/pause", POST=control.pause),
+        _route("/lanes/{lane}/resume", POST=control.resume),
         _route("/workers", GET=api.workers),
         _route("/healthz", GET=api.alive),
         _route("/readyz", GET=api.ready),

@@ -11,11 +11,15 @@ from runtime import codec
 from runtime.errors import (
     FunctionUnknown,
     JobFailed,
+    JobInvalid,
     JobNotFound,
     JobUnsettled,
+    KeyReused,
     LaneUnknown,
     LaneworkError,
     PayloadInvalid,
+    QueueFull,
+    StatusConflict,
     StoreUnavailable,
 )
 
@@ -24,10 +28,14 @@ TYPES = "urn:lanework:"
 _STATUS: dict[type[LaneworkError], int] = {
     FunctionUnknown: 404,
     JobFailed: 409,
+    JobInvalid: 422,
     JobNotFound: 404,
     JobUnsettled: 409,
+    KeyReused: 422,
     LaneUnknown: 422,
     PayloadInvalid: 422,
+    QueueFull: 429,
+    StatusConflict: 409,
     StoreUnavailable: 503,
 }
 
@@ -40,6 +48,10 @@ class BadRequest(LaneworkError):
         self.status = status
         self.code = code  # type: ignore[misc]
         self.more = more
+
+
+def json_reply(body: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    return Response(codec.to_json(body), status, headers, media_type="application/json")
 
 
 def problem(status: int, code: str, detail: str, headers: dict[str, str] | None = None, **more: Any) -> Response:
@@ -58,8 +70,8 @@ def from_error(error: LaneworkError) -> Response:
         return problem(error.status, error.code, str(error), **error.more)
     status = _STATUS.get(type(error), 500)
     more: dict[str, Any] = {}
-    headers = {"Retry-After": "1"} if status == 503 else None
-    if isinstance(error, PayloadInvalid):
+    headers = {"Retry-After": "1"} if status in (429, 503) else None
+    if isinstance(error, (PayloadInvalid, JobInvalid)):
         more["errors"] = error.errors
     elif isinstance(error, FunctionUnknown):
         more["near"] = error.near

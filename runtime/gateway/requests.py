@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from typing import Any, NamedTuple
 
 from starlette.requests import Request
 
 from runtime import codec
-from runtime.client import MOST_ATTEMPTS
 from runtime.gateway.problems import BadRequest
 from runtime.job import STATUSES
+from runtime.request import JobRequest
 
 _WAIT = re.compile(r"(?:^|[,;\s])wait\s*=\s*\"?([0-9]{1,6})")
 _LENIENT = re.compile(r"handling\s*=\s*\"?lenient")
@@ -18,49 +19,26 @@ _SMALL = re.compile(r"[0-9]{1,6}")
 MOST_WAIT = 60.0
 
 
-class JobRequest(NamedTuple):
-    """What a client asks for with a new job."""
-
-    type: str
-    payload: Any
-    priority: str | int | None
-    max_attempts: int | None
-
-
 async def read_job(request: Request, limit: int) -> JobRequest:
-    """Raises BadRequest: 400, 413, 415 or 422."""
-    body = await _read_json(request, limit)
+    """Raises BadRequest (400, 413, 415 or 422) and JobInvalid."""
+    body = await read_json(request, limit)
     if not isinstance(body, dict):
         raise BadRequest(422, "job-invalid", 'a job is an object, such as {"type": "echo", "payload": {}}')
-    known = {"type", "job_type", "payload", "input", "priority", "max_attempts"}
-    if unknown := body.keys() - known:
-        errors = [{"field": f"/{name}", "message": "is not a field of a job"} for name in sorted(unknown)]
-        raise BadRequest(422, "job-invalid", f"a job has {', '.join(sorted(known))}", errors=errors)
-    type_ = _either(body, "type", "job_type")
-    if not isinstance(type_, str):
-        told = "is required" if type_ is None else "is the name of a function"
-        raise _field("/type", told, 'name the function, such as {"type": "echo"}')
-    priority = body.get("priority")
-    if priority is not None and (isinstance(priority, bool) or not isinstance(priority, (str, int))):
-        raise _field("/priority", "is a lane's name or number", "give priority as a lane's name or number")
-    attempts = body.get("max_attempts")
-    if attempts is not None and (type(attempts) is not int or not 1 <= attempts <= MOST_ATTEMPTS):
-        told = f"a number from 1 to {MOST_ATTEMPTS}"
-        raise _field("/max_attempts", f"is {told}", f"give max_attempts as {told}")
-    return JobRequest(type_, _either(body, "payload", "input"), priority, attempts)
+    return JobRequest.parse(body, _key(request))
 
 
-def _field(field: str, message: str, detail: str) -> BadRequest:
-    return BadRequest(422, "job-invalid", detail, errors=[{"field": field, "message": message}])
+def _key(request: Request) -> str | None:
+    """The `Idempotency-Key`, in the scope of the caller: keys of two callers never meet."""
+    key = _header(request, b"idempotency-key")
+    if not key:
+        return None
+    if len(key) > 255:
+        raise BadRequest(422, "job-invalid", "Idempotency-Key has 1 to 255 characters")
+    caller = _header(request, b"authorization")
+    return f"{hashlib.sha256(caller.encode()).hexdigest()}:{key}"
 
 
-def _either(body: dict[str, Any], name: str, alias: str) -> Any:
-    if name in body and alias in body and body[name] != body[alias]:
-        raise _field(f"/{alias}", f"differs from {name}", f"{alias} is another word for {name}: give one of them")
-    return body[name] if name in body else body.get(alias)
-
-
-async def _read_json(request: Request, limit: int) -> Any:
+async def read_json(request: Request, limit: int) -> Any:
     kind = _header(request, b"content-type")
     if kind != "application/json":
         kind = kind.partition(";")[0].strip().lower()
@@ -106,6 +84,50 @@ def wait(request: Request) -> float:
     """`Prefer: wait=N` (RFC 7240): seconds that the client would wait for a job to settle, at most 60."""
     found = _WAIT.search(_header(request, b"prefer"))
     return min(MOST_WAIT, float(found[1])) if found else 0.0
+
+
+async def read_object(request: Request, limit: int, known: set[str]) -> dict[str, Any]:
+    """A JSON object with no other names than `known`. Raises BadRequest."""
+    body = await read_json(request, limit)
+    if not isinstance(body, dict) or body.keys() - known:
+        raise BadRequest(422, "body-invalid", f"send a JSON object with any of {', '.join(sorted(known))}")
+    return body
+
+
+def refuse_foreign(request: Request) -> None:
+    """Refuses what a page of another site sends: a request without a body needs no consent (CORS).
+
+    Browsers say where a request comes from (Fetch Metadata, and the Origin header); programs say nothing.
+    """
+    site, origin = _header(request, b"sec-fetch-site"), _header(request, b"origin")
+    foreign = site in ("cross-site", "same-site") or (not site and origin not in ("", _own_origin(request)))
+    if foreign:
+        raise BadRequest(403, "foreign-page", "a page of another site cannot ask for this")
+
+
+def _own_origin(request: Request) -> str:
+    return f"{request.url.scheme}://{_header(request, b'host')}"
+
+
+def read_filter(request: Request) -> dict[str, str]:
+    """Which failed jobs are meant. Raises BadRequest: 422."""
+    query = request.query_params
+    if unknown := set(query) - {"error", "after", "before", "limit"}:
+        raise BadRequest(
+            422, "query-invalid", f"no parameter {', '.join(sorted(unknown))}: error, after, before, limit"
+        )
+    return dict(query)
+
+
+def read_window(request: Request) -> tuple[int, int]:
+    """`limit`, and how many come before (`cursor`). Raises BadRequest: 422."""
+    query = request.query_params
+    limit, cursor = query.get("limit", "50"), query.get("cursor", "0")
+    if set(query) - {"limit", "cursor"} or not _SMALL.fullmatch(limit) or not 1 <= int(limit) <= 500:
+        raise BadRequest(422, "query-invalid", "limit is a number from 1 to 500, cursor what the page before gave")
+    if not _SMALL.fullmatch(cursor):
+        raise BadRequest(422, "query-invalid", "cursor is what the page before gave as `cursor`")
+    return int(limit), int(cursor)
 
 
 class Query(NamedTuple):

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-from typing import Any
+from dataclasses import asdict, replace
 
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.requests import Request
 from starlette.responses import Response
 
-from runtime import codec
 from runtime.client import Lanework
 from runtime.clock import rfc3339
 from runtime.errors import JobFailed, JobUnsettled, LaneUnknown, StoreError
 from runtime.gateway import gauges, requests
-from runtime.gateway.problems import BadRequest
+from runtime.gateway.functions import describe_functions
+from runtime.gateway.problems import BadRequest, json_reply
 from runtime.job import Job
 
 
@@ -26,37 +25,36 @@ class Api:
         self._body_limit = lanework.settings.body_limit
 
     async def create(self, request: Request) -> Response:
-        """202 with the whole job, once it is stored."""
+        """202 with the whole job, once it is stored; 200 with the one that a key found."""
         asked = await requests.read_job(request, self._body_limit)
         headers: dict[str, str] = {}
-        priority, warnings = asked.priority, []
-        if priority is not None:
+        asked.check()
+        warnings = []
+        if asked.priority is not None:
             try:
-                self._lanework.settings.lane(priority)
+                self._lanework.settings.lane(asked.priority)
             except LaneUnknown as error:
                 if not requests.lenient(request):
                     raise
-                priority = self._lanework.settings.default_lane
-                warnings.append(f"{error}; the default lane {priority} was taken")
+                asked = replace(asked, priority=self._lanework.settings.default_lane)
+                warnings.append(f"{error}; the default lane {asked.priority} was taken")
                 headers["Preference-Applied"] = "handling=lenient"
-        job = await self._lanework.enqueue(
-            asked.type, asked.payload, priority=priority, max_attempts=asked.max_attempts
-        )
+        job, new = await self._lanework.submit(asked)
         body = job.to_json()
         if warnings:
             body["warnings"] = warnings
         headers["Location"] = f"/jobs/{job.id}"
-        return _json(body, 202, headers)
+        return json_reply(body, 202 if new else 200, headers)
 
     async def show(self, request: Request) -> Response:
         """The job; with `Prefer: wait=N`, once it has settled."""
-        return _json((await self._find(request)).to_json())
+        return json_reply((await self._find(request)).to_json())
 
     async def result(self, request: Request) -> Response:
         """The bare result as JSON; 409 while there is none."""
         job = await self._find(request)
         if job.status == "completed":
-            return _json(job.result)
+            return json_reply(job.result)
         if not job.settled:
             raise JobUnsettled(f"the job is {job.status}; ask again, or send the header Prefer: wait=30")
         reason = f": {job.error['type']}: {job.error['message']}" if job.error else ""
@@ -68,30 +66,24 @@ class Api:
             page = await self._lanework.page(**query._asdict())
         except ValueError:
             raise BadRequest(422, "query-invalid", "cursor is what the page before gave as `cursor`") from None
-        return _json({"jobs": [job.to_json() for job in page.jobs], "cursor": page.cursor})
+        return json_reply({"jobs": [job.to_json() for job in page.jobs], "cursor": page.cursor})
 
     async def functions(self, request: Request) -> Response:
         """What is deployed, which workers have it, and what each module that did not load says."""
-        contracts = await self._lanework.contracts.all()
-        workers = await self._lanework.workers()
-        shown = []
-        for name, contract in contracts.items():
-            have = [worker.id for worker in workers if name in worker.functions]
-            shown.append({**asdict(contract.deployed), "workers": have})
-        return _json({"functions": shown})
+        return json_reply({"functions": await describe_functions(self._lanework)})
 
     async def workers(self, request: Request) -> Response:
         """Who is alive."""
         alive = await self._lanework.workers()
-        return _json({"workers": [{**asdict(w), "started_at": rfc3339(w.started_at)} for w in alive]})
+        return json_reply({"workers": [{**asdict(w), "started_at": rfc3339(w.started_at)} for w in alive]})
 
     async def alive(self, request: Request) -> Response:
-        return _json({"status": "ok"})
+        return json_reply({"status": "ok"})
 
     async def ready(self, request: Request) -> Response:
         """503 unless Redis answers."""
         await self._lanework.ping()
-        return _json({"status": "ok"})
+        return json_reply({"status": "ok"})
 
     async def metrics(self, request: Request) -> Response:
         """This process's metrics, and the queues' gauges."""
@@ -105,7 +97,3 @@ class Api:
         job_id = request.path_params["id"]
         wait = requests.wait(request)
         return await (self._lanework.wait(job_id, wait) if wait else self._lanework.get(job_id))
-
-
-def _json(body: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
-    return Response(codec.to_json(body), status, headers, media_type="application/json")

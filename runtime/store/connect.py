@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Iterator
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, cast
 
@@ -23,6 +24,7 @@ SyncRedis = redis.Redis
 
 # A command that takes longer than this counts as lost: whoever sent it decides what to do.
 TIMEOUT = 1.5
+OVERDUE = 3.0  # seconds by which the answer to a read that blocks may come late
 
 _AWAY = (exceptions.ConnectionError, exceptions.TimeoutError, OSError, TimeoutError)
 # error codes of a server that will serve again: a replica too few, a disk that is full, a failover
@@ -67,6 +69,40 @@ def translated() -> Iterator[None]:
         if str(error).partition(" ")[0] in _PASSING:
             raise StoreUnavailable(f"Redis cannot serve now: {error}") from error
         raise StoreError(f"Redis refused: {error}") from error
+
+
+async def blpop(client: Redis, keys: Sequence[str], timeout: float) -> tuple[bytes, bytes] | None:
+    """The first element of the first list that has one; waits for it, at most `timeout` seconds.
+
+    Raises StoreUnavailable where the server does not even say that there is none: the connection hangs.
+    """
+    with translated():
+        async with asyncio.timeout(timeout + OVERDUE):
+            return await cast("Any", client.blpop(list(keys), timeout=timeout))  # type: ignore[no-any-return]
+
+
+async def durably(client: Redis, script: Any, root: str, *args: str | bytes | int) -> Any:
+    """Runs a script, and waits until what it wrote is on the server's disk (WAITAOF).
+
+    Raises StoreUnavailable where that is not so in time, and StoreUnsupported where the server has no
+    append-only file.
+    """
+    with translated():
+        async with client.pipeline(transaction=False) as pipe:
+            queue: Any = pipe.execute_command
+            script.queue(pipe, root, *args)
+            queue("WAITAOF", 1, 0, int(TIMEOUT * 1000))
+            reply, synced = await pipe.execute(raise_on_error=False)
+            if isinstance(reply, exceptions.NoScriptError):
+                queue("EVAL", script.text, 1, root, *args)
+                queue("WAITAOF", 1, 0, int(TIMEOUT * 1000))
+                reply, synced = await pipe.execute(raise_on_error=False)
+        for one in (reply, synced):
+            if isinstance(one, Exception):
+                raise one
+    if synced[0] < 1:
+        raise StoreUnavailable("Redis has not written the job to its disk in time")
+    return reply
 
 
 async def ping(client: Redis) -> None:

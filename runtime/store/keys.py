@@ -53,6 +53,26 @@ class Keys:
     def due(self, shard: int) -> str:
         return f"{self.root(shard)}:due"
 
+    def expiry(self, shard: int) -> str:
+        """Sorted set of jobs by when they must have started (Unix ms)."""
+        return f"{self.root(shard)}:expiry"
+
+    def dead(self, shard: int, function: str) -> str:
+        """Sorted set of failed jobs by when they failed (Unix ms)."""
+        return f"{self.root(shard)}:dead:{function}"
+
+    def paused(self, shard: int) -> str:
+        """Set of what is paused: `*`, `function:NAME`, `lane:NAME`."""
+        return f"{self.root(shard)}:paused"
+
+    def orders(self, shard: int, worker: str) -> str:
+        """List of what a worker is told about attempts that it holds."""
+        return f"{self.root(shard)}:orders:{worker}"
+
+    def cron(self, shard: int) -> str:
+        """Hash of each schedule's last tick."""
+        return f"{self.root(shard)}:cron"
+
     def log(self, shard: int) -> str:
         return f"{self.root(shard)}:log"
 
@@ -88,6 +108,15 @@ class Keys:
             f"{shard}:bell:*",
             f"{shard}:ready:*",
             f"{shard}:due",
+            f"{shard}:expiry",
+            f"{shard}:paused",
+            f"{shard}:cron",
+            f"{shard}:turns",
+            # those below live as long as jobs that have not settled
+            f"{shard}:busy:*",
+            f"{shard}:parked:*",
+            f"{shard}:unique:*",
+            f"{shard}:join:*",
             f"{shard}:log",
             f"{shard}:events",
             self.config,

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, cast
 
 from redis.exceptions import NoScriptError
 
 from runtime import codec
+from runtime.request import NewJob
 from runtime.settings import Settings
 from runtime.store import scripts
-from runtime.store.connect import Redis, SyncRedis, translated
+from runtime.store.connect import OVERDUE, Redis, SyncRedis, blpop, translated
 from runtime.store.keys import Keys
 
-Outcome = Literal["completed", "retry", "failed", "released"]
+End = Literal["ended", "cancelled", "lost"]
+_ENDS: dict[int, End] = {0: "lost", 1: "ended", 2: "cancelled"}
+
+Outcome = Literal["completed", "retry", "failed", "cancelled", "released"]
 
 
 @dataclass(slots=True)
@@ -31,6 +36,14 @@ class Taken:
     created_at: int
     spared: int
     started_at: int
+    busy: str = ""  # the limit that it counts for
+    more: bytes = b""  # what was asked for with it, packed
+
+    @property
+    def backoff(self) -> tuple[float, float] | None:
+        """The job's own base and cap in seconds, in place of its function's."""
+        asked = codec.unpack(self.more).get("backoff") if self.more else None
+        return None if asked is None else (asked[0], asked[1])
 
     @property
     def tries(self) -> int:
@@ -44,12 +57,30 @@ class Taken:
 
 
 class Settlement(NamedTuple):
-    """The end of an attempt. `value`: the packed result or error. `delay`: ms until a retry is due."""
+    """The end of an attempt. `value`: the packed result or error. `delay`: ms until a retry is due.
+
+    `keep`: ms that the settled job is kept, None for as long as the settings say. `children`: jobs that
+    start if it completed; `after`: one more, once all of them have settled.
+    """
 
     taken: Taken
     outcome: Outcome
     value: bytes = b""
     delay: int = 0
+    keep: int | None = None
+    children: Sequence[NewJob] = ()
+    after: NewJob | None = None
+
+
+class Limit(NamedTuple):
+    """How a function's attempts are held back, fleet-wide. `most`: at once, 0 for no limit; `keyed`: for each
+    concurrency key. `every`: µs from one start to the next, 0 for no limit, after a `burst`."""
+
+    function: str
+    most: int
+    keyed: int
+    every: int
+    burst: int
 
 
 class Took(NamedTuple):
@@ -61,21 +92,30 @@ class Took(NamedTuple):
     more: bool
 
 
-class Lost(NamedTuple):
-    """An attempt whose worker was lost, and whether the job was failed as poison."""
+class Swept(NamedTuple):
+    """What the sweeper did to a job: handed back what a lost worker held (retry), settled it (poison,
+    cancelled), or failed it because it had not started in time (expired)."""
 
     id: str
     type: str
     lane: str
     attempt: int
     worker: str
-    poison: bool
+    verdict: str
 
 
 class Lanes:
     """One worker's view of one shard's lanes."""
 
-    def __init__(self, client: Redis, settings: Settings, shard: int, worker: str) -> None:
+    def __init__(
+        self,
+        client: Redis,
+        settings: Settings,
+        shard: int,
+        worker: str,
+        limits: Mapping[str, Limit] | None = None,
+    ) -> None:
+        """`limits`: by the type of the jobs that they hold back."""
         self._client = client
         self._settings = settings
         self._keys = Keys(settings.prefix)
@@ -84,6 +124,10 @@ class Lanes:
         self._worker = worker
         self._keep = int(settings.keep * 1000)
         self._lease = int(settings.lease * 1000)
+        self._failed = (int(settings.keep_failed * 1000), settings.dead_limit)
+        self._rules = b""
+        if limits or settings.lane_weights:
+            self._rules = codec.pack_batch((limits or {}, settings.lane_weights))
         self._own = f"@{worker}"  # the bell that this worker alone hears
 
     async def take(self, free: int, functions: Iterable[str]) -> Took:
@@ -98,7 +142,7 @@ class Lanes:
         """
         bells = [self._keys.bell(self._shard, name) for name in (*functions, self._own)]
         with translated():
-            async with blocking.pipeline(transaction=False) as pipe:
+            async with asyncio.timeout(timeout + OVERDUE), blocking.pipeline(transaction=False) as pipe:
                 pipe.blpop(bells, timeout=timeout)
                 scripts.TAKE.queue(pipe, self._root, *self._take_args(free, functions, ahead=1))
                 _heard, reply = await pipe.execute(raise_on_error=False)
@@ -117,15 +161,28 @@ class Lanes:
                 pipe.pexpire(bell, 10_000)
                 await pipe.execute()
 
-    def _take_args(self, free: int, functions: Iterable[str], *, ahead: int) -> tuple[str | int, ...]:
+    def _take_args(self, free: int, functions: Iterable[str], *, ahead: int) -> tuple[str | bytes | int, ...]:
         serves = f",{','.join(functions)},"
-        return (self._worker, free, serves, self._lease, ahead, *self._settings.descending_lanes)
+        return (self._worker, free, serves, self._lease, ahead, self._rules, *self._settings.descending_lanes)
 
     def _took(self, reply: Any) -> Took:
         now, due_in, more, rows = reply
         jobs = [
-            Taken(t.decode(), lane.decode(), entry, id.decode(), attempt, payload, most, created, spared, now)
-            for t, lane, entry, id, attempt, payload, most, created, spared in rows
+            Taken(
+                t.decode(),
+                lane.decode(),
+                entry,
+                id.decode(),
+                n,
+                payload,
+                most,
+                created,
+                spared,
+                now,
+                b.decode(),
+                more,
+            )
+            for t, lane, entry, id, n, payload, most, created, spared, b, more in rows
         ]
         return Took(jobs, None if due_in < 0 else due_in, more == 1)
 
@@ -134,28 +191,30 @@ class Lanes:
 
         Each arrival is heard by one waiting worker (BLPOP serves the one that waits longest).
         """
-        bells = [self._keys.bell(self._shard, name) for name in functions]
-        with translated():
-            return await cast("Any", blocking.blpop(bells, timeout=timeout)) is not None
+        bells = [self._keys.bell(self._shard, name) for name in (*functions, self._own)]
+        return await blpop(blocking, bells, timeout) is not None
 
-    async def settle(self, batch: Sequence[Settlement]) -> list[bool]:
-        """Ends attempts; False where one was no longer this worker's, and nothing changed."""
-        rows = [
-            (
-                s.taken.id,
-                s.taken.type,
-                s.taken.lane,
-                s.taken.entry,
-                s.taken.attempt,
-                s.outcome,
-                s.value,
-                s.delay,
-            )
-            for s in batch
-        ]
-        packed = codec.pack_batch(rows)
-        replies = await scripts.SETTLE(self._client, self._root, self._worker, self._keep, packed)
-        return [reply == 1 for reply in replies]
+    async def orders(self, blocking: Redis, timeout: float) -> list[tuple[str, int]]:
+        """Attempts that this worker is told to cancel; waits for them, at most `timeout` seconds."""
+        reply = await blpop(blocking, [self._keys.orders(self._shard, self._worker)], timeout)
+        if reply is None:
+            return []
+        _order, job_id, attempt = codec.unpack(reply[1])
+        return [(job_id, attempt)]
+
+    async def settle(self, batch: Sequence[Settlement]) -> list[End]:
+        """Ends attempts; "lost" where one was no longer this worker's, and nothing changed."""
+        packed = codec.pack_batch([self._row(settlement) for settlement in batch])
+        replies = await scripts.SETTLE(self._client, self._root, self._worker, *self._failed, packed)
+        return [_ENDS[reply] for reply in replies]
+
+    def _row(self, s: Settlement) -> tuple[Any, ...]:
+        taken = s.taken
+        keep = self._keep if s.keep is None else s.keep
+        row = (taken.id, taken.type, taken.lane, taken.entry, taken.attempt, s.outcome, s.value, s.delay, keep)
+        if not taken.busy and not s.children and s.after is None:
+            return row
+        return (*row, taken.busy or None, s.children or None, s.after)
 
     async def progress(self, batch: Sequence[tuple[Taken, bytes]]) -> None:
         rows = [(taken.id, taken.type, taken.attempt, progress) for taken, progress in batch]
@@ -166,11 +225,12 @@ class Lanes:
         with translated():
             client.set(self._keys.alive(self._shard, self._worker), 1, px=self._lease)
 
-    def renew(self, client: SyncRedis, held: Sequence[Taken]) -> list[Taken]:
-        """Extends leases, from a thread; returns the attempts that are no longer this worker's."""
+    def renew(self, client: SyncRedis, held: Sequence[Taken]) -> tuple[list[Taken], list[Taken]]:
+        """Extends leases, from a thread; returns the attempts that are no longer this worker's, and those
+        that are to be cancelled."""
         rows = [(taken.id, taken.type, taken.lane, taken.entry, taken.attempt) for taken in held]
-        lost = scripts.RENEW.sync(client, self._root, self._worker, codec.pack_batch(rows))
-        return [held[index - 1] for index in lost]
+        lost, cancelled = scripts.RENEW.sync(client, self._root, self._worker, codec.pack_batch(rows))
+        return [held[index - 1] for index in lost], [held[index - 1] for index in cancelled]
 
     async def names(self) -> list[tuple[str, str]]:
         """Each (function, lane) that has or had a stream in this shard."""
@@ -180,10 +240,10 @@ class Lanes:
 
     async def reclaim(
         self, lanes: Sequence[tuple[str, str, str]], lock_ms: int
-    ) -> tuple[list[str], list[Lost]] | None:
-        """Hands back what lost workers held in `lanes`: (function, lane, cursor).
+    ) -> tuple[list[str], list[Swept]] | None:
+        """Hands back what lost workers held in `lanes`: (function, lane, cursor), and fails what expired.
 
-        Returns each lane's next cursor and what was lost; None while another worker does this.
+        Returns each lane's next cursor and what became of which job; None while another worker does this.
         """
         settings = self._settings
         args = (
@@ -191,14 +251,15 @@ class Lanes:
             self._lease,
             settings.crash_limit,
             self._keep,
+            *self._failed,
             codec.pack_batch(lanes),
         )
         reply = await scripts.RECLAIM(self._client, self._root, self._worker, *args)
         if reply is None:
             return None
         cursors, rows = reply
-        lost = [
-            Lost(id.decode(), type.decode(), lane.decode(), attempt, worker.decode(), verdict == b"poison")
+        swept = [
+            Swept(id.decode(), type.decode(), lane.decode(), attempt, worker.decode(), verdict.decode())
             for id, type, lane, attempt, worker, verdict in rows
         ]
-        return [cursor.decode() for cursor in cursors], lost
+        return [cursor.decode() for cursor in cursors], swept

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, cast
 
 from runtime import codec
@@ -29,6 +29,19 @@ class Deployed:
     schema: dict[str, Any]
     serves: str
     broken: str | None = None
+    schedules: list[tuple[str, str]] = field(default_factory=list)  # cron and time zone of each
+    concurrency: int | None = None
+    concurrency_key: str | None = None
+    rate: str | None = None
+    max_waiting: int | None = None
+    ttl: float | None = None
+    keep: float | None = None
+    unique: str | None = None
+
+    @property
+    def at_home(self) -> bool:
+        """Whether all its jobs lie in one shard, because a limit counts them."""
+        return bool(self.concurrency or self.rate or self.max_waiting or self.unique)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +60,21 @@ def describe(name: str, function: Function, settings: Settings) -> Deployed:
     policy = function.policy
     lane = settings.lane(policy.lane)
     return Deployed(
-        name, lane, policy.timeout, policy.retry.max_attempts, function.doc, function.schema, function.name
+        name,
+        lane,
+        policy.timeout,
+        policy.retry.max_attempts,
+        function.doc,
+        function.schema,
+        function.name,
+        schedules=[(s.cron, s.timezone) for s in policy.schedules] if name == function.name else [],
+        concurrency=policy.concurrency,
+        concurrency_key=policy.concurrency_key,
+        rate=policy.rate,
+        max_waiting=policy.max_waiting,
+        ttl=policy.ttl,
+        keep=policy.keep,
+        unique=policy.unique,
     )
 
 

@@ -11,14 +11,22 @@ from redis.exceptions import NoScriptError
 
 from runtime.store.connect import Redis, SyncRedis, translated
 
+_WITH = "-- with: "
+
 
 class Script:
-    """One `.lua` file behind the shared prelude. Its header states KEYS, ARGV and the reply."""
+    """One `.lua` file behind the shared prelude and the parts that its first line names.
+
+    Its header states KEYS, ARGV and the reply.
+    """
 
     def __init__(self, name: str) -> None:
         folder = files("runtime.store") / "lua"
         self.name = name
-        self.text = (folder / "_shared.lua").read_text() + (folder / f"{name}.lua").read_text()
+        own = (folder / f"{name}.lua").read_text()
+        first = own.partition("\n")[0]
+        parts = first.removeprefix(_WITH).split(", ") if first.startswith(_WITH) else []
+        self.text = "".join((folder / f"_{part}.lua").read_text() for part in ("shared", *parts)) + own
         self.sha = hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()
 
     async def __call__(self, client: Redis, root: str, *args: str | bytes | int) -> Any:
@@ -51,3 +59,9 @@ SETTLE = Script("settle")
 RENEW = Script("renew")
 PROGRESS = Script("progress")
 RECLAIM = Script("reclaim")
+CANCEL = Script("cancel")
+MOVE = Script("move")
+REPLAY = Script("replay")
+PURGE = Script("purge")
+CONTROL = Script("control")
+TICK = Script("tick")

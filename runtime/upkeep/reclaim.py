@@ -1,4 +1,4 @@
-"""Recovering what lost workers held, in whichever worker holds the sweeper's lock."""
+"""Recovering what lost workers held, and failing what expired, in whichever worker holds the sweeper's lock."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ import time
 from runtime import log, metrics
 from runtime.errors import StoreError
 from runtime.settings import Settings
-from runtime.store.lanes import Lanes
+from runtime.store.lanes import Lanes, Swept
 
 _CHUNK = 200
+_NEXT = {"retry": "runs again", "poison": "failed as poison", "cancelled": "cancelled, as was asked"}
 
 
 class Sweeper:
@@ -46,16 +47,23 @@ class Sweeper:
         swept = await self._lanes.reclaim(chunk, int(self._every * 2000))
         if swept is None:
             return False
-        cursors, lost = swept
+        cursors, jobs = swept
         self._cursors.update(zip(names, cursors, strict=True))
-        for one in lost:
-            metrics.REDELIVERED.labels(one.type, one.lane).inc()
-            self._log.warning(
-                "worker.lost",
-                worker=one.worker,
-                job=one.id,
-                function=one.type,
-                attempt=one.attempt,
-                next="failed as poison" if one.poison else "runs again",
-            )
+        for job in jobs:
+            self._tell(job)
         return True
+
+    def _tell(self, job: Swept) -> None:
+        if job.verdict == "expired":
+            metrics.EXPIRED.labels(job.type, job.lane).inc()
+            self._log.warning("job.expired", job=job.id, function=job.type)
+            return
+        metrics.REDELIVERED.labels(job.type, job.lane).inc()
+        self._log.warning(
+            "worker.lost",
+            worker=job.worker,
+            job=job.id,
+            function=job.type,
+            attempt=job.attempt,
+            next=_NEXT[job.verdict],
+        )

@@ -5,19 +5,23 @@ from __future__ import annotations
 import asyncio
 import time
 import traceback
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from runtime import codec, log, metrics
 from runtime.context import Context, JobInfo
 from runtime.discovery import Catalogue
 from runtime.errors import PayloadInvalid, Permanent, RetryLater
 from runtime.function import Function
+from runtime.intake import Intake
+from runtime.request import NewJob
+from runtime.retry import Retry
 from runtime.settings import Settings
 from runtime.store.lanes import Settlement, Taken
 from runtime.worker.execute import Executor
 
-Cause = Literal["lost", "released", "timeout"]
+Cause = Literal["lost", "released", "cancelled", "timeout"]
 
 _LONGEST = 10 * 365 * 86_400.0  # seconds; a job's times stay within four-digit years
 _MESSAGE = 2_000
@@ -46,12 +50,23 @@ class Attempt:
             self.task.cancel()
 
 
+class _Done(NamedTuple):
+    """What a handler left: its packed result, the jobs that start with it, and the one that starts after them."""
+
+    value: bytes
+    children: Sequence[NewJob] = ()
+    after: NewJob | None = None
+
+
 class Runner:
     """Turns attempts into settlements."""
 
-    def __init__(self, catalogue: Catalogue, executor: Executor, settings: Settings, report: Any) -> None:
+    def __init__(
+        self, catalogue: Catalogue, executor: Executor, intake: Intake, settings: Settings, report: Any
+    ) -> None:
         self._catalogue = catalogue
         self._executor = executor
+        self._intake = intake
         self._files: Path = settings.files_dir
         self._result_limit = settings.result_limit
         self._report = report
@@ -60,8 +75,10 @@ class Runner:
         """The attempt's outcome, whatever the handler does; None where the attempt was lost."""
         taken = attempt.taken
         fn = self._catalogue.functions[taken.type]
+        keep = None if fn.policy.keep is None else int(fn.policy.keep * 1000)
+        done = _Done(b"")
         try:
-            value = codec.pack_shown(await self._call(fn, attempt))
+            done = await self._work(fn, attempt)
         except asyncio.CancelledError as error:
             if attempt.cause == "released":
                 return Settlement(taken, "released")
@@ -72,14 +89,33 @@ class Runner:
             failure = None
         if attempt.cause == "lost":
             return None
+        if attempt.cause == "cancelled":
+            return Settlement(taken, "cancelled", keep=keep)
         if attempt.cause == "timeout":
             failure = _TimedOut(f"did not end within {fn.policy.timeout:g} s")
         if failure is not None:
-            return self._failed(fn, taken, failure)
-        if len(value) > self._result_limit:
-            told = f"the result has {len(value)} bytes, the limit is {self._result_limit}"
-            return Settlement(taken, "failed", error_record("ResultTooLarge", told))
-        return Settlement(taken, "completed", value)
+            return self._failed(fn, taken, failure, keep)
+        if len(done.value) > self._result_limit:
+            told = f"the result has {len(done.value)} bytes, the limit is {self._result_limit}"
+            return Settlement(taken, "failed", error_record("ResultTooLarge", told), keep=keep)
+        return Settlement(taken, "completed", done.value, 0, keep, done.children, done.after)
+
+    async def _work(self, fn: Function, attempt: Attempt) -> _Done:
+        """Calls the handler, and makes ready the jobs that it asked for. Raises what `Intake.prepare` does."""
+        value = codec.pack_shown(await self._call(fn, attempt))
+        ctx, job_id = attempt.ctx, attempt.taken.id
+        if ctx is None or not (ctx.asked or ctx.follow_up):
+            return _Done(value)
+        join = None if ctx.follow_up is None else job_id
+        children = []
+        for child_id, request in ctx.asked:
+            job = await self._intake.prepare(request, beside=job_id, join=join)
+            children.append(job._replace(id=child_id))
+        if ctx.follow_up is None:
+            return _Done(value, children)
+        child_id, request = ctx.follow_up
+        after = await self._intake.prepare(request, beside=job_id)
+        return _Done(value, children, after._replace(id=child_id))
 
     async def _call(self, fn: Function, attempt: Attempt) -> Any:
         arguments = fn.bind(codec.unpack(attempt.taken.payload))
@@ -100,7 +136,7 @@ class Runner:
         attempt.ctx = Context(job, lambda progress: self._report(attempt, progress), self._files)
         return attempt.ctx
 
-    def _failed(self, fn: Function, taken: Taken, error: BaseException) -> Settlement:
+    def _failed(self, fn: Function, taken: Taken, error: BaseException, keep: int | None) -> Settlement:
         value = _describe(error)
         final = isinstance(error, (Permanent, PayloadInvalid)) or taken.tries >= taken.max_attempts
         if final:
@@ -108,7 +144,7 @@ class Runner:
             delay = 0.0
         else:
             outcome = "retry"
-            delay = error.seconds if isinstance(error, RetryLater) else fn.policy.retry.delay(taken.tries)
+            delay = error.seconds if isinstance(error, RetryLater) else _policy(fn, taken).delay(taken.tries)
             delay = min(delay, _LONGEST)
         log.get("worker").warning(
             "attempt.failed",
@@ -118,7 +154,12 @@ class Runner:
             error=f"{type(error).__name__}: {_text(error)}"[:500],
             next=f"retry in {delay:.1f} s" if outcome == "retry" else "none: the job has failed",
         )
-        return Settlement(taken, outcome, value, int(delay * 1000))
+        return Settlement(taken, outcome, value, int(delay * 1000), keep)
+
+
+def _policy(fn: Function, taken: Taken) -> Retry:
+    own = taken.backoff
+    return fn.policy.retry if own is None else Retry(base=own[0], cap=own[1])
 
 
 class _TimedOut(Exception):

@@ -23,11 +23,13 @@ class Leases:
         held: dict[str, Attempt],
         settings: Settings,
         lose: Callable[[Taken], None],
+        cancel: Callable[[Taken], None],
     ) -> None:
         self._lanes = lanes
         self._held = held
         self._settings = settings
         self._lose = lose
+        self._cancel = cancel
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="leases", daemon=True)
 
@@ -64,5 +66,8 @@ class Leases:
             by_shard.setdefault(ids.shard_of(attempt.taken.id), []).append(attempt.taken)
         for shard, held in by_shard.items():
             for start in range(0, len(held), _BATCH):
-                for taken in self._lanes[shard].renew(client, held[start : start + _BATCH]):
+                lost, cancelled = self._lanes[shard].renew(client, held[start : start + _BATCH])
+                for taken in lost:
                     self._lose(taken)
+                for taken in cancelled:
+                    self._cancel(taken)

@@ -26,9 +26,9 @@ class _Server(uvicorn.Server):
 class Port:
     """Serves on a socket of its own until closed."""
 
-    def __init__(self, host: str, port: int, healthy: Callable[[], bool]) -> None:
-        """Raises OSError where the port is taken."""
-        self._healthy = healthy
+    def __init__(self, host: str, port: int, trouble: Callable[[], str | None]) -> None:
+        """`trouble`: why the worker does not work, if so. Raises OSError where the port is taken."""
+        self._trouble = trouble
         self._socket = socket.create_server((host, port))
         app = Starlette(routes=[Route("/metrics", self._metrics), Route("/healthz", self._health)])
         self._server = _Server(uvicorn.Config(app, log_config=None, access_log=False, lifespan="off"))
@@ -51,5 +51,5 @@ class Port:
         return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
 
     async def _health(self, _: Request) -> Response:
-        healthy = self._healthy()
-        return JSONResponse({"status": "ok" if healthy else "a role has stopped"}, 200 if healthy else 503)
+        trouble = self._trouble()
+        return JSONResponse({"status": trouble or "ok"}, 503 if trouble else 200)

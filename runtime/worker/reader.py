@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Coroutine, Iterable
+import time
+from collections.abc import Coroutine, Iterable, Iterator
 from typing import Any
 
 from runtime.errors import StoreError
@@ -13,7 +14,7 @@ from runtime.store.lanes import Lanes, Took
 from runtime.worker.slots import Slots
 
 # A bell may be lost with the worker that heard it; the sweeper rings again within a second or two.
-LISTEN = 30.0
+LISTEN = 10.0
 _LEAVE = 2.0
 
 
@@ -34,26 +35,63 @@ class Reader:
         self._alone = alone
         # Half of the slots at most, so that one half's round trip overlaps with the other half's work.
         self._batch = max(1, (slots.most + 1) // 2)
-        self._idle_for: float | None = None  # seconds until more may come; None: look at once
+        self._idle = False  # whether nothing waited, and the next step may listen
+        self._due_in: float | None = None  # seconds until a job may start that is known of
+        self._asked_at: float | None = None  # since when Redis owes an answer
 
     async def step(self) -> float:
         """Takes once; where nothing more waits, waits for more to come first."""
-        if self._idle_for is not None and not self._alone:
-            await self._lanes.hear(self._blocking, self._functions, self._idle_for)
-            self._idle_for = None
+        if self._idle and not self._alone:
+            self._asked()
+            with self._alarm():
+                await self._lanes.hear(self._blocking, self._functions, LISTEN)
+            self._asked_at = None
+            self._idle = False
         reserved = await self._slots.reserve(self._batch)
-        if self._idle_for is None:
-            call = self._lanes.take(reserved, self._functions)
+        self._asked()
+        if self._idle:
+            with self._alarm():
+                await self._take(
+                    reserved, self._lanes.hear_and_take(self._blocking, reserved, self._functions, LISTEN)
+                )
         else:
-            call = self._lanes.hear_and_take(self._blocking, reserved, self._functions, self._idle_for)
-        await self._take(reserved, call)
+            await self._take(reserved, self._lanes.take(reserved, self._functions))
+        self._asked_at = None
         return 0.0
+
+    @property
+    def silent(self) -> float:
+        """Seconds for which Redis has owed an answer."""
+        return 0.0 if self._asked_at is None else time.monotonic() - self._asked_at
+
+    def _asked(self) -> None:
+        if self._asked_at is None:  # else a call before this one has failed
+            self._asked_at = time.monotonic()
+
+    @contextlib.contextmanager
+    def _alarm(self) -> Iterator[None]:
+        """Wakes the listener when the next job is due; the server's own time-out may come 100 ms late."""
+        if self._due_in is None:
+            yield
+            return
+        timer = asyncio.get_running_loop().call_later(self._due_in, self._wake)
+        try:
+            yield
+        finally:
+            timer.cancel()
+
+    def _wake(self) -> None:
+        async def wake() -> None:
+            with contextlib.suppress(StoreError):  # then it listens until it is over
+                await self._lanes.wake()
+
+        self._waking = asyncio.get_running_loop().create_task(wake())
 
     async def _take(self, reserved: int, call: Coroutine[Any, Any, Took]) -> None:
         """A take that is under way when the worker is told to leave is waited for: its jobs are ours."""
         task = asyncio.ensure_future(call)
         started = 0
-        listened, self._idle_for = self._idle_for is not None, None
+        listened, self._idle = self._idle, False
         try:
             try:
                 took = await asyncio.shield(task)
@@ -67,9 +105,8 @@ class Reader:
         finally:
             self._slots.give_back(reserved - started)
         if not took.more:
-            self._idle_for = LISTEN if took.due_in is None else min(LISTEN, took.due_in / 1000)
-            if self._idle_for <= 0:
-                self._idle_for = None
+            self._due_in = None if took.due_in is None else took.due_in / 1000
+            self._idle = self._due_in is None or self._due_in > 0
 
     def _start(self, took: Took) -> int:
         for taken in took.jobs:

@@ -10,7 +10,7 @@ from typing import Any
 from runtime import codec, ids, log, metrics
 from runtime.errors import StoreError, StoreUnavailable
 from runtime.store.batch import GroupCommit
-from runtime.store.lanes import Lanes, Settlement
+from runtime.store.lanes import End, Lanes, Settlement
 from runtime.worker.attempt import Attempt
 
 _PAUSE = 0.2
@@ -80,17 +80,18 @@ class Settler:
                     return
                 # the lease runs out, and the job runs again
                 self._log.error("settle.refused", error=str(error), **_names(batch[0][0]))
-                replies = [False]
+                replies = ["lost"]
                 break
-        for (attempt, settlement), mine in zip(batch, replies, strict=True):
-            self._settled(attempt, settlement, mine, told)
+        for (attempt, settlement), end in zip(batch, replies, strict=True):
+            self._settled(attempt, settlement, end, told)
 
-    def _settled(self, attempt: Attempt, settlement: Settlement, mine: bool, repeated: bool) -> None:
+    def _settled(self, attempt: Attempt, settlement: Settlement, end: End, repeated: bool) -> None:
         self._let_go(attempt)
-        if mine:
-            attempt.meters.settled(settlement.outcome)
+        if end != "lost":
+            outcome = "cancelled" if end == "cancelled" else settlement.outcome
+            attempt.meters.settled(outcome)
             if self._debug:
-                self._log.debug("attempt.settled", outcome=settlement.outcome, **_names(attempt))
+                self._log.debug("attempt.settled", outcome=outcome, **_names(attempt))
         elif not repeated:
             # a repeated call may find that the first one had arrived after all
             metrics.LOST.inc()

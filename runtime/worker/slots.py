@@ -72,6 +72,14 @@ class Slots:
         if attempt is not None and attempt.taken is taken and attempt.task is not None and not attempt.task.done():
             attempt.cancel("lost")
 
+    def cancel(self, job_id: str, number: int) -> None:
+        """Stops an attempt whose job is to be cancelled, if it still runs here."""
+        attempt = self.held.get(job_id)
+        if attempt is None or attempt.taken.attempt != number or attempt.cause is not None:
+            return
+        if attempt.task is not None and not attempt.task.done():
+            attempt.cancel("cancelled")
+
     def release_all(self) -> int:
         """Cancels every handler and hands its job back; returns how many."""
         running = [a for a in self.held.values() if a.task is not None and not a.task.done()]

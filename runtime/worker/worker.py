@@ -11,22 +11,30 @@ import threading
 from collections.abc import Coroutine
 from typing import Any
 
-from runtime import log
+from runtime import durations, log
 from runtime.clock import now_ms
+from runtime.contracts import Contracts
 from runtime.discovery import Catalogue
 from runtime.errors import LaneUnknown, StoreError, StoreUnavailable
+from runtime.intake import Intake
 from runtime.service import keep_going
 from runtime.settings import Settings
-from runtime.store.connect import Redis, check_server, connect
-from runtime.store.lanes import Lanes
+from runtime.store.connect import OVERDUE, Redis, check_server, connect
+from runtime.store.jobs import Jobs
+from runtime.store.lanes import Lanes, Limit, Taken
 from runtime.store.registry import HEARTBEAT, Registry, WorkerInfo, describe, describe_broken
+from runtime.store.schedules import Schedules
+from runtime.upkeep.cron import Ticker
 from runtime.upkeep.reclaim import Sweeper
 from runtime.worker.attempt import Attempt, Runner
 from runtime.worker.execute import Threads
 from runtime.worker.leases import Leases
-from runtime.worker.reader import Reader
+from runtime.worker.orders import Orders
+from runtime.worker.reader import LISTEN, Reader
 from runtime.worker.settler import Settler
 from runtime.worker.slots import Slots
+
+_SILENT = LISTEN + 2 * OVERDUE
 
 
 class Worker:
@@ -45,9 +53,14 @@ class Worker:
         self._roles: list[asyncio.Task[None]] = []
 
     @property
-    def healthy(self) -> bool:
-        """Whether every role is at work."""
-        return bool(self._roles) and self._leases.alive and not any(role.done() for role in self._roles)
+    def trouble(self) -> str | None:
+        """Why it cannot be working: a role has ended, or Redis has not answered its reader for too long."""
+        if not self._roles or not self._leases.alive:
+            return "it is starting or leaving"
+        if ended := [role.get_name() for role in self._roles if role.done()]:
+            return f"a role has ended: {', '.join(ended)}"
+        silent = max(reader.silent for reader in self._readers)
+        return f"Redis has not answered for {silent:.0f} s" if silent > _SILENT else None
 
     def stop(self) -> None:
         """Take no more, let what runs finish within the grace, hand the rest back, and leave."""
@@ -94,17 +107,27 @@ class Worker:
 
     def _assemble(self, client: Redis, blocking: Redis) -> None:
         settings, served = self._settings, tuple(self._catalogue.functions)
-        self._lanes = {shard: Lanes(client, settings, shard, self.id) for shard in range(settings.shards)}
+        limits = _limits(self._catalogue)
+        self._lanes = {shard: Lanes(client, settings, shard, self.id, limits) for shard in range(settings.shards)}
         self._settler = Settler(self._lanes, debug=settings.log_level == "debug")
         self._executor = Threads(settings.concurrency)
-        runner = Runner(self._catalogue, self._executor, settings, self._report)
+        jobs = Jobs(client, settings)
+        intake = Intake(Contracts(self._registry), jobs, settings)
+        runner = Runner(self._catalogue, self._executor, intake, settings, self._report)
         self._slots = Slots(settings.concurrency, runner, self._settler)
-        self._leases = Leases(self._lanes, self._settler.held, settings, self._lose)
+        self._leases = Leases(self._lanes, self._settler.held, settings, self._lose, self._cancel)
         self._readers = [
             Reader(lanes, blocking, self._slots, served, alone=len(self._lanes) == 1)
             for lanes in self._lanes.values()
         ]
         self._sweepers = [Sweeper(lanes, settings) for lanes in self._lanes.values()]
+        self._orders = [Orders(lanes, blocking, self._slots.cancel) for lanes in self._lanes.values()]
+        scheduled = {
+            name: fn.policy.schedules
+            for name, fn in self._catalogue.functions.items()
+            if name == fn.name and fn.policy.schedules
+        }
+        self._ticker = Ticker(Schedules(client, settings, jobs), intake, settings, scheduled)
 
     async def _publish(self) -> None:
         catalogue, settings = self._catalogue, self._settings
@@ -127,7 +150,9 @@ class Worker:
         """Until `stop`, or until a role fails: then the worker fails with it."""
         readers = [self._role("reader", keep_going("reader", reader.step)) for reader in self._readers]
         others = [self._role("upkeep", keep_going("upkeep", sweeper.step)) for sweeper in self._sweepers]
+        others += [self._role("orders", keep_going("orders", orders.step)) for orders in self._orders]
         others.append(self._role("heartbeat", keep_going("heartbeat", self._beat)))
+        others.append(self._role("cron", keep_going("cron", self._ticker.step)))
         self._roles = [*readers, *others]
         stopping = asyncio.create_task(self._stop.wait())
         done, _ = await asyncio.wait([*readers, *others, stopping], return_when=asyncio.FIRST_COMPLETED)
@@ -177,5 +202,20 @@ class Worker:
         else:
             self._loop.call_soon_threadsafe(self._settler.progress, attempt, progress)
 
-    def _lose(self, taken: Any) -> None:
+    def _lose(self, taken: Taken) -> None:
         self._loop.call_soon_threadsafe(self._slots.lose, taken)
+
+    def _cancel(self, taken: Taken) -> None:
+        self._loop.call_soon_threadsafe(self._slots.cancel, taken.id, taken.attempt)
+
+
+def _limits(catalogue: Catalogue) -> dict[str, Limit]:
+    """What holds jobs back, by their type; all names of a function share its limit."""
+    limits = {}
+    for name, function in catalogue.functions.items():
+        policy = function.policy
+        if policy.concurrency is not None or policy.rate is not None:
+            every, burst = (0.0, 1) if policy.rate is None else durations.rate(policy.rate)
+            keyed = int(policy.concurrency_key is not None)
+            limits[name] = Limit(function.name, policy.concurrency or 0, keyed, round(every * 1e6), burst)
+    return limits

@@ -8,9 +8,10 @@ from contextlib import AsyncExitStack, ExitStack
 import uvloop
 
 from runtime import settings
+from runtime.request import NewJob
 from runtime.settings import Settings
 from runtime.store.connect import opened
-from runtime.store.jobs import Jobs, NewJob
+from runtime.store.jobs import Jobs
 from runtime.store.lanes import Lanes, Settlement
 from tests.benchmarks.machine import Server, server
 

@@ -9,11 +9,15 @@ from typing import Any
 import pytest
 
 from runtime import codec
+from runtime.request import NewJob
 from runtime.settings import Settings
 from runtime.store.connect import Redis, connect, connect_sync
-from runtime.store.jobs import Jobs, NewJob
+from runtime.store.control import Control
+from runtime.store.dead import Dead
+from runtime.store.jobs import Jobs
 from runtime.store.keys import Keys
 from runtime.store.lanes import Lanes, Settlement, Taken
+from runtime.store.listing import Listing
 
 
 @pytest.fixture(scope="session", params=["redis", "valkey"])
@@ -40,6 +44,9 @@ class Store:
         self.settings = settings
         self.keys = Keys(settings.prefix)
         self.jobs = Jobs(client, settings)
+        self.listing = Listing(client, settings, self.jobs)
+        self.dead = Dead(client, settings, self.jobs)
+        self.control = Control(client, settings)
         self.a = Lanes(client, settings, 0, "worker-a")
         self.b = Lanes(client, settings, 0, "worker-b")
         self._sync = connect_sync(settings)
@@ -57,11 +64,12 @@ class Store:
         self, taken: Taken, outcome: Any = "completed", *, by: Lanes | None = None, **more: Any
     ) -> bool:
         value = codec.pack(more.get("value"))
-        (mine,) = await (by or self.a).settle([Settlement(taken, outcome, value, more.get("delay", 0))])
-        return mine
+        (end,) = await (by or self.a).settle([Settlement(taken, outcome, value, more.get("delay", 0))])
+        return end != "lost"
 
     def renew(self, *held: Taken, by: Lanes | None = None) -> list[Taken]:
-        return (by or self.a).renew(self._sync, held)
+        lost, _cancelled = (by or self.a).renew(self._sync, held)
+        return lost
 
     async def lapse(self, taken: Taken, seconds: float = 60) -> None:
         """Lets a lease run out: the entry looks as if it had not been renewed for so long."""

@@ -1,5 +1,5 @@
 from runtime import codec
-from runtime.store.jobs import NewJob
+from runtime.request import NewJob
 
 
 async def test_a_stored_job_waits_in_its_lane(store):

@@ -28,6 +28,15 @@ def test_scripts_make_the_names_that_keys_makes():
     assert names.backs(3) == f"{root}:backs"
     assert "root .. ':lock:reclaim'" in (LUA / "reclaim.lua").read_text()
     assert names.lock(3, "reclaim") == f"{root}:lock:reclaim"
+    for name in ("expiry", "paused"):
+        assert f"root .. ':{name}'" in SHARED
+        assert getattr(names, name)(3) == f"{root}:{name}"
+    assert "root .. ':dead:'" in (LUA / "_finish.lua").read_text()
+    assert names.dead(3, "f") == f"{root}:dead:f"
+    assert "root .. ':orders:'" in (LUA / "cancel.lua").read_text()
+    assert names.orders(3, "w") == f"{root}:orders:w"
+    assert "root .. ':cron'" in (LUA / "tick.lua").read_text()
+    assert names.cron(3) == f"{root}:cron"
     assert "root .. ':stored:'" in (LUA / "enqueue.lua").read_text()
     assert names.stored(3, "ID") == f"{root}:stored:ID"
 
@@ -38,7 +47,7 @@ def test_scripts_and_python_agree_on_the_group():
 
 def test_every_script_says_what_it_takes_and_gives():
     for path in LUA.glob("*.lua"):
-        if path.name != "_shared.lua":
+        if not path.name.startswith("_"):
             header = path.read_text().split("\nlocal", 1)[0]
             assert "-- ARGV[1]" in header, path.name
             assert "-- reply" in header, path.name

@@ -18,7 +18,7 @@ async def test_a_lease_that_ran_out_hands_the_job_back_to_the_front(store):
 
     (lost,) = await store.reclaim(by=store.b)
 
-    assert (lost.id, lost.worker, lost.poison) == (first, "worker-a", False)
+    assert (lost.id, lost.worker, lost.verdict) == (first, "worker-a", "retry")
     job = await store.jobs.get(first)
     assert job.status == "pending"
     assert job.attempts[0]["outcome"] == "lost"
@@ -45,7 +45,7 @@ async def test_a_job_that_keeps_killing_its_workers_fails_as_poison(store, setti
         await store.lapse(taken)
         (lost,) = await store.reclaim()
 
-    assert lost.poison
+    assert lost.verdict == "poison"
     job = await store.jobs.get(job_id)
     assert (job.status, job.error["type"]) == ("failed", "Poison")
     assert "3 workers died running it" in job.error["message"]

@@ -4,7 +4,7 @@ import pytest
 async def listed(store, **query):
     ids, cursor = [], None
     for _ in range(100):
-        page = await store.jobs.page(cursor=cursor, **{"limit": 3, **query})
+        page = await store.listing.page(cursor=cursor, **{"limit": 3, **query})
         ids += [job.id for job in page.jobs]
         cursor = page.cursor
         if cursor is None:
@@ -45,15 +45,18 @@ async def test_many_jobs_that_do_not_fit_do_not_end_the_list(store):
 @pytest.mark.parametrize("cursor", ["x", "1", "1-1,1-1", "1-x", "", "*"])
 async def test_a_cursor_that_was_not_given_here_is_refused(store, cursor):
     with pytest.raises(ValueError, match="cursor"):
-        await store.jobs.page(limit=3, cursor=cursor)
+        await store.listing.page(limit=3, cursor=cursor)
 
 
 async def test_jobs_of_all_shards_are_merged(store, settings, redis):
-    from runtime.store.jobs import Jobs, NewJob
+    from runtime.request import NewJob
+    from runtime.store.jobs import Jobs
+    from runtime.store.listing import Listing
 
-    sharded = Jobs(redis, settings.model_copy(update={"shards": 3}))
+    three = settings.model_copy(update={"shards": 3})
+    sharded = Jobs(redis, three)
     made = [NewJob(sharded.new_id(), "f", "normal", b"\xc0", 3) for _ in range(9)]
     await sharded.enqueue(made)
-    store.jobs = sharded
+    store.listing = Listing(redis, three, sharded)
 
     assert sorted(await listed(store, limit=4)) == sorted(job.id for job in made)

@@ -99,6 +99,6 @@ async def test_one_batch_may_end_attempts_of_many_lanes_in_many_ways(store):
 
     replies = await store.a.settle([Settlement(t, o, v, 5000) for t, (o, v) in zip(taken, ends, strict=True)])
 
-    assert replies == [True] * 4
+    assert replies == ["ended"] * 4
     found = [(await store.jobs.get(t.id)).status for t in taken]
     assert found == ["completed", "failed", "scheduled", "pending"]

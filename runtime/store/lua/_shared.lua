@@ -11,6 +11,7 @@ local function job_key(id) return root .. ':job:' .. id end
 local function ready_key(lane) return root .. ':ready:' .. lane end
 local function bell_key(type) return root .. ':bell:' .. type end
 local DUE, LANES, LOG, EVENTS = root .. ':due', root .. ':lanes', root .. ':log', root .. ':events'
+local EXPIRY, PAUSED = root .. ':expiry', root .. ':paused'
 
 local function now_ms()
   local t = call('TIME')
@@ -52,6 +53,14 @@ local function hand_back(type, lane)
   ready(type, lane)
 end
 
+-- Puts a job at the end of its lane.
+local function to_lane(record, id, type, lane, now, attempt)
+  local entry = call('XADD', lane_key(type, lane), '*', 'job', id)
+  call('HSET', record, 'status', 'pending', 'updated', now, 'entry', entry)
+  event(id, type, 'pending', attempt)
+  ready(type, lane)
+end
+
 -- Moves jobs whose time has come to their lanes.
 local PROMOTE = 200
 local function promote(now)
@@ -59,22 +68,67 @@ local function promote(now)
     local record = job_key(id)
     local job = call('HMGET', record, 'type', 'lane', 'status', 'attempt')
     call('ZREM', DUE, id)
-    if job[3] == 'scheduled' then
-      call('HSET', record, 'status', 'pending', 'updated', now)
-      call('XADD', lane_key(job[1], job[2]), '*', 'job', id)
-      event(id, job[1], 'pending', tonumber(job[4]) or 0)
-      ready(job[1], job[2])
+    if job[3] == 'scheduled' then to_lane(record, id, job[1], job[2], now, tonumber(job[4]) or 0) end
+  end
+end
+
+-- Lets a job wait for its time.
+local function to_due(id, type, due)
+  call('ZADD', DUE, due, id)
+  -- an idle worker sleeps until the next job that it knew to be due
+  if call('ZRANGE', DUE, 0, 0)[1] == id then ring(type) end
+end
+
+-- Runs `command`, one of a group, and makes the group where it or its stream is missing. A group that was
+-- lost knows of no entry: all are read again, and those whose job runs are held again.
+local function with_group(type, lane, command)
+  local reply = redis.pcall(unpack(command))
+  if reply and reply.err then
+    if not string.find(reply.err, 'NOGROUP', 1, true) then error(reply) end
+    local key = lane_key(type, lane)
+    call('XGROUP', 'CREATE', key, GROUP, '0', 'MKSTREAM')
+    if call('XLEN', key) > 0 then ready(type, lane) end
+    reply = call(unpack(command))
+  end
+  return reply
+end
+
+-- Removes an entry for good.
+local function drop(key, entry)
+  call('XACK', key, GROUP, entry)
+  call('XDEL', key, entry)
+end
+
+-- An attempt of each function with a limit is a member of `busy:NAME` while it runs, NAME being the function's, or
+-- the function's and its concurrency key's. Entries that found their key busy are parked: delivered and
+-- acknowledged, still in the stream, and listed in `parked:NAME` in their order.
+local function busy_key(name) return root .. ':busy:' .. name end
+local function parked_key(name) return root .. ':parked:' .. name end
+
+-- Takes the first job that is parked for `name` back to the front of its lane.
+local function unpark(name)
+  local parked = parked_key(name)
+  while true do
+    local first = call('LPOP', parked)
+    if not first then return end
+    local item = cmsgpack.unpack(first)
+    local type, lane, entry, id = item[1], item[2], item[3], item[4]
+    local job = call('HMGET', job_key(id), 'status', 'entry')
+    if job[1] == 'pending' and job[2] == entry then
+      with_group(type, lane, {'XCLAIM', lane_key(type, lane), GROUP, BACK, 0, entry, 'FORCE', 'JUSTID'})
+      hand_back(type, lane)
+      return
     end
   end
 end
 
--- Runs `command`, a reader of a group, and makes the group where it or its stream is missing.
-local function with_group(key, command)
-  local reply = redis.pcall(unpack(command))
-  if type(reply) == 'table' and reply.err then
-    if not string.find(reply.err, 'NOGROUP', 1, true) then error(reply) end
-    call('XGROUP', 'CREATE', key, GROUP, '0', 'MKSTREAM')
-    reply = call(unpack(command))
+-- An attempt has ended: others that its limit held up may start.
+local function leave_limit(busy, id, type)
+  if busy then
+    call('SREM', busy_key(busy), id)
+    unpark(busy)
+    ring(type)
+    local name = string.match(busy, '^[^:]+')
+    if name ~= type then ring(name) end -- the job was of an alias
   end
-  return reply
 end

@@ -1,29 +1,77 @@
--- Stores new jobs and puts each in its lane.
--- ARGV[1]  msgpack [[id, type, lane, payload, max_attempts], …]
+-- with: store
+-- Stores new jobs and puts each in its lane, or in the due set until its time.
+-- ARGV[1]  msgpack [job, …], each as `_store.lua` has it, with further asks: key and digest (idempotency),
+--          max_waiting
 -- ARGV[2]  ms that the log of jobs reaches back
--- reply    now in ms
+-- ARGV[3]  ms that an idempotency key is kept
+-- ARGV[4]  the lanes, as 'a,b'
+-- reply    {now in ms, {[index from 1, 'known' or 'differs' or 'twin' or 'full', the job's id or how many wait], …}}
+--          of the jobs that were not stored: the key or an equal job has been there before, the key with another job,
+--          too many wait
 local jobs = cmsgpack.unpack(ARGV[1])
 local now = now_ms()
 
 -- a caller that lost the reply sends the same batch again
-if not call('SET', root .. ':stored:' .. jobs[1][1], now, 'NX', 'PX', 60000) then return now end
+local stored = root .. ':stored:' .. jobs[1][1]
+local before = call('GET', stored)
+if before then return cmsgpack.unpack(before) end
 
-local lanes = {}
-for _, job in ipairs(jobs) do
-  local id, type, lane = job[1], job[2], job[3]
-  local name = type .. ':' .. lane
-  local key = lanes[name]
-  if not key then
-    key = lane_key(type, lane)
-    lanes[name] = key
-    ready(type, lane)
+-- How many jobs of a function wait in its lanes.
+local counts = {}
+local function waiting(type)
+  if not counts[type] then
+    local count = 0
+    for lane in string.gmatch(ARGV[4], '[^,]+') do
+      local key = lane_key(type, lane)
+      count = count + call('XLEN', key)
+      local pending = redis.pcall('XPENDING', key, GROUP)
+      for _, consumer in ipairs(not pending.err and pending[4] or {}) do
+        if consumer[1] == HELD then count = count - consumer[2] end
+      end
+    end
+    counts[type] = count
   end
-  call('HSET', job_key(id), 'type', type, 'lane', lane, 'status', 'pending', 'payload', job[4],
-    'max_attempts', job[5], 'created', now)
-  call('XADD', key, '*', 'job', id)
-  call('XADD', LOG, '*', 'job', id, 'type', type)
-  event(id, type, 'pending', 0)
+  return counts[type]
+end
+
+-- Why a job must not be stored: a verdict and what it is about.
+local function refuse(job)
+  local asks, type = job[6], job[2]
+  if asks.key then
+    local seen = call('GET', root .. ':key:' .. asks.key)
+    if seen then
+      local item = cmsgpack.unpack(seen)
+      return item[2] == asks.digest and 'known' or 'differs', item[1]
+    end
+  end
+  local unique = job[7] and cmsgpack.unpack(job[7]).unique
+  local other = unique and twin(type, unique)
+  if other then return 'twin', other end
+  if asks.max_waiting and waiting(type) >= asks.max_waiting then return 'full', waiting(type) end
+end
+
+local refused, lanes = {}, {}
+for i, job in ipairs(jobs) do
+  local asks = job[6]
+  local verdict, about
+  if asks then verdict, about = refuse(job) end
+  if verdict then
+    refused[#refused + 1] = {i, verdict, about}
+  else
+    local type, name = job[2], job[2] .. ':' .. job[3]
+    if not lanes[name] and not (asks and (asks.run_at or asks.delay)) then
+      lanes[name] = true
+      ready(type, job[3])
+    end
+    store(job, now)
+    if counts[type] then counts[type] = counts[type] + 1 end
+    if asks and asks.key then
+      call('SET', root .. ':key:' .. asks.key, cmsgpack.pack({job[1], asks.digest}), 'PX', ARGV[3])
+    end
+  end
 end
 call('XTRIM', LOG, 'MINID', '~', now - ARGV[2])
 tell_events()
-return now
+local reply = {now, refused}
+call('SET', stored, cmsgpack.pack(reply), 'PX', 60000)
+return reply

@@ -8,7 +8,7 @@ local written = 0
 for _, item in ipairs(cmsgpack.unpack(ARGV[2])) do
   local record = job_key(item[1])
   local job = call('HMGET', record, 'status', 'attempt', 'worker')
-  if job[1] == 'running' and tonumber(job[2]) == item[3] and job[3] == worker then
+  if (job[1] == 'running' or job[1] == 'cancelling') and tonumber(job[2]) == item[3] and job[3] == worker then
     call('HSET', record, 'progress', item[4], 'updated', now)
     event(item[1], item[2], 'progress', item[3])
     written = written + 1

@@ -1,11 +1,16 @@
+-- with: store, finish
 -- Ends attempts. Only the attempt that runs, by the worker that holds it, changes anything.
 -- ARGV[1]  the worker's id
--- ARGV[2]  ms that a settled record is kept
--- ARGV[3]  msgpack [[id, type, lane, entry, attempt, outcome, value, delay], …]
+-- ARGV[2]  ms that failed jobs are kept for replay
+-- ARGV[3]  how many of a function's failed jobs are kept for replay
+-- ARGV[4]  msgpack [[id, type, lane, entry, attempt, outcome, value, delay, keep, busy, children, after], …]
 --          value: the result (completed) or the error (retry, failed), packed; else ''
 --          delay: ms until a retry is due; else 0
--- reply    {1 where the attempt ended so, 0 where it was no longer this worker's, …}
-local worker, keep = ARGV[1], ARGV[2]
+--          keep: ms that the settled record is kept
+--          busy: the name of the limit that the attempt counts for, or nil
+--          children: jobs that start if it completed, or nil; after: one that starts when they have settled, or nil
+-- reply    {1 where the attempt ended, 2 where it ended as cancelled, 0 where it was no longer this worker's, …}
+local worker, limits = ARGV[1], {tonumber(ARGV[2]), tonumber(ARGV[3])}
 -- A server at its maxmemory refuses a script whose first write needs memory, and lets all later writes
 -- through: settling frees more than it takes.
 call('DEL', root .. ':nothing')
@@ -21,45 +26,57 @@ end
 -- Each ends an attempt in the record; returns the status that the job has then.
 local ends = {}
 
-function ends.completed(record, id, item)
+function ends.completed(record, id, item, more)
   call('HSET', record, 'status', 'completed', 'result', item[7], 'finished', now)
   if item[5] > 1 then call('HDEL', record, 'error', 'run_at') end
-  call('PEXPIRE', record, keep)
+  if more or item[11] or item[12] or item[9] == 0 then
+    finish(record, id, item[2], 'completed', now, more, item[9], limits, item[11], item[12])
+  else
+    call('PEXPIRE', record, item[9])
+  end
   return 'completed'
 end
 
-function ends.failed(record, id, item)
+function ends.failed(record, id, item, more)
   call('HSET', record, 'status', 'failed', 'error', item[7], 'finished', now)
   call('HDEL', record, 'run_at')
-  call('PEXPIRE', record, keep)
+  finish(record, id, item[2], 'failed', now, more, item[9], limits)
   return 'failed'
+end
+
+function ends.cancelled(record, id, item, more)
+  call('HSET', record, 'status', 'cancelled', 'finished', now)
+  call('HDEL', record, 'run_at')
+  finish(record, id, item[2], 'cancelled', now, more, item[9], limits)
+  return 'cancelled'
 end
 
 function ends.retry(record, id, item)
   local due = now + item[8]
   call('HSET', record, 'status', 'scheduled', 'error', item[7], 'run_at', due, 'updated', now, 'history',
     history(record, item[5], 'retry', item[7]))
-  call('ZADD', DUE, due, id)
-  -- an idle worker sleeps until the next job that it knew to be due
-  if call('ZRANGE', DUE, 0, 0)[1] == id then ring(item[2]) end
+  call('HDEL', record, 'entry')
+  to_due(id, item[2], due)
   return 'scheduled'
 end
 
 function ends.released(record, id, item)
-  local key = lane_key(item[2], item[3])
-  call('XCLAIM', key, GROUP, BACK, 0, item[4], 'JUSTID')
+  local type, lane = item[2], item[3]
+  with_group(type, lane, {'XCLAIM', lane_key(type, lane), GROUP, BACK, 0, item[4], 'FORCE', 'JUSTID'})
   call('HSET', record, 'status', 'pending', 'updated', now, 'history', history(record, item[5], 'released', ''))
   call('HINCRBY', record, 'spared', 1)
-  hand_back(item[2], item[3])
+  hand_back(type, lane)
   return 'pending'
 end
 
-for i, item in ipairs(cmsgpack.unpack(ARGV[3])) do
+for i, item in ipairs(cmsgpack.unpack(ARGV[4])) do
   local id, type, attempt, outcome = item[1], item[2], item[5], item[6]
   local record = job_key(id)
-  local job = call('HMGET', record, 'status', 'attempt', 'worker')
-  if job[1] == 'running' and tonumber(job[2]) == attempt and job[3] == worker then
-    event(id, type, ends[outcome](record, id, item), attempt)
+  local job = call('HMGET', record, 'status', 'attempt', 'worker', 'more')
+  local cancelled = job[1] == 'cancelling'
+  if (job[1] == 'running' or cancelled) and tonumber(job[2]) == attempt and job[3] == worker then
+    if cancelled then outcome = 'cancelled' end
+    event(id, type, ends[outcome](record, id, item, job[4]), attempt)
     if outcome ~= 'released' then
       local key = lane_key(type, item[3])
       local entries = gone[key]
@@ -69,7 +86,8 @@ for i, item in ipairs(cmsgpack.unpack(ARGV[3])) do
       end
       entries[#entries + 1] = item[4]
     end
-    replies[i] = 1
+    leave_limit(item[10], id, type)
+    replies[i] = cancelled and 2 or 1
   else
     replies[i] = 0
   end

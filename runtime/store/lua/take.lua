@@ -1,18 +1,25 @@
--- Gives a worker attempts to run: promotes what is due, then takes from the highest lane down, in
--- each lane from the function that was served longest ago.
+-- Gives a worker attempts to run: promotes what is due, then takes from the highest lane down, or as the lanes'
+-- weights say, in each lane from the function that was served longest ago.
 -- ARGV[1]  the worker's id
 -- ARGV[2]  its free slots, at least 1
 -- ARGV[3]  the functions it has, as ',a,b,'
 -- ARGV[4]  ms of a lease
 -- ARGV[5]  1 if the call was sent ahead, to run when the worker is woken; else 0
--- ARGV[6…] the lanes, highest first
--- reply    {now in ms, ms until the next job is due or -1, 1 if more may be waiting,
---           {{type, lane, entry, id, attempt, payload, max_attempts, created, spared}, …}}
--- `spared`: how many attempts before this one do not count against max_attempts.
+-- ARGV[6]  msgpack {limits, weights}, or ''
+--          limits: {type: [name, most, keyed, every, burst]}: of the function NAME, `most` at once (0: no limit), for
+--          each value of its key if keyed is 1, and one in `every` µs (0: no limit) after a burst
+--          weights: {lane: weight}, or nil
+-- ARGV[7…] the lanes, highest first
+-- reply    {now in ms, ms until the next job may start or -1, 1 if more may be waiting,
+--           {{type, lane, entry, id, attempt, payload, max_attempts, created, spared, busy or '', more or ''}, …}}
+-- `spared`: how many attempts before this one do not count against max_attempts. `busy`: the limit it counts for.
 local worker, free, serves = ARGV[1], tonumber(ARGV[2]), ARGV[3]
 local now = now_ms()
 local PAGE, STEP = 32, 32
 local BYTES = 4194304
+-- At its maxmemory a server refuses a script whose first write needs memory; were nothing taken, nothing would
+-- be freed either.
+call('DEL', root .. ':nothing')
 
 promote(now)
 
@@ -22,53 +29,132 @@ local alive = root .. ':alive:' .. worker
 if ARGV[5] == '0' then
   call('SET', alive, 1, 'PX', ARGV[4])
 elseif call('EXISTS', alive) == 0 then
-  for i = 6, #ARGV do
+  for i = 7, #ARGV do
     for _, type in ipairs(call('ZRANGE', ready_key(ARGV[i]), 0, PAGE - 1)) do ring(type) end
   end
   tell_events()
   return {now, -1, 1, {}}
 end
 
+local limits, weights = {}, nil
+if ARGV[6] ~= '' then
+  local rules = cmsgpack.unpack(ARGV[6])
+  limits, weights = rules[1], rules[2]
+end
+local paused = {}
+for _, name in ipairs(call('SMEMBERS', PAUSED)) do paused[name] = true end
+
 local jobs = {}
 local bytes = 0 -- of payloads; a reply that takes too long would be lost, and its jobs with it
+local parks = 0 -- entries set aside in this call
+local soonest = -1 -- ms until a rate lets the next job of a function start
+local cap = free
 local backs = call('EXISTS', BACKS) == 1
 
+local function full() return #jobs >= cap or bytes >= BYTES or parks >= 200 end
+
+-- The generic cell rate algorithm (ITU-T I.371), on Redis' clock. The theoretical arrival time of a function's next
+-- attempt may lie ahead by its burst.
+local function rate_key(name) return root .. ':rate:' .. name end
+local function clock_us()
+  local t = call('TIME')
+  return t[1] * 1000000 + t[2]
+end
+
+-- How many more of a function may start now.
+local function room(type)
+  local limit = limits[type]
+  if not limit then return free end
+  local name, most, keyed, every, burst = unpack(limit)
+  local left = free
+  if most > 0 and keyed == 0 then left = math.min(left, most - call('SCARD', busy_key(name))) end
+  if every > 0 then
+    local us = clock_us()
+    local ahead = math.max(0, (tonumber(call('GET', rate_key(name))) or 0) - us)
+    local fits = math.floor(burst - ahead / every)
+    left = math.min(left, fits)
+    if fits <= 0 then
+      local wait = math.ceil((ahead - (burst - 1) * every) / 1000)
+      if soonest < 0 or wait < soonest then soonest = wait end
+    end
+  end
+  return left
+end
+
+local function spend(type, started)
+  local limit = limits[type]
+  if not limit or limit[4] == 0 or started == 0 then return end
+  local us, key = clock_us(), rate_key(limit[1])
+  local ahead = math.max(0, (tonumber(call('GET', key)) or 0) - us) + started * limit[4]
+  call('SET', key, string.format('%.0f', us + ahead), 'PX', math.ceil(ahead / 1000) + 1)
+end
+
+-- The limit that a job counts for, or nil where its key is busy and the entry was parked.
+local function enter(type, lane, entry, id, more, back)
+  local limit = limits[type]
+  if not limit or limit[2] == 0 then return '' end
+  local name = limit[1]
+  if limit[3] == 1 then
+    name = name .. ':' .. (more and cmsgpack.unpack(more).ckey or '')
+    local parked = parked_key(name)
+    if call('SCARD', busy_key(name)) >= limit[2] or (not back and call('EXISTS', parked) == 1) then
+      call('XACK', lane_key(type, lane), GROUP, entry)
+      call(back and 'LPUSH' or 'RPUSH', parked, cmsgpack.pack({type, lane, entry, id}))
+      parks = parks + 1
+      return nil
+    end
+  end
+  call('SADD', busy_key(name), id)
+  return name
+end
+
 -- Marks an entry's job as running; an entry without a waiting job is dropped.
-local function start(key, type, lane, entry, id)
+local function start(key, type, lane, entry, id, back)
   local record = job_key(id)
-  local job = call('HMGET', record, 'status', 'attempt', 'payload', 'max_attempts', 'created', 'spared')
+  local job = call('HMGET', record, 'status', 'attempt', 'payload', 'max_attempts', 'created', 'spared', 'more',
+    'expires')
   if job[1] ~= 'pending' then
-    call('XACK', key, GROUP, entry)
-    call('XDEL', key, entry)
+    local held = job[1] == 'running' or job[1] == 'cancelling'
+    -- read again because the group was lost: the job runs, and its lease begins anew
+    if not (held and call('HGET', record, 'entry') == entry) then drop(key, entry) end
     return
   end
+  if job[8] and not job[2] then
+    if tonumber(job[8]) <= now then -- the sweeper fails it within a second
+      call('XACK', key, GROUP, entry)
+      return
+    end
+  end
+  local busy = enter(type, lane, entry, id, job[7], back)
+  if not busy then return end
+  if job[8] and not job[2] then call('ZREM', EXPIRY, id) end
   local attempt = (tonumber(job[2]) or 0) + 1
   call('HSET', record, 'status', 'running', 'attempt', attempt, 'started', now, 'worker', worker)
+  if busy ~= '' then call('HSET', record, 'busy', busy) end
   event(id, type, 'running', attempt)
   bytes = bytes + #job[3]
   jobs[#jobs + 1] = {type, lane, entry, id, attempt, job[3], tonumber(job[4]), tonumber(job[5]),
-    tonumber(job[6]) or 0}
+    tonumber(job[6]) or 0, busy, job[7] or ''}
 end
 
--- Entries that were handed back come first: they were first in line once already.
-local function take_back(key, type, lane)
-  local want = free - #jobs
-  local back = with_group(key, {'XPENDING', key, GROUP, '-', '+', want, BACK})
+-- Entries that were handed back come first: they were first in line once already. Whether none is left.
+local function take_back(key, type, lane, most)
+  local want = math.min(most, cap - #jobs)
+  local back = with_group(type, lane, {'XPENDING', key, GROUP, '-', '+', want, BACK})
   if #back < want then call('SREM', BACKS, type .. ':' .. lane) end
   for _, pending in ipairs(back) do
     local entry = pending[1]
     local claimed = call('XCLAIM', key, GROUP, HELD, 0, entry)
-    if claimed[1] then start(key, type, lane, entry, claimed[1][2][2]) end
+    if claimed[1] then start(key, type, lane, entry, claimed[1][2][2], true) end
   end
+  return #back < want
 end
 
-local function full() return #jobs >= free or bytes >= BYTES end
-
 -- Whether the lane has no unread entry left.
-local function take_new(key, type, lane)
-  while not full() do
-    local want = math.min(STEP, free - #jobs)
-    local read = with_group(key, {'XREADGROUP', 'GROUP', GROUP, HELD, 'COUNT', want, 'STREAMS', key, '>'})
+local function take_new(key, type, lane, last)
+  while not full() and #jobs < last do
+    local want = math.min(STEP, cap - #jobs, last - #jobs)
+    local read = with_group(type, lane, {'XREADGROUP', 'GROUP', GROUP, HELD, 'COUNT', want, 'STREAMS', key, '>'})
     if not read then return true end
     for _, entry in ipairs(read[1][2]) do start(key, type, lane, entry[1], entry[2][2]) end
     if #read[1][2] < want then return true end
@@ -77,27 +163,36 @@ local function take_new(key, type, lane)
 end
 
 local function serve(type, lane)
-  local key = lane_key(type, lane)
-  if backs and call('SISMEMBER', BACKS, type .. ':' .. lane) == 1 then take_back(key, type, lane) end
-  local drained = take_new(key, type, lane)
+  local most = room(type)
+  if most <= 0 then return end
+  local key, before = lane_key(type, lane), #jobs
+  local back_over = true
+  if backs and call('SISMEMBER', BACKS, type .. ':' .. lane) == 1 then
+    back_over = take_back(key, type, lane, most)
+  end
+  local drained = take_new(key, type, lane, before + most) and back_over
+  spend(type, #jobs - before)
   if drained then
     call('ZREM', ready_key(lane), type)
   else
     -- to the microsecond: two takes in one millisecond are two turns
-    local t = call('TIME')
-    call('ZADD', ready_key(lane), t[1] * 1000000 + t[2], type)
-    ring(type)
+    call('ZADD', ready_key(lane), clock_us(), type)
+    if room(type) > 0 then ring(type) end
   end
 end
 
 -- Pages through the functions that wait in a lane; those served move behind, so what is collected
 -- first is what is served first.
 local function serve_lane(lane)
+  if paused['lane:' .. lane] then return end
   local names, from = {}, 0
   repeat
     local page = call('ZRANGE', ready_key(lane), from, from + PAGE - 1)
     for _, type in ipairs(page) do
-      if string.find(serves, ',' .. type .. ',', 1, true) then names[#names + 1] = type end
+      if string.find(serves, ',' .. type .. ',', 1, true) and not paused['function:' .. type]
+        and (not limits[type] or room(type) > 0) then
+        names[#names + 1] = type
+      end
     end
     from = from + PAGE
   until #page < PAGE or #names >= free
@@ -107,11 +202,49 @@ local function serve_lane(lane)
   end
 end
 
-for i = 6, #ARGV do
-  if full() then break end
-  serve_lane(ARGV[i])
+-- Stride scheduling: the lane that is furthest behind in its share is served next, a part of the free slots at a
+-- time. A lane that had nothing to do is not owed for it.
+local function serve_by_weight()
+  local turns, lanes, total = root .. ':turns', {}, 0
+  for i = 7, #ARGV do
+    lanes[#lanes + 1] = {name = ARGV[i], weight = weights[ARGV[i]], at = tonumber(call('HGET', turns, ARGV[i])) or 0}
+    total = total + weights[ARGV[i]]
+  end
+  local clock = tonumber(call('HGET', turns, '')) or 0
+  while #lanes > 0 and #jobs < free and not full() do
+    local least = 1
+    for i, lane in ipairs(lanes) do
+      lane.at = math.max(lane.at, clock)
+      if lane.at < lanes[least].at then least = i end
+    end
+    local lane, before = lanes[least], #jobs
+    cap = math.min(free, before + math.max(1, math.floor(free * lane.weight / total)))
+    serve_lane(lane.name)
+    if #jobs < cap then table.remove(lanes, least) end
+    if #jobs > before then
+      clock = lane.at
+      lane.at = lane.at + (#jobs - before) / lane.weight
+      call('HSET', turns, lane.name, tostring(lane.at), '', tostring(clock))
+    end
+    cap = free
+  end
+end
+
+if paused['*'] then
+  tell_events()
+  return {now, -1, 0, {}}
+end
+if weights then
+  serve_by_weight()
+else
+  for i = 7, #ARGV do
+    if full() then break end
+    serve_lane(ARGV[i])
+  end
 end
 
 tell_events()
 local due = call('ZRANGE', DUE, 0, 0, 'WITHSCORES')
-return {now, due[2] and math.max(0, due[2] - now) or -1, full() and 1 or 0, jobs}
+local wait = due[2] and math.max(0, due[2] - now) or -1
+if soonest >= 0 and (wait < 0 or soonest < wait) then wait = soonest end
+return {now, wait, full() and 1 or 0, jobs}

@@ -1,0 +1,55 @@
+"""Lengths of time, points in time and rates, as people write them."""
+
+from __future__ import annotations
+
+import math
+import re
+from datetime import datetime
+
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0, "w": 604_800.0}
+_LENGTH = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|w)?\s*")
+_RATE = re.compile(r"\s*(\d+)\s*/\s*(\d+)?\s*(ms|s|m|h|d|w)\s*")
+_LONGEST = 100 * 365 * 86_400.0  # times stay within four-digit years
+
+
+def seconds(value: float | str) -> float:
+    """Seconds from a number of them, or from text such as "500ms", "10m" or "7d". Raises ValueError."""
+    if isinstance(value, str):
+        found = _LENGTH.fullmatch(value)
+        if not found:
+            raise ValueError(
+                f'{value[:50]!r} is no length of time: give seconds, or text such as "30s", "10m", "7d"'
+            )
+        value = float(found[1]) * _UNITS[found[2] or "s"]
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= _LONGEST:
+        raise ValueError('a length of time is 0 or more seconds, or text such as "30s", "10m", "7d"')
+    return float(value)
+
+
+def unix_ms(value: int | str | datetime) -> int:
+    """Unix milliseconds from such a number, or from RFC 3339 with a zone. Raises ValueError."""
+    told = 'a time is Unix milliseconds or RFC 3339 with a zone, such as "2030-01-31T09:00:00Z"'
+    if isinstance(value, str):
+        try:
+            value = datetime.fromisoformat(value)
+        except ValueError:
+            raise ValueError(told) from None
+    if isinstance(value, datetime):
+        if value.tzinfo is None:
+            raise ValueError(told)
+        return round(value.timestamp() * 1000)
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= 250_000_000_000_000:
+        raise ValueError(told)
+    return value
+
+
+def rate(value: str) -> tuple[float, int]:
+    """Seconds from one start to the next, and how many may start at once, from text such as "100/m" or "5/10s".
+
+    Starts are spread evenly; a fast rate lets a tenth of a second's worth start together. Raises ValueError.
+    """
+    found = _RATE.fullmatch(value) if isinstance(value, str) else None
+    if not found or int(found[1]) < 1 or int(found[2] or 1) < 1:
+        raise ValueError(f'{value!r} is no rate: give text such as "100/m", "10/s" or "5/10s"')
+    every = int(found[2] or 1) * _UNITS[found[3]] / int(found[1])
+    return every, max(1, math.floor(0.1 / every))

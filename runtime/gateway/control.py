@@ -1,0 +1,142 @@
+"""What the gateway lets people do to jobs and queues: cancel, move, retry, pause, replay, purge."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from runtime import durations
+from runtime.client import Lanework, within
+from runtime.gateway import requests
+from runtime.gateway.functions import describe_functions
+from runtime.gateway.problems import BadRequest, json_reply
+from runtime.job import Job
+
+
+class ControlApi:
+    """The handlers, on one connection to Lanework."""
+
+    def __init__(self, lanework: Lanework) -> None:
+        self._lanework = lanework
+        self._body_limit = lanework.settings.body_limit
+
+    async def cancel(self, request: Request) -> Response:
+        """200 with the cancelled job; 202 while its attempt is being stopped; 409 for one that has settled."""
+        requests.refuse_foreign(request)
+        job = await self._lanework.cancel(request.path_params["id"])
+        return json_reply(job.to_json(), 200 if job.settled else 202)
+
+    async def retry(self, request: Request) -> Response:
+        """202: a failed job runs again, with its history."""
+        requests.refuse_foreign(request)
+        return json_reply((await self._lanework.retry(request.path_params["id"])).to_json(), 202)
+
+    async def run(self, request: Request) -> Response:
+        """A scheduled job starts now."""
+        requests.refuse_foreign(request)
+        return json_reply((await self._lanework.move(request.path_params["id"])).to_json())
+
+    async def move(self, request: Request) -> Response:
+        """A scheduled job starts at another time: `run_at` or `delay`."""
+        asked = await requests.read_object(request, self._body_limit, {"run_at", "delay"})
+        if not asked:
+            raise BadRequest(422, "job-invalid", 'give run_at or delay, such as {"delay": "10m"}')
+        return json_reply((await self._lanework.move(request.path_params["id"], **asked)).to_json())
+
+    async def paused(self, request: Request) -> Response:
+        """What is paused now."""
+        names = await self._lanework.paused()
+        return json_reply(
+            {
+                "paused": "*" in names,
+                "functions": [n.removeprefix("function:") for n in names if n.startswith("function:")],
+                "lanes": [n.removeprefix("lane:") for n in names if n.startswith("lane:")],
+            }
+        )
+
+    async def pause(self, request: Request) -> Response:
+        requests.refuse_foreign(request)
+        what: dict[str, str] = dict(request.path_params)
+        await self._lanework.pause(**what)
+        return json_reply({"message": f"{_subject(what)} paused"})
+
+    async def resume(self, request: Request) -> Response:
+        requests.refuse_foreign(request)
+        what: dict[str, str] = dict(request.path_params)
+        await self._lanework.resume(**what)
+        return json_reply({"message": f"{_subject(what)} resumed"})
+
+    async def function(self, request: Request) -> Response:
+        (shown,) = await describe_functions(self._lanework, request.path_params["function"])
+        return json_reply(shown)
+
+    async def dead(self, request: Request) -> Response:
+        """A function's failed jobs, the newest first."""
+        limit, offset = requests.read_window(request)
+        name = await self._known(request)
+        jobs = await within(self._lanework.dead.page(name, limit, offset))
+        cursor = str(offset + limit) if len(jobs) == limit else None
+        return json_reply({"jobs": [job.to_json() for job in jobs], "cursor": cursor})
+
+    async def replay(self, request: Request) -> Response:
+        """Runs a function's failed jobs again: all, or those that fit `error`, `after` and `before`."""
+        asked = await requests.read_object(request, self._body_limit, {"error", "after", "before", "limit", "rate"})
+        every = 0.0
+        if "rate" in asked:
+            every = _read("rate", durations.rate, asked["rate"])[0]
+        name = await self._known(request)
+        replayed = await self._lanework.dead.replay_all(name, _filter(asked), every=every, limit=_limit(asked))
+        return json_reply({"replayed": replayed}, 202)
+
+    async def purge(self, request: Request) -> Response:
+        """Deletes a function's failed jobs."""
+        requests.refuse_foreign(request)
+        asked = requests.read_filter(request)
+        name = await self._known(request)
+        return json_reply({"purged": await self._lanework.dead.purge(name, _filter(asked), limit=_limit(asked))})
+
+    async def _known(self, request: Request) -> str:
+        contract = await within(self._lanework.contracts.get(request.path_params["function"]))
+        return contract.deployed.name
+
+
+def _subject(what: dict[str, str]) -> str:
+    if not what:
+        return "Job processing"
+    ((kind, name),) = what.items()
+    return f"{kind.capitalize()} {name}"
+
+
+def _filter(asked: dict[str, Any]) -> Callable[[Job], bool]:
+    """Failed jobs by a part of their error, and by when they failed."""
+    part = asked.get("error")
+    if part is not None and not isinstance(part, str):
+        raise BadRequest(422, "filter-invalid", "error is a part of the error's type or message")
+    after = _read("after", durations.unix_ms, asked["after"]) if "after" in asked else 0
+    before = _read("before", durations.unix_ms, asked["before"]) if "before" in asked else float("inf")
+
+    def fits(job: Job) -> bool:
+        error = job.error or {}
+        told = f"{error.get('type')}: {error.get('message')}"
+        return after <= (job.finished_at or 0) <= before and (part is None or part in told)
+
+    return fits
+
+
+def _limit(asked: dict[str, Any]) -> int | None:
+    limit = asked.get("limit")
+    if isinstance(limit, str) and limit.isdecimal():
+        limit = int(limit)
+    if limit is not None and (type(limit) is not int or limit < 1):
+        raise BadRequest(422, "filter-invalid", "limit is a number from 1 on")
+    return limit
+
+
+def _read(name: str, read: Callable[[Any], Any], given: Any) -> Any:
+    try:
+        return read(given)
+    except ValueError as error:
+        raise BadRequest(422, "filter-invalid", f"{name}: {error}") from None

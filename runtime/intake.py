@@ -1,0 +1,86 @@
+"""From a request to a job that can be stored: the function's contract and policy fill in what was not said."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from runtime import codec, ids
+from runtime.contracts import Contract, Contracts
+from runtime.errors import JobInvalid, PayloadInvalid
+from runtime.request import JobRequest, NewJob
+from runtime.settings import Settings
+from runtime.store.jobs import Jobs
+
+
+class Intake:
+    """Checks requests and makes them ready."""
+
+    def __init__(self, contracts: Contracts, jobs: Jobs, settings: Settings) -> None:
+        self._contracts = contracts
+        self._jobs = jobs
+        self._settings = settings
+
+    async def prepare(self, request: JobRequest, *, beside: str | None = None, join: str | None = None) -> NewJob:
+        """`beside`: the id of the job that starts this one, whose shard it shares. `join`: the id of the
+        job whose follow-up waits for it.
+
+        Raises FunctionUnknown, PayloadInvalid, LaneUnknown, JobInvalid.
+        """
+        contract = self._contracts.known(request.type)
+        if contract is None:
+            contract = await self._contracts.get(request.type)
+        following = [await self.prepare(one, beside=beside or "") for one in request.then]
+        return self.ready(request, contract, beside=beside, join=join, following=following)
+
+    def ready(
+        self,
+        request: JobRequest,
+        contract: Contract,
+        *,
+        beside: str | None = None,
+        join: str | None = None,
+        following: Sequence[NewJob] = (),
+    ) -> NewJob:
+        """The same for a function whose contract is at hand."""
+        contract.check(request.payload)
+        request.check()
+        deployed = contract.deployed
+        lane = deployed.lane if request.priority is None else self._settings.lane(request.priority)
+        most = deployed.max_attempts if request.max_attempts is None else request.max_attempts
+        payload = _pack(deployed.name, request.payload)
+        if request.plain and contract.plain and beside is None:
+            return NewJob(self._jobs.new_id(), deployed.name, lane, payload, most)
+        asks = request.asks(deployed.ttl, deployed.max_waiting if beside is None else None)
+        more: dict[str, Any] = request.more(payload, deployed.unique, deployed.concurrency_key)
+        if join is not None:
+            more["join"] = join
+        job_id = self._place(request, contract, beside)
+        if following:
+            more["then"] = [job._replace(id=self._beside(job_id)) for job in following]
+        return NewJob(job_id, deployed.name, lane, payload, most, asks, codec.pack_batch(more) if more else None)
+
+    def _place(self, request: JobRequest, contract: Contract, beside: str | None) -> str:
+        """An id in the shard where the job must lie."""
+        deployed = contract.deployed
+        home = None
+        if deployed.at_home or request.unique is not None:
+            home = deployed.serves
+        elif request.key is not None:
+            home = request.key
+        if beside and self._settings.shards > 1:
+            if home is not None and self._jobs.home(home) != ids.shard_of(beside):
+                told = f"{deployed.name} has limits, and lies in another shard than the job that would start it"
+                raise JobInvalid(told, [{"field": "/type", "message": told}])
+            return self._beside(beside)
+        return self._jobs.new_id(home)
+
+    def _beside(self, other: str) -> str:
+        return ids.new_id(ids.shard_of(other))
+
+
+def _pack(function: str, payload: Any) -> bytes:
+    try:
+        return codec.pack_shown(payload)
+    except (TypeError, ValueError) as error:
+        raise PayloadInvalid(function, [{"field": "", "message": f"cannot be stored: {error}"}]) from None

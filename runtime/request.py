@@ -1,0 +1,179 @@
+"""What is asked for with a new job, checked and made ready to be stored."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from runtime import codec, durations
+from runtime.errors import JobInvalid
+from runtime.retry import Retry
+
+MOST_ATTEMPTS = 1000
+MOST_FOLLOWING = 100
+
+
+class NewJob(NamedTuple):
+    """A job to be stored, as `lua/_store.lua` has it; `payload` and `more` are packed."""
+
+    id: str
+    type: str
+    lane: str
+    payload: bytes
+    max_attempts: int
+    asks: dict[str, Any] | None = None
+    more: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class JobRequest:
+    """A job as its caller asks for it; None: as the function's policy says.
+
+    `run_at`: Unix ms, RFC 3339 or a datetime. `delay`, `ttl`: seconds, or text such as "10m".
+    `start_before`: as `run_at`; a job not started by then fails as expired. `backoff`: seconds, or
+    {"base", "cap"}. `unique`: "payload" or a key. `then`: jobs that start when this one has
+    completed. `key`: an idempotency key.
+    """
+
+    type: str
+    payload: Any = None
+    priority: str | int | None = None
+    max_attempts: int | None = None
+    run_at: int | str | datetime | None = None
+    delay: float | str | None = None
+    ttl: float | str | None = None
+    start_before: int | str | datetime | None = None
+    backoff: Any = None
+    unique: str | None = None
+    then: Sequence[JobRequest] = field(default=())
+    key: str | None = None
+
+    @property
+    def plain(self) -> bool:
+        """Whether nothing but type, payload, priority and attempts is asked for, as nearly always."""
+        return (
+            self.key is None
+            and self.unique is None
+            and self.delay is None
+            and self.run_at is None
+            and self.ttl is None
+            and self.start_before is None
+            and self.backoff is None
+            and not self.then
+        )
+
+    @classmethod
+    def parse(cls, given: Mapping[str, Any], key: str | None = None) -> JobRequest:
+        """From what a client sent, `job_type` and `input` understood. Raises JobInvalid."""
+        known = {"type", "job_type", "payload", "input", *_OPTIONS}
+        if unknown := given.keys() - known:
+            raise JobInvalid(
+                f"a job has {', '.join(sorted(known))}",
+                [{"field": f"/{name}", "message": "is not a field of a job"} for name in sorted(unknown)],
+            )
+        kind = _either(given, "type", "job_type")
+        if not isinstance(kind, str):
+            told = "is required" if kind is None else "is the name of a function"
+            raise _wrong("type", told, 'name the function, such as {"type": "echo"}')
+        options = {name: given[name] for name in _OPTIONS if given.get(name) is not None}
+        if "then" in options:
+            options["then"] = _following(options["then"])
+        return cls(kind, _either(given, "payload", "input"), key=key, **options)
+
+    def digest(self) -> str:
+        """What an idempotency key stands for: the request without the key."""
+        given = [self.type, self.payload, *(getattr(self, name) for name in _OPTIONS if name != "then")]
+        given.append([one.digest() for one in self.then])
+        return _digest(codec.pack(given))
+
+    def check(self) -> None:
+        """Raises JobInvalid where a field is wrong in itself."""
+        if self.priority is not None and (
+            isinstance(self.priority, bool) or not isinstance(self.priority, (str, int))
+        ):
+            raise _wrong("priority", "is a lane's name or number")
+        most = self.max_attempts
+        if most is not None and (type(most) is not int or not 1 <= most <= MOST_ATTEMPTS):
+            raise _wrong("max_attempts", f"is a number from 1 to {MOST_ATTEMPTS}")
+
+    def asks(self, ttl: float | None, max_waiting: int | None) -> dict[str, Any] | None:
+        """What the script that stores the job is told once. Raises JobInvalid."""
+        asks: dict[str, Any] = {}
+        if self.run_at is not None and self.delay is not None:
+            raise _wrong("delay", "cannot be given with run_at", "give run_at or delay")
+        if self.run_at is not None:
+            asks["run_at"] = _read("run_at", durations.unix_ms, self.run_at)
+        if self.delay is not None:
+            asks["delay"] = int(_read("delay", durations.seconds, self.delay) * 1000)
+        if self.start_before is not None:
+            asks["start_before"] = _read("start_before", durations.unix_ms, self.start_before)
+        elif self.ttl is not None:
+            asks["ttl"] = int(_read("ttl", durations.seconds, self.ttl) * 1000)
+        elif ttl is not None:
+            asks["ttl"] = int(ttl * 1000)
+        if max_waiting is not None:
+            asks["max_waiting"] = max_waiting
+        if self.key is not None:
+            if not 1 <= len(self.key) <= 512:
+                raise _wrong("key", "has 1 to 512 characters", "an idempotency key has 1 to 512 characters")
+            asks["key"], asks["digest"] = _digest(self.key.encode()), self.digest()
+        return asks or None
+
+    def more(self, payload: bytes, unique: str | None, ckey: str | None) -> dict[str, Any]:
+        """What the job's record keeps beside the usual. Raises JobInvalid."""
+        more: dict[str, Any] = {}
+        if self.backoff is not None:
+            backoff = _read("backoff", Retry.parse, self.backoff)
+            more["backoff"] = (backoff.base, backoff.cap)
+        unique = self.unique if self.unique is not None else unique
+        if unique is not None:
+            if not isinstance(unique, str) or not unique:
+                raise _wrong("unique", 'is "payload" or a key')
+            more["unique"] = _digest(payload if unique == "payload" else b"key:" + unique.encode())
+        if ckey is not None:
+            value = self.payload.get(ckey) if isinstance(self.payload, dict) else None
+            more["ckey"] = _digest(codec.pack(value))
+        return more
+
+
+_OPTIONS = (
+    "priority",
+    "max_attempts",
+    "run_at",
+    "delay",
+    "ttl",
+    "start_before",
+    "backoff",
+    "unique",
+    "then",
+)
+
+
+def _following(given: Any) -> list[JobRequest]:
+    if not isinstance(given, list) or len(given) > MOST_FOLLOWING or not all(isinstance(g, dict) for g in given):
+        raise _wrong("then", f"is a list of up to {MOST_FOLLOWING} jobs", 'such as "then": [{"type": "echo"}]')
+    return [JobRequest.parse(one) for one in given]
+
+
+def _read(name: str, read: Callable[[Any], Any], given: Any) -> Any:
+    try:
+        return read(given)
+    except (ValueError, TypeError) as error:
+        raise _wrong(name, str(error)) from None
+
+
+def _wrong(name: str, message: str, detail: str | None = None) -> JobInvalid:
+    return JobInvalid(detail or f"{name}: {message}", [{"field": f"/{name}", "message": message}])
+
+
+def _either(body: Mapping[str, Any], name: str, alias: str) -> Any:
+    if name in body and alias in body and body[name] != body[alias]:
+        raise _wrong(alias, f"differs from {name}", f"{alias} is another word for {name}: give one of them")
+    return body[name] if name in body else body.get(alias)
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.blake2b(data, digest_size=12).hexdigest()

@@ -1,0 +1,74 @@
+"""What people do to jobs and queues: cancel, move, pause and resume."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+from runtime import ids
+from runtime.errors import JobNotFound, StatusConflict
+from runtime.job import shown_status
+from runtime.settings import Settings
+from runtime.store import scripts
+from runtime.store.connect import Redis, translated
+from runtime.store.keys import Keys
+
+_ORDERS_MS = 60_000  # a worker that has not read them by then is gone, or learns of them with its leases
+
+
+class Control:
+    """Changes by hand, in all shards."""
+
+    def __init__(self, client: Redis, settings: Settings) -> None:
+        self._client = client
+        self._settings = settings
+        self._keys = Keys(settings.prefix)
+
+    async def cancel(self, job_id: str) -> bool:
+        """Whether the job is cancelled now; False while its attempt is being stopped.
+
+        Raises JobNotFound, and StatusConflict for a job that has settled.
+        """
+        root = self._root(job_id)
+        keep = int(self._settings.keep * 1000)
+        status = await scripts.CANCEL(self._client, root, job_id, keep, _ORDERS_MS)
+        if status is None:
+            raise JobNotFound(job_id)
+        if status in (b"completed", b"failed", b"cancelled"):
+            raise StatusConflict(f"the job is {status.decode()} and cannot be cancelled any more")
+        return bool(status not in (b"running", b"cancelling"))
+
+    async def move(self, job_id: str, *, run_at: int | None = None, delay: int = 0) -> None:
+        """Lets a scheduled job start at `run_at` (Unix ms), or `delay` ms from now; a past time means now.
+
+        Raises JobNotFound, and StatusConflict for a job that is not scheduled.
+        """
+        at = "" if run_at is None else run_at
+        status = await scripts.MOVE(self._client, self._root(job_id), job_id, at, delay)
+        if status is None:
+            raise JobNotFound(job_id)
+        if status != b"scheduled":
+            raise StatusConflict(f"the job is {shown_status(status)}; only a scheduled one can be moved")
+
+    async def pause(self, what: Sequence[str]) -> None:
+        """`*` for everything, `function:NAME` or `lane:NAME`; running jobs finish, new ones wait."""
+        await self._control("pause", what)
+
+    async def resume(self, what: Sequence[str]) -> None:
+        """Ends a pause; what waits is started at once."""
+        await self._control("resume", what)
+
+    async def paused(self) -> list[str]:
+        with translated():
+            members = await cast("Any", self._client.smembers(self._keys.paused(0)))
+        return sorted(member.decode() for member in members)
+
+    async def _control(self, verb: str, what: Sequence[str]) -> None:
+        lanes = ",".join(self._settings.lanes)
+        for shard in range(self._settings.shards):
+            await scripts.CONTROL(self._client, self._keys.root(shard), verb, lanes, *what)
+
+    def _root(self, job_id: str) -> str:
+        if not ids.is_id(job_id) or ids.shard_of(job_id) >= self._settings.shards:
+            raise JobNotFound(job_id)
+        return self._keys.root(ids.shard_of(job_id))

@@ -1,0 +1,112 @@
+"""Failed jobs, kept for replay: listing them, running them again, deleting them."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Any, cast
+
+from runtime import codec, ids
+from runtime.errors import JobNotFound, StatusConflict
+from runtime.job import Job, shown_status
+from runtime.settings import Settings
+from runtime.store import scripts
+from runtime.store.connect import Redis, translated
+from runtime.store.jobs import Jobs
+from runtime.store.keys import Keys
+
+_BATCH = 200
+
+
+class Dead:
+    """The failed jobs of every function, in all shards."""
+
+    def __init__(self, client: Redis, settings: Settings, jobs: Jobs) -> None:
+        self._client = client
+        self._settings = settings
+        self._jobs = jobs
+        self._keys = Keys(settings.prefix)
+
+    async def count(self, functions: Sequence[str]) -> dict[str, int]:
+        """How many failed jobs each of the functions has."""
+        shards = range(self._settings.shards)
+        with translated():
+            async with self._client.pipeline(transaction=False) as pipe:
+                for name, shard in itertools.product(functions, shards):
+                    pipe.zcard(self._keys.dead(shard, name))
+                counts = await pipe.execute()
+        step = len(shards)
+        return {name: sum(counts[i * step : (i + 1) * step]) for i, name in enumerate(functions)}
+
+    async def page(self, function: str, limit: int, offset: int = 0) -> list[Job]:
+        """The function's failed jobs, the newest first."""
+        rows: list[tuple[float, bytes]] = []
+        for shard in range(self._settings.shards):
+            with translated():
+                found = await cast(
+                    "Any",
+                    self._client.zrevrange(
+                        self._keys.dead(shard, function), 0, offset + limit - 1, withscores=True
+                    ),
+                )
+            rows += [(at, job_id) for job_id, at in found]
+        rows.sort(reverse=True)
+        return await self._jobs.some([job_id.decode() for _, job_id in rows[offset : offset + limit]])
+
+    async def replay(self, job_id: str) -> None:
+        """Runs a failed job again: it keeps its id and history, and has fresh attempts.
+
+        Raises JobNotFound, and StatusConflict for one that has not failed, or whose unique twin lives.
+        """
+        if not ids.is_id(job_id) or ids.shard_of(job_id) >= self._settings.shards:
+            raise JobNotFound(job_id)
+        (verdict,) = await self._replay(ids.shard_of(job_id), [(job_id, 0)])
+        if verdict is None:
+            raise JobNotFound(job_id)
+        if verdict == b"twin":
+            raise StatusConflict("an equal job (the same unique key) waits or runs: this one would be a second")
+        if verdict != b"replayed":
+            raise StatusConflict(f"the job is {shown_status(verdict)}; only a failed one can be run again")
+
+    async def replay_all(
+        self, function: str, fits: Callable[[Job], bool], *, every: float = 0.0, limit: int | None = None
+    ) -> int:
+        """Runs the function's failed jobs that fit again, the oldest first; returns how many.
+
+        `every`: seconds from one to the next, so that a thousand do not start at once.
+        """
+        replayed = 0
+        async for shard, batch in self._each(function, fits, limit):
+            rows = [(job.id, int((replayed + i) * every * 1000)) for i, job in enumerate(batch)]
+            replayed += (await self._replay(shard, rows)).count(b"replayed")
+        return replayed
+
+    async def purge(self, function: str, fits: Callable[[Job], bool], *, limit: int | None = None) -> int:
+        """Deletes the function's failed jobs that fit; returns how many."""
+        deleted = 0
+        async for shard, batch in self._each(function, fits, limit):
+            packed = codec.pack_batch([(function, job.id) for job in batch])
+            deleted += await scripts.PURGE(self._client, self._keys.root(shard), packed)
+        return deleted
+
+    async def _replay(self, shard: int, rows: Sequence[tuple[str, int]]) -> list[Any]:
+        replies: list[Any] = await scripts.REPLAY(self._client, self._keys.root(shard), codec.pack_batch(rows))
+        return replies
+
+    async def _each(
+        self, function: str, fits: Callable[[Job], bool], limit: int | None
+    ) -> AsyncIterator[tuple[int, list[Job]]]:
+        """Those that fit, by shard and batch, as they were when this began."""
+        left = limit
+        for shard in range(self._settings.shards):
+            with translated():
+                found = await cast("Any", self._client.zrange(self._keys.dead(shard, function), 0, -1))
+            for start in range(0, len(found), _BATCH):
+                jobs = await self._jobs.some([job_id.decode() for job_id in found[start : start + _BATCH]])
+                batch = [job for job in jobs if job.status == "failed" and fits(job)][:left]
+                if batch:
+                    yield shard, batch
+                if left is not None:
+                    left -= len(batch)
+                    if left <= 0:
+                        return

@@ -1,0 +1,133 @@
+"""Listing jobs without an index: from the log the newest first, from the due set the soonest first."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, NamedTuple, cast
+
+from runtime.job import Job, shown_status
+from runtime.settings import Settings
+from runtime.store.connect import Redis, translated
+from runtime.store.jobs import Jobs
+from runtime.store.keys import Keys
+
+_SCAN_PAGE = 500
+_SCAN_MOST = 10_000
+_ENTRY = re.compile(r"[0-9]{1,15}-[0-9]{1,15}")
+_OFFSET = re.compile(r"due-([0-9]{1,9})")
+
+
+class Page(NamedTuple):
+    """Jobs in their order, and where the next page begins (None: there is none)."""
+
+    jobs: list[Job]
+    cursor: str | None
+
+
+class Listing:
+    """The jobs of all shards, a page at a time."""
+
+    def __init__(self, client: Redis, settings: Settings, jobs: Jobs) -> None:
+        self._client = client
+        self._settings = settings
+        self._keys = Keys(settings.prefix)
+        self._jobs = jobs
+
+    async def page(
+        self, *, limit: int, cursor: str | None = None, type: str | None = None, status: str | None = None
+    ) -> Page:
+        """The newest jobs first, those that fit `type` and `status` alone.
+
+        Reads at most 10,000 entries of the log in one call: where few jobs fit, a page may come
+        short, with a cursor to go on from. Raises ValueError for a cursor not given here.
+        """
+        places = _places(cursor, self._settings.shards)
+        found: list[tuple[str, bytes, int]] = []
+        for shard, place in enumerate(places):
+            if place is not None:
+                found += [(id, entry, shard) for id, entry in await self._scan(shard, place, limit, type, status)]
+        found.sort(key=lambda row: _when(row[1]), reverse=True)
+        page = found[:limit]
+        for _id, entry, shard in page:
+            places[shard] = entry.decode()
+        jobs = await self._jobs.some([job_id for job_id, _entry, _shard in page if job_id])
+        return Page(
+            jobs,
+            ",".join(place or "-" for place in places) if len(page) == limit or len(jobs) < len(page) else None,
+        )
+
+    async def _scan(
+        self, shard: int, place: str, limit: int, type: str | None, status: str | None
+    ) -> list[tuple[str, bytes]]:
+        """(id, entry) of up to `limit` jobs that fit, newest first, after `place` in the shard's log."""
+        fit: list[tuple[str, bytes]] = []
+        end = "+" if place == "+" else f"({place}"
+        for _ in range(_SCAN_MOST // _SCAN_PAGE):
+            with translated():
+                entries = await cast(
+                    "Any", self._client.xrevrange(self._keys.log(shard), end, "-", count=_SCAN_PAGE)
+                )
+                rows = [(e, f[b"job"]) for e, f in entries if type is None or f[b"type"] == type.encode()]
+                async with self._client.pipeline(transaction=False) as pipe:
+                    for _entry, job_id in rows:
+                        pipe.hget(self._keys.job(shard, job_id.decode()), "status")
+                    found = await pipe.execute()
+            for (entry, job_id), is_ in zip(rows, found, strict=True):
+                if is_ is not None and status in (None, shown_status(is_)):
+                    fit.append((job_id.decode(), entry))
+                    if len(fit) == limit:
+                        return fit
+            if len(entries) < _SCAN_PAGE:
+                return fit
+            end = f"({entries[-1][0].decode()}"
+        return [*fit, ("", end[1:].encode())]
+
+    async def scheduled(self, *, limit: int, cursor: str | None = None, type: str | None = None) -> Page:
+        """Jobs that wait for their time, the soonest first; a retry waits for its time too.
+
+        Raises ValueError for a cursor not given here.
+        """
+        found = _OFFSET.fullmatch(cursor or "due-0")
+        if not found:
+            raise ValueError("not a cursor of this list")
+        offset = int(found[1])
+        jobs: list[Job] = []
+        for _ in range(_SCAN_MOST // _SCAN_PAGE):
+            ids = await self._due(offset, _SCAN_PAGE)
+            for index, job in enumerate(await self._jobs.some(ids), 1):
+                if job.status == "scheduled" and type in (None, job.type):
+                    jobs.append(job)
+                    if len(jobs) == limit:
+                        return Page(jobs, f"due-{offset + index}")
+            if len(ids) < _SCAN_PAGE:
+                return Page(jobs, None)
+            offset += len(ids)
+        return Page(jobs, f"due-{offset}")
+
+    async def _due(self, offset: int, count: int) -> list[str]:
+        rows: list[tuple[float, bytes]] = []
+        for shard in range(self._settings.shards):
+            with translated():
+                found = await cast(
+                    "Any", self._client.zrange(self._keys.due(shard), 0, offset + count - 1, withscores=True)
+                )
+            rows += [(at, job_id) for job_id, at in found]
+        rows.sort()
+        return [job_id.decode() for _, job_id in rows[offset : offset + count]]
+
+
+def _when(entry: bytes) -> tuple[int, int]:
+    ms, _, sequence = entry.partition(b"-")
+    return int(ms), int(sequence)
+
+
+def _places(cursor: str | None, shards: int) -> list[str | None]:
+    if cursor is None:
+        return ["+"] * shards
+    places = cursor.split(",")
+    if len(places) != shards:
+        raise ValueError("not a cursor of this list")
+    for place in places:
+        if place not in ("+", "-") and not _ENTRY.fullmatch(place):
+            raise ValueError("not a cursor of this list")
+    return [None if place == "-" else place for place in places]

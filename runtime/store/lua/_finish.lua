@@ -1,0 +1,68 @@
+-- What a job's end brings with it, whichever script ends it.
+local function join_key(parent) return root .. ':join:' .. parent end
+local function dead_key(type) return root .. ':dead:' .. type end
+
+-- One of the jobs that a follow-up waits for has settled, for the first time; the last of them starts it.
+local function count_down(parent, id, now)
+  local join = join_key(parent)
+  if call('HDEL', join, id) == 0 or call('HLEN', join) > 1 then return end
+  local job = cmsgpack.unpack(call('HGET', join, 'job'))
+  call('DEL', join)
+  local ids = store_children(parent, {job}, now)
+  local record = job_key(parent)
+  if ids[1] and call('EXISTS', record) == 1 then
+    call('HSET', record, 'children', (call('HGET', record, 'children') or '') .. cmsgpack.pack(ids[1]))
+  end
+end
+
+-- Starts what a completed job starts: the jobs that its last attempt asked for, those in `then`, and `after`,
+-- which waits until all of the first have settled.
+local function start_children(record, id, now, children, after, follow)
+  local ids = children and store_children(id, children, now) or {}
+  local join = {}
+  for _, child in ipairs(ids) do
+    join[#join + 1] = child
+    join[#join + 1] = ''
+  end
+  for _, other in ipairs(follow and store_children(id, follow, now) or {}) do ids[#ids + 1] = other end
+  if after and #join > 0 then
+    call('HSET', join_key(id), 'job', cmsgpack.pack(after), unpack(join))
+  elseif after then
+    ids[#ids + 1] = store_children(id, {after}, now)[1]
+  end
+  local packed = {}
+  for i, child in ipairs(ids) do packed[i] = cmsgpack.pack(child) end
+  if #ids > 0 then call('HSET', record, 'children', table.concat(packed)) end
+end
+
+-- The job's new status, result or error have been written. `more`: as its record has it, or false. `keep`: ms that
+-- the record stays (0: not at all). `limits`: {ms, count} of the failed jobs that are kept for replay.
+-- `children`, `after`: what a completed attempt starts, or nil.
+local function finish(record, id, type, status, now, more, keep, limits, children, after)
+  more = more and cmsgpack.unpack(more) or {}
+  if more.unique then
+    local key = unique_key(type, more.unique)
+    if call('GET', key) == id then call('DEL', key) end
+  end
+  if status == 'completed' and (children or after or more['then']) then
+    start_children(record, id, now, children, after, more['then'])
+  end
+  if more.join then count_down(more.join, id, now) end
+  if status == 'failed' then
+    local dead = dead_key(type)
+    keep = math.max(keep, limits[1])
+    call('ZADD', dead, now, id)
+    call('ZREMRANGEBYSCORE', dead, '-inf', now - limits[1])
+    call('ZREMRANGEBYRANK', dead, 0, -1 - limits[2])
+    call('PEXPIRE', dead, limits[1])
+  end
+  if keep > 0 then call('PEXPIRE', record, keep) else call('DEL', record) end
+end
+
+-- Takes a job that does not run out of wherever it waits.
+local function withdraw(record, id)
+  local job = call('HMGET', record, 'type', 'lane', 'entry', 'expires')
+  call('ZREM', DUE, id)
+  if job[3] then drop(lane_key(job[1], job[2]), job[3]) end
+  if job[4] then call('ZREM', EXPIRY, id) end
+end

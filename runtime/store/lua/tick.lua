@@ -1,0 +1,25 @@
+-- with: store
+-- Enqueues one tick of a schedule, once however many workers ask for it.
+-- ARGV[1]  the schedule, 'function|cron|timezone'
+-- ARGV[2]  the tick, in Unix ms
+-- ARGV[3]  how many ticks before it were missed and skipped
+-- ARGV[4]  the job as `_store.lua` has it, packed, or '' where this tick is skipped too, or none was due yet
+-- reply    1 where this call enqueued or skipped it, 0 where the tick had been before
+local key, tick = root .. ':cron', tonumber(ARGV[2])
+local packed = call('HGET', key, ARGV[1])
+local last = packed and cmsgpack.unpack(packed) or {tick = 0, skipped = 0}
+if last.tick >= tick then return 0 end
+last.tick, last.skipped = tick, last.skipped + tonumber(ARGV[3])
+if ARGV[4] ~= '' then
+  local job = cmsgpack.unpack(ARGV[4])
+  local unique = job[7] and cmsgpack.unpack(job[7]).unique
+  if not (unique and twin(job[2], unique)) then
+    store(job, now_ms())
+    ready(job[2], job[3])
+    last.job = job[1]
+    last.ran = tick
+  end
+end
+call('HSET', key, ARGV[1], cmsgpack.pack(last))
+tell_events()
+return 1

@@ -1,0 +1,65 @@
+"""Enqueueing what schedules ask for. Every worker does it for its functions; the store lets each tick pass once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from runtime import log, metrics
+from runtime.cron import Schedule
+from runtime.errors import JobInvalid, PayloadInvalid
+from runtime.intake import Intake
+from runtime.request import JobRequest
+from runtime.settings import Settings
+from runtime.store.schedules import Schedules, Ticked
+
+_LONGEST = 30.0  # seconds between two looks: clocks may be set
+
+
+class Ticker:
+    """The schedules of a worker's functions; its `step` is for `keep_going`."""
+
+    def __init__(
+        self,
+        schedules: Schedules,
+        intake: Intake,
+        settings: Settings,
+        by_function: Mapping[str, tuple[Schedule, ...]],
+    ) -> None:
+        self._schedules = schedules
+        self._intake = intake
+        self._grace = int(settings.cron_grace * 1000)
+        self._by_function = by_function
+        self._log = log.get("cron")
+
+    async def step(self) -> float:
+        """Deals with every tick that has come; returns the seconds until the next one."""
+        wait = _LONGEST
+        for function, schedules in self._by_function.items():
+            now = await self._schedules.now()
+            for schedule, past in zip(
+                schedules, await self._schedules.past(function, [s.key for s in schedules]), strict=True
+            ):
+                next_tick = await self._deal(function, schedule, past, now)
+                wait = min(wait, (next_tick - now) / 1000)
+        return max(0.001, wait)
+
+    async def _deal(self, function: str, schedule: Schedule, past: Ticked | None, now: int) -> int:
+        """Enqueues or passes over the ticks up to now; returns the next one."""
+        if past is None:  # a new schedule has missed nothing
+            await self._schedules.tick(function, schedule.key, now, 0, None)
+            return schedule.next(now)
+        missed = schedule.missed(past.tick, now)
+        if missed is None:
+            return schedule.next(max(past.tick, now))
+        tick, skipped = missed
+        in_time = now - tick <= self._grace
+        try:
+            job = await self._intake.prepare(JobRequest(function)) if in_time else None
+        except (PayloadInvalid, JobInvalid) as error:
+            self._log.error("cron.unusable", function=function, cron=schedule.cron, error=str(error))
+            job = None
+        skipped += job is None
+        if await self._schedules.tick(function, schedule.key, tick, skipped, job) and skipped:
+            metrics.SKIPPED.labels(function).inc(skipped)
+            self._log.warning("cron.skipped", function=function, cron=schedule.cron, ticks=skipped)
+        return schedule.next(now)
