@@ -24,6 +24,7 @@ from runtime.worker.execute import Executor
 Cause = Literal["lost", "released", "cancelled", "timeout"]
 
 _LONGEST = 10 * 365 * 86_400.0  # seconds; a job's times stay within four-digit years
+_LEAST_KEPT = 1000  # ms: `keep=0` lets those who wait for the job see its result
 _MESSAGE = 2_000
 _TRACEBACK = 4_000
 
@@ -75,7 +76,7 @@ class Runner:
         """The attempt's outcome, whatever the handler does; None where the attempt was lost."""
         taken = attempt.taken
         fn = self._catalogue.functions[taken.type]
-        keep = None if fn.policy.keep is None else int(fn.policy.keep * 1000)
+        keep = None if fn.policy.keep is None else max(_LEAST_KEPT, int(fn.policy.keep * 1000))
         done = _Done(b"")
         try:
             done = await self._work(fn, attempt)

@@ -36,7 +36,7 @@ local function start_children(record, id, now, children, after, follow)
 end
 
 -- The job's new status, result or error have been written. `more`: as its record has it, or false. `keep`: ms that
--- the record stays (0: not at all). `limits`: {ms, count} of the failed jobs that are kept for replay.
+-- the record stays. `limits`: {ms, count} of the failed jobs that are kept for replay.
 -- `children`, `after`: what a completed attempt starts, or nil.
 local function finish(record, id, type, status, now, more, keep, limits, children, after)
   more = more and cmsgpack.unpack(more) or {}
@@ -56,7 +56,7 @@ local function finish(record, id, type, status, now, more, keep, limits, childre
     call('ZREMRANGEBYRANK', dead, 0, -1 - limits[2])
     call('PEXPIRE', dead, limits[1])
   end
-  if keep > 0 then call('PEXPIRE', record, keep) else call('DEL', record) end
+  call('PEXPIRE', record, keep)
 end
 
 -- Takes a job that does not run out of wherever it waits.

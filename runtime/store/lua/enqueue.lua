@@ -36,7 +36,7 @@ end
 
 -- Why a job must not be stored: a verdict and what it is about.
 local function refuse(job)
-  local asks, type = job[6], job[2]
+  local asks, type = job[6] or {}, job[2]
   if asks.key then
     local seen = call('GET', root .. ':key:' .. asks.key)
     if seen then
@@ -54,7 +54,7 @@ local refused, lanes = {}, {}
 for i, job in ipairs(jobs) do
   local asks = job[6]
   local verdict, about
-  if asks then verdict, about = refuse(job) end
+  if asks or job[7] then verdict, about = refuse(job) end
   if verdict then
     refused[#refused + 1] = {i, verdict, about}
   else

@@ -29,7 +29,7 @@ local ends = {}
 function ends.completed(record, id, item, more)
   call('HSET', record, 'status', 'completed', 'result', item[7], 'finished', now)
   if item[5] > 1 then call('HDEL', record, 'error', 'run_at') end
-  if more or item[11] or item[12] or item[9] == 0 then
+  if more or item[11] or item[12] then
     finish(record, id, item[2], 'completed', now, more, item[9], limits, item[11], item[12])
   else
     call('PEXPIRE', record, item[9])

@@ -1,0 +1,140 @@
+"""Cancelling jobs, wherever they are."""
+
+import asyncio
+import threading
+
+import pytest
+
+from runtime import Context
+from runtime.clock import now_ms
+from runtime.errors import JobNotFound, StatusConflict
+from tests.conftest import deploy
+
+WAIT = 15
+
+
+async def f() -> int:
+    return 1
+
+
+async def test_a_waiting_job_is_cancelled_at_once_and_never_runs(client, worker):
+    await deploy(client, f=f)
+    job, other = await client.enqueue("f"), await client.enqueue("f")
+
+    cancelled = await client.cancel(job.id)
+    depths = await client.stats.depths()
+    async with worker(f=f):
+        await client.wait(other.id, WAIT)
+
+    assert (cancelled.status, cancelled.attempts) == ("cancelled", [])
+    assert [depth.waiting for depth in depths] == [1]
+    assert (await client.get(job.id)).status == "cancelled"
+
+
+async def test_a_running_job_is_cancelled_within_a_second(client, worker):
+    started, stopped = asyncio.Event(), asyncio.Event()
+
+    async def endless() -> None:
+        started.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            stopped.set()
+
+    async with worker(endless=endless):
+        job = await client.enqueue("endless")
+        await asyncio.wait_for(started.wait(), WAIT)
+        asked = now_ms()
+        seen = await client.cancel(job.id)
+        done = await client.wait(job.id, WAIT)
+
+    assert seen.status in ("running", "cancelled")
+    assert seen.cancel_requested_at is not None
+    assert (done.status, done.attempts[0]["outcome"]) == ("cancelled", "cancelled")
+    assert stopped.is_set()
+    assert done.finished_at - asked < 1000
+
+
+async def test_a_handler_that_ignores_it_has_its_result_dropped(client, worker):
+    started, let_go = asyncio.Event(), asyncio.Event()
+
+    async def stubborn() -> str:
+        started.set()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            await let_go.wait()
+        return "done all the same"
+
+    async with worker(stubborn=stubborn):
+        job = await client.enqueue("stubborn")
+        await asyncio.wait_for(started.wait(), WAIT)
+        await client.cancel(job.id)
+        await client.cancel(job.id)  # asking twice changes nothing
+        let_go.set()
+        done = await client.wait(job.id, WAIT)
+
+    assert (done.status, done.result, done.error) == ("cancelled", None, None)
+
+
+async def test_a_handler_may_ask_whether_it_is_cancelled(client, worker):
+    started, saw = threading.Event(), threading.Event()
+
+    def polite(ctx: Context) -> None:
+        started.set()
+        while not ctx.cancelled:
+            pass
+        saw.set()
+
+    async with worker(polite=polite):
+        job = await client.enqueue("polite")
+        await asyncio.to_thread(started.wait, WAIT)
+        await client.cancel(job.id)
+        done = await client.wait(job.id, WAIT)
+        assert await asyncio.to_thread(saw.wait, WAIT)
+
+    assert done.status == "cancelled"
+
+
+async def test_a_settled_job_cannot_be_cancelled(client, worker):
+    async with worker(f=f):
+        job = await client.enqueue("f")
+        await client.wait(job.id, WAIT)
+
+    with pytest.raises(StatusConflict, match="completed"):
+        await client.cancel(job.id)
+    with pytest.raises(JobNotFound):
+        await client.cancel("01900000-0000-7000-8000-000000000000")
+
+
+async def test_a_job_that_waits_for_a_retry_is_cancelled_with_its_history(client, worker):
+    async def broken() -> None:
+        raise ValueError("no")
+
+    async with worker(broken=broken):
+        job = await client.enqueue("broken", backoff={"base": 3600, "cap": 3600})
+        while (await client.get(job.id)).status != "scheduled":
+            pass
+        done = await client.cancel(job.id)
+
+    assert (done.status, [a["outcome"] for a in done.attempts]) == ("cancelled", ["retry"])
+
+
+async def test_a_job_whose_worker_was_lost_while_it_was_being_cancelled_is_cancelled(
+    client, worker, settings, process, tmp_path, until
+):
+    place = tmp_path / "functions"
+    place.mkdir()
+    (place / "block.py").write_text("import time\nasync def handle(): time.sleep(60)")
+    doomed = process("worker", "--functions-dir", str(place), LEASE="1")
+    doomed.await_said("worker.started")
+    job = await client.enqueue("block")
+    while (await client.get(job.id)).status != "running":
+        pass
+
+    await client.cancel(job.id)
+    doomed.popen.kill()
+    async with worker(settings.model_copy(update={"lease": 1.0}), f=f):
+        done = await client.wait(job.id, WAIT)
+
+    assert (done.status, [a["outcome"] for a in done.attempts]) == ("cancelled", ["lost"])
