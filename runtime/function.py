@@ -40,8 +40,9 @@ class Policy:
     many attempts may run at once in the whole fleet, for each value of the payload's key
     `concurrency_key` where that is given. `rate`: how many may start in a time, such as "100/m".
     `max_waiting`: how many jobs may wait before more are refused. `ttl`: until when a job must have
-    started. `keep`: for how long a settled job is kept; 0 means the second that waiters need to see it. `unique`: "payload", or a key: while a job
-    with an equal payload or the same key lives, a second one is not stored.
+    started. `keep`: for how long a settled job is kept; 0 means the second that waiters need to see
+    it. `unique`: "payload", or a key: while a job with an equal payload or the same key lives, a
+    second one is not stored.
     """
 
     lane: str | None = None

@@ -52,7 +52,12 @@ class Intake:
         if request.plain and contract.plain and beside is None:
             return NewJob(self._jobs.new_id(), deployed.name, lane, payload, most)
         asks = request.asks(deployed.ttl, deployed.max_waiting if beside is None else None)
-        more: dict[str, Any] = request.more(payload, deployed.unique, deployed.concurrency_key)
+        more: dict[str, Any] = request.more(
+            payload,
+            deployed.unique,
+            deployed.concurrency_key,
+            timed=bool(asks and asks.keys() & {"ttl", "start_before"}),
+        )
         if join is not None:
             more["join"] = join
         job_id = self._place(request, contract, beside)

@@ -122,9 +122,11 @@ class JobRequest:
             asks["key"], asks["digest"] = _digest(self.key.encode()), self.digest()
         return asks or None
 
-    def more(self, payload: bytes, unique: str | None, ckey: str | None) -> dict[str, Any]:
+    def more(self, payload: bytes, unique: str | None, ckey: str | None, *, timed: bool) -> dict[str, Any]:
         """What the job's record keeps beside the usual. Raises JobInvalid."""
         more: dict[str, Any] = {}
+        if timed:
+            more["timed"] = True  # tells the script that takes it to look for when it expires
         if self.backoff is not None:
             backoff = _read("backoff", Retry.parse, self.backoff)
             more["backoff"] = (backoff.base, backoff.cap)

@@ -71,6 +71,15 @@ class Settlement(NamedTuple):
     children: Sequence[NewJob] = ()
     after: NewJob | None = None
 
+    @property
+    def plain(self) -> bool:
+        return not (self.taken.more or self.taken.busy or self.children or self.after)
+
+    @property
+    def rest(self) -> tuple[Any, ...]:
+        taken = self.taken
+        return bool(taken.more) or None, taken.busy or None, self.children or None, self.after
+
 
 class Limit(NamedTuple):
     """How a function's attempts are held back, fleet-wide. `most`: at once, 0 for no limit; `keyed`: for each
@@ -167,23 +176,14 @@ class Lanes:
 
     def _took(self, reply: Any) -> Took:
         now, due_in, more, rows = reply
-        jobs = [
-            Taken(
-                t.decode(),
-                lane.decode(),
-                entry,
-                id.decode(),
-                n,
-                payload,
-                most,
-                created,
-                spared,
-                now,
-                b.decode(),
-                more,
+        jobs = []
+        for t, lane, entry, id, attempt, payload, most, created, spared, *rest in rows:
+            taken = Taken(
+                t.decode(), lane.decode(), entry, id.decode(), attempt, payload, most, created, spared, now
             )
-            for t, lane, entry, id, n, payload, most, created, spared, b, more in rows
-        ]
+            if rest:
+                taken.busy, taken.more = rest[0].decode(), rest[1]
+            jobs.append(taken)
         return Took(jobs, None if due_in < 0 else due_in, more == 1)
 
     async def hear(self, blocking: Redis, functions: Iterable[str], timeout: float) -> bool:
@@ -204,17 +204,24 @@ class Lanes:
 
     async def settle(self, batch: Sequence[Settlement]) -> list[End]:
         """Ends attempts; "lost" where one was no longer this worker's, and nothing changed."""
-        packed = codec.pack_batch([self._row(settlement) for settlement in batch])
+        rows = [
+            (
+                s.taken.id,
+                s.taken.type,
+                s.taken.lane,
+                s.taken.entry,
+                s.taken.attempt,
+                s.outcome,
+                s.value,
+                s.delay,
+                self._keep if s.keep is None else s.keep,
+                *(() if s.plain else s.rest),
+            )
+            for s in batch
+        ]
+        packed = codec.pack_batch(rows)
         replies = await scripts.SETTLE(self._client, self._root, self._worker, *self._failed, packed)
         return [_ENDS[reply] for reply in replies]
-
-    def _row(self, s: Settlement) -> tuple[Any, ...]:
-        taken = s.taken
-        keep = self._keep if s.keep is None else s.keep
-        row = (taken.id, taken.type, taken.lane, taken.entry, taken.attempt, s.outcome, s.value, s.delay, keep)
-        if not taken.busy and not s.children and s.after is None:
-            return row
-        return (*row, taken.busy or None, s.children or None, s.after)
 
     async def progress(self, batch: Sequence[tuple[Taken, bytes]]) -> None:
         rows = [(taken.id, taken.type, taken.attempt, progress) for taken, progress in batch]

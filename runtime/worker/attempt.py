@@ -7,7 +7,7 @@ import time
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 from runtime import codec, log, metrics
 from runtime.context import Context, JobInfo
@@ -51,14 +51,6 @@ class Attempt:
             self.task.cancel()
 
 
-class _Done(NamedTuple):
-    """What a handler left: its packed result, the jobs that start with it, and the one that starts after them."""
-
-    value: bytes
-    children: Sequence[NewJob] = ()
-    after: NewJob | None = None
-
-
 class Runner:
     """Turns attempts into settlements."""
 
@@ -74,49 +66,50 @@ class Runner:
 
     async def run(self, attempt: Attempt) -> Settlement | None:
         """The attempt's outcome, whatever the handler does; None where the attempt was lost."""
-        taken = attempt.taken
-        fn = self._catalogue.functions[taken.type]
-        keep = None if fn.policy.keep is None else max(_LEAST_KEPT, int(fn.policy.keep * 1000))
-        done = _Done(b"")
+        fn = self._catalogue.functions[attempt.taken.type]
+        value = b""
+        children: Sequence[NewJob] = ()
+        after: NewJob | None = None
+        failure: BaseException | None = None
         try:
-            done = await self._work(fn, attempt)
-        except asyncio.CancelledError as error:
-            if attempt.cause == "released":
-                return Settlement(taken, "released")
-            failure: BaseException | None = error
+            value = codec.pack_shown(await self._call(fn, attempt))
+            if attempt.ctx is not None and (attempt.ctx.asked or attempt.ctx.follow_up):
+                children, after = await self._children(attempt.taken.id, attempt.ctx)
         except BaseException as error:  # a handler may raise what it likes: it ends its attempt alone
             failure = error
-        else:
-            failure = None
-        if attempt.cause == "lost":
-            return None
-        if attempt.cause == "cancelled":
-            return Settlement(taken, "cancelled", keep=keep)
-        if attempt.cause == "timeout":
-            failure = _TimedOut(f"did not end within {fn.policy.timeout:g} s")
-        if failure is not None:
-            return self._failed(fn, taken, failure, keep)
-        if len(done.value) > self._result_limit:
-            told = f"the result has {len(done.value)} bytes, the limit is {self._result_limit}"
-            return Settlement(taken, "failed", error_record("ResultTooLarge", told), keep=keep)
-        return Settlement(taken, "completed", done.value, 0, keep, done.children, done.after)
+        if failure is None and attempt.cause in (None, "released") and len(value) <= self._result_limit:
+            return Settlement(attempt.taken, "completed", value, 0, _keep(fn), children, after)
+        return self._end(fn, attempt, failure, value)
 
-    async def _work(self, fn: Function, attempt: Attempt) -> _Done:
-        """Calls the handler, and makes ready the jobs that it asked for. Raises what `Intake.prepare` does."""
-        value = codec.pack_shown(await self._call(fn, attempt))
-        ctx, job_id = attempt.ctx, attempt.taken.id
-        if ctx is None or not (ctx.asked or ctx.follow_up):
-            return _Done(value)
+    def _end(
+        self, fn: Function, attempt: Attempt, failure: BaseException | None, value: bytes
+    ) -> Settlement | None:
+        """The end of an attempt that failed, or was told to stop; one that did not heed a timeout timed out."""
+        taken, cause = attempt.taken, attempt.cause
+        if cause == "lost":
+            return None
+        if cause == "cancelled":
+            return Settlement(taken, "cancelled", keep=_keep(fn))
+        if cause == "released" and isinstance(failure, asyncio.CancelledError):
+            return Settlement(taken, "released")
+        if cause == "timeout":
+            failure = _TimedOut(f"did not end within {fn.policy.timeout:g} s")
+        if failure is None:
+            failure = ResultTooLarge(f"the result has {len(value)} bytes, the limit is {self._result_limit}")
+        return self._failed(fn, taken, failure)
+
+    async def _children(self, job_id: str, ctx: Context) -> tuple[Sequence[NewJob], NewJob | None]:
+        """The jobs that a handler asked for, made ready. Raises what `Intake.prepare` does."""
         join = None if ctx.follow_up is None else job_id
         children = []
         for child_id, request in ctx.asked:
             job = await self._intake.prepare(request, beside=job_id, join=join)
             children.append(job._replace(id=child_id))
         if ctx.follow_up is None:
-            return _Done(value, children)
+            return children, None
         child_id, request = ctx.follow_up
         after = await self._intake.prepare(request, beside=job_id)
-        return _Done(value, children, after._replace(id=child_id))
+        return children, after._replace(id=child_id)
 
     async def _call(self, fn: Function, attempt: Attempt) -> Any:
         arguments = fn.bind(codec.unpack(attempt.taken.payload))
@@ -137,7 +130,7 @@ class Runner:
         attempt.ctx = Context(job, lambda progress: self._report(attempt, progress), self._files)
         return attempt.ctx
 
-    def _failed(self, fn: Function, taken: Taken, error: BaseException, keep: int | None) -> Settlement:
+    def _failed(self, fn: Function, taken: Taken, error: BaseException) -> Settlement:
         value = _describe(error)
         final = isinstance(error, (Permanent, PayloadInvalid)) or taken.tries >= taken.max_attempts
         if final:
@@ -155,12 +148,21 @@ class Runner:
             error=f"{type(error).__name__}: {_text(error)}"[:500],
             next=f"retry in {delay:.1f} s" if outcome == "retry" else "none: the job has failed",
         )
-        return Settlement(taken, outcome, value, int(delay * 1000), keep)
+        return Settlement(taken, outcome, value, int(delay * 1000), _keep(fn))
 
 
 def _policy(fn: Function, taken: Taken) -> Retry:
     own = taken.backoff
     return fn.policy.retry if own is None else Retry(base=own[0], cap=own[1])
+
+
+def _keep(fn: Function) -> int | None:
+    """ms for which the function's settled jobs are kept, None for as long as the settings say."""
+    return None if fn.policy.keep is None else max(_LEAST_KEPT, int(fn.policy.keep * 1000))
+
+
+class ResultTooLarge(Permanent):
+    """A result of more bytes than may be kept."""
 
 
 class _TimedOut(Exception):

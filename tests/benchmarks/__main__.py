@@ -3,6 +3,7 @@
 Absolute figures say little on a shared machine: read the ratios, and the spread of the rounds.
     make bench ARGS='--install-peers'          BullMQ (npm) and Huey (pip) into .work/, once
     make bench ARGS='--only drain,latency'     some measures
+    make bench ARGS='--against ../before'      the drain of another checkout beside this one's
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ import argparse
 import statistics
 import sys
 from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -36,9 +39,14 @@ def main() -> int:
     parser.add_argument("--only", default=",".join(MEASURES), help=f"of {', '.join(MEASURES)}")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--install-peers", action="store_true")
+    parser.add_argument("--against", type=Path, help="another checkout, whose drain is measured in turn with ours")
     given = parser.parse_args()
+    measures = dict(MEASURES)
+    if given.against:
+        measures["against"] = partial(drain.against, given.against.resolve())
+        given.only = "against" if given.only == ",".join(MEASURES) else given.only
     names = given.only.split(",")
-    if unknown := [name for name in names if name not in MEASURES]:
+    if unknown := [name for name in names if name not in measures]:
         parser.error(f"no measure {', '.join(unknown)}; there are {', '.join(MEASURES)}")
     if given.install_peers:
         peers.install()
@@ -48,7 +56,7 @@ def main() -> int:
         for name in names:
             print(f"round {number} of {given.rounds}: {name} …", file=sys.stderr, flush=True)
             with Disturbance() as disturbance:
-                rounds[name].append(MEASURES[name]())
+                rounds[name].append(measures[name]())
             noise.append(disturbance.stolen)
     _print(rounds, noise)
     return 0

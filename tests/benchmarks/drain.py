@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -31,6 +32,23 @@ def measure() -> dict[str, float]:
     for mode, rate in limits.items():
         figures |= {f"redis alone, {mode}, jobs/s": rate, f"lanework / redis alone, {mode}": ours / rate}
     return figures | {"worker cores used": python, "redis cores used": redis}
+
+
+def against(checkout: Path) -> dict[str, float]:
+    """The same drain by the code of another checkout, in turn with ours."""
+    other = "import json; from tests.benchmarks import drain; print(json.dumps(drain._ours()))"
+    done = subprocess.run([sys.executable, "-c", other], cwd=checkout, capture_output=True, text=True, check=True)
+    theirs, their_python, their_redis = json.loads(done.stdout)
+    ours, python, redis = _ours()
+    return {
+        "here, jobs/s": ours,
+        "there, jobs/s": theirs,
+        "here / there": ours / theirs,
+        "here, µs of Redis a job": redis / ours * 1e6,
+        "there, µs of Redis a job": their_redis / theirs * 1e6,
+        "here, µs of Python a job": python / ours * 1e6,
+        "there, µs of Python a job": their_python / theirs * 1e6,
+    }
 
 
 def bulk_enqueue() -> dict[str, float]:

@@ -1,5 +1,7 @@
 """Failed jobs: looking at them, running them again, deleting them."""
 
+import itertools
+
 import pytest
 
 from runtime import Permanent, function
@@ -101,7 +103,7 @@ async def test_all_failed_jobs_run_again_at_a_rate(client, worker):
         done = [await client.wait(job_id, WAIT) for job_id in ids]
 
     starts = sorted(job.started_at for job in done)
-    assert all(80 < later - earlier < 250 for earlier, later in zip(starts, starts[1:], strict=False))
+    assert all(80 < later - earlier < 250 for earlier, later in itertools.pairwise(starts))
 
 
 async def test_failed_jobs_can_be_purged(client, worker):

@@ -3,10 +3,11 @@
 -- ARGV[1]  the worker's id
 -- ARGV[2]  ms that failed jobs are kept for replay
 -- ARGV[3]  how many of a function's failed jobs are kept for replay
--- ARGV[4]  msgpack [[id, type, lane, entry, attempt, outcome, value, delay, keep, busy, children, after], …]
+-- ARGV[4]  msgpack [[id, type, lane, entry, attempt, outcome, value, delay, keep, more, busy, children, after], …]
 --          value: the result (completed) or the error (retry, failed), packed; else ''
 --          delay: ms until a retry is due; else 0
 --          keep: ms that the settled record is kept
+--          more: true where its record has `more`, else nil
 --          busy: the name of the limit that the attempt counts for, or nil
 --          children: jobs that start if it completed, or nil; after: one that starts when they have settled, or nil
 -- reply    {1 where the attempt ended, 2 where it ended as cancelled, 0 where it was no longer this worker's, …}
@@ -29,8 +30,8 @@ local ends = {}
 function ends.completed(record, id, item, more)
   call('HSET', record, 'status', 'completed', 'result', item[7], 'finished', now)
   if item[5] > 1 then call('HDEL', record, 'error', 'run_at') end
-  if more or item[11] or item[12] then
-    finish(record, id, item[2], 'completed', now, more, item[9], limits, item[11], item[12])
+  if more or item[12] or item[13] then
+    finish(record, id, item[2], 'completed', now, more, item[9], limits, item[12], item[13])
   else
     call('PEXPIRE', record, item[9])
   end
@@ -72,11 +73,12 @@ end
 for i, item in ipairs(cmsgpack.unpack(ARGV[4])) do
   local id, type, attempt, outcome = item[1], item[2], item[5], item[6]
   local record = job_key(id)
-  local job = call('HMGET', record, 'status', 'attempt', 'worker', 'more')
+  local job = call('HMGET', record, 'status', 'attempt', 'worker')
   local cancelled = job[1] == 'cancelling'
   if (job[1] == 'running' or cancelled) and tonumber(job[2]) == attempt and job[3] == worker then
     if cancelled then outcome = 'cancelled' end
-    event(id, type, ends[outcome](record, id, item, job[4]), attempt)
+    local more = item[10] and call('HGET', record, 'more')
+    event(id, type, ends[outcome](record, id, item, more), attempt)
     if outcome ~= 'released' then
       local key = lane_key(type, item[3])
       local entries = gone[key]
@@ -86,7 +88,7 @@ for i, item in ipairs(cmsgpack.unpack(ARGV[4])) do
       end
       entries[#entries + 1] = item[4]
     end
-    leave_limit(item[10], id, type)
+    leave_limit(item[11], id, type)
     replies[i] = cancelled and 2 or 1
   else
     replies[i] = 0

@@ -11,8 +11,9 @@
 --          weights: {lane: weight}, or nil
 -- ARGV[7…] the lanes, highest first
 -- reply    {now in ms, ms until the next job may start or -1, 1 if more may be waiting,
---           {{type, lane, entry, id, attempt, payload, max_attempts, created, spared, busy or '', more or ''}, …}}
--- `spared`: how many attempts before this one do not count against max_attempts. `busy`: the limit it counts for.
+--           {{type, lane, entry, id, attempt, payload, max_attempts, created, spared}, …}}
+-- `spared`: how many attempts before this one do not count against max_attempts. Where there is anything to tell, two
+-- more follow: the limit that the attempt counts for or '', and `more` or ''.
 local worker, free, serves = ARGV[1], tonumber(ARGV[2]), ARGV[3]
 local now = now_ms()
 local PAGE, STEP = 32, 32
@@ -111,30 +112,33 @@ end
 -- Marks an entry's job as running; an entry without a waiting job is dropped.
 local function start(key, type, lane, entry, id, back)
   local record = job_key(id)
-  local job = call('HMGET', record, 'status', 'attempt', 'payload', 'max_attempts', 'created', 'spared', 'more',
-    'expires')
+  local job = call('HMGET', record, 'status', 'attempt', 'payload', 'max_attempts', 'created', 'more')
   if job[1] ~= 'pending' then
     local held = job[1] == 'running' or job[1] == 'cancelling'
     -- read again because the group was lost: the job runs, and its lease begins anew
     if not (held and call('HGET', record, 'entry') == entry) then drop(key, entry) end
     return
   end
-  if job[8] and not job[2] then
-    if tonumber(job[8]) <= now then -- the sweeper fails it within a second
-      call('XACK', key, GROUP, entry)
-      return
-    end
+  local more = job[6]
+  local expires = more and not job[2] and call('HGET', record, 'expires')
+  if expires and tonumber(expires) <= now then -- the sweeper fails it within a second
+    call('XACK', key, GROUP, entry)
+    return
   end
-  local busy = enter(type, lane, entry, id, job[7], back)
+  local busy = enter(type, lane, entry, id, more, back)
   if not busy then return end
-  if job[8] and not job[2] then call('ZREM', EXPIRY, id) end
-  local attempt = (tonumber(job[2]) or 0) + 1
+  if expires then call('ZREM', EXPIRY, id) end
+  local attempt, spared = 1, 0
+  if job[2] then
+    attempt, spared = tonumber(job[2]) + 1, tonumber(call('HGET', record, 'spared')) or 0
+  end
   call('HSET', record, 'status', 'running', 'attempt', attempt, 'started', now, 'worker', worker)
   if busy ~= '' then call('HSET', record, 'busy', busy) end
   event(id, type, 'running', attempt)
   bytes = bytes + #job[3]
-  jobs[#jobs + 1] = {type, lane, entry, id, attempt, job[3], tonumber(job[4]), tonumber(job[5]),
-    tonumber(job[6]) or 0, busy, job[7] or ''}
+  local row = {type, lane, entry, id, attempt, job[3], tonumber(job[4]), tonumber(job[5]), spared}
+  if more or busy ~= '' then row[10], row[11] = busy, more or '' end
+  jobs[#jobs + 1] = row
 end
 
 -- Entries that were handed back come first: they were first in line once already. Whether none is left.
