@@ -6,7 +6,7 @@ UV     := $(shell command -v uv 2>/dev/null)
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help up test check bench lock clean
+.PHONY: help up test check chaos bench lock clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -41,6 +41,9 @@ check: $(VENV)/dev.stamp  ## ruff and mypy --strict
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
+
+chaos: $(VENV)/dev.stamp  ## kill, stop and restart everything under load, then account for every job
+	@$(BIN)/python -m tests.chaos $(ARGS)
 
 bench: $(VENV)/dev.stamp  ## throughput, latency, growth and memory, beside peers where installed
 	@$(BIN)/python -m tests.benchmarks $(ARGS)

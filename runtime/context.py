@@ -16,7 +16,8 @@ from runtime.request import JobRequest
 
 @dataclass(frozen=True, slots=True)
 class JobInfo:
-    """The job behind an attempt. `created_at`: Unix milliseconds."""
+    """The job behind an attempt. `created_at`: Unix milliseconds. `tries`: which of its `max_attempts` this
+    attempt is; those that were lost or handed back do not count."""
 
     id: str
     type: str
@@ -24,6 +25,7 @@ class JobInfo:
     attempt: int
     max_attempts: int
     created_at: int
+    tries: int = 1
 
 
 class Context:

@@ -12,10 +12,10 @@ from typing import Any, Literal
 from runtime import codec, log, metrics
 from runtime.context import Context, JobInfo
 from runtime.discovery import Catalogue
-from runtime.errors import PayloadInvalid, Permanent, RetryLater
+from runtime.errors import PayloadInvalid, Permanent, RetryLater, StoreUnavailable
 from runtime.function import Function
 from runtime.intake import Intake
-from runtime.request import NewJob
+from runtime.request import JobRequest, NewJob
 from runtime.retry import Retry
 from runtime.settings import Settings
 from runtime.store.lanes import Settlement, Taken
@@ -24,6 +24,7 @@ from runtime.worker.execute import Executor
 Cause = Literal["lost", "released", "cancelled", "timeout"]
 
 _LONGEST = 10 * 365 * 86_400.0  # seconds; a job's times stay within four-digit years
+_PAUSE = 0.2
 _LEAST_KEPT = 1000  # ms: `keep=0` lets those who wait for the job see its result
 _MESSAGE = 2_000
 _TRACEBACK = 4_000
@@ -99,17 +100,19 @@ class Runner:
         return self._failed(fn, taken, failure)
 
     async def _children(self, job_id: str, ctx: Context) -> tuple[Sequence[NewJob], NewJob | None]:
-        """The jobs that a handler asked for, made ready. Raises what `Intake.prepare` does."""
+        """The jobs that a handler asked for, made ready. Raises what `Intake.prepare` does for a wrong one."""
         join = None if ctx.follow_up is None else job_id
-        children = []
-        for child_id, request in ctx.asked:
-            job = await self._intake.prepare(request, beside=job_id, join=join)
-            children.append(job._replace(id=child_id))
-        if ctx.follow_up is None:
-            return children, None
-        child_id, request = ctx.follow_up
-        after = await self._intake.prepare(request, beside=job_id)
-        return children, after._replace(id=child_id)
+        children = [await self._ready(job_id, asked, join) for asked in ctx.asked]
+        return children, None if ctx.follow_up is None else await self._ready(job_id, ctx.follow_up)
+
+    async def _ready(self, job_id: str, asked: tuple[str, JobRequest], join: str | None = None) -> NewJob:
+        """Waits while Redis is away: the handler has done its work, and must not be run again for that."""
+        child_id, request = asked
+        while True:
+            try:
+                return (await self._intake.prepare(request, beside=job_id, join=join))._replace(id=child_id)
+            except StoreUnavailable:
+                await asyncio.sleep(_PAUSE)
 
     async def _call(self, fn: Function, attempt: Attempt) -> Any:
         arguments = fn.bind(codec.unpack(attempt.taken.payload))
@@ -126,7 +129,9 @@ class Runner:
 
     def _context(self, attempt: Attempt) -> Context:
         taken = attempt.taken
-        job = JobInfo(taken.id, taken.type, taken.lane, taken.attempt, taken.max_attempts, taken.created_at)
+        job = JobInfo(
+            taken.id, taken.type, taken.lane, taken.attempt, taken.max_attempts, taken.created_at, taken.tries
+        )
         attempt.ctx = Context(job, lambda progress: self._report(attempt, progress), self._files)
         return attempt.ctx
 

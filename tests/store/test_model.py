@@ -103,8 +103,13 @@ class Store(RuleBasedStateMachine):
         ttl=st.sampled_from([None, None, None, 200, 3000]),
         unique=st.sampled_from([None, None, None, "u1", "u2"]),
         key=st.integers(0, 1),
+        count=st.integers(1, 3),
     )
-    def enqueue(self, type, lane, delay, ttl, unique, key):
+    def enqueue(self, type, lane, delay, ttl, unique, key, count):
+        for _ in range(count):
+            self.enqueue_one(type, lane, delay, ttl, unique, key)
+
+    def enqueue_one(self, type, lane, delay, ttl, unique, key):
         more = {}
         if ttl is not None:
             more["timed"] = True
@@ -164,7 +169,7 @@ class Store(RuleBasedStateMachine):
     )
     def settle(self, data, outcome, delay):
         """Any attempt ever taken may try to end: only the one that holds its job does."""
-        worker, taken = data.draw(st.sampled_from(self.held))
+        worker, taken = data.draw(st.sampled_from(self.held[-8:]))
         error = codec.pack({"type": "E", "message": "m"})
         (end,) = self.run(self.workers[worker].settle([Settlement(taken, outcome, error, delay)]))
         job = self.known[taken.id]
@@ -184,7 +189,7 @@ class Store(RuleBasedStateMachine):
     @precondition(lambda self: self.held)
     @rule(data=st.data())
     def renew(self, data):
-        worker, taken = data.draw(st.sampled_from(self.held))
+        worker, taken = data.draw(st.sampled_from(self.held[-8:]))
         lost, cancelled = self.workers[worker].renew(self.sync, [taken])
         job = self.known[taken.id]
         mine = job.status in ("running", "cancelling") and (job.holder, job.attempts) == (worker, taken.attempt)
@@ -238,7 +243,7 @@ class Store(RuleBasedStateMachine):
 
     @rule(
         what=st.sampled_from(PAUSES),
-        verb=st.sampled_from(["pause", "resume"]),
+        verb=st.sampled_from(["pause", "resume", "resume"]),
     )
     def pause(self, what, verb):
         self.run(getattr(self.control, verb)([what]))
@@ -304,6 +309,6 @@ def test_the_store_is_what_its_model_says(server_url, stepping_clock):
     run_state_machine_as_test(
         Store,
         settings=settings(
-            max_examples=60, stateful_step_count=60, deadline=None, suppress_health_check=list(HealthCheck)
+            max_examples=80, stateful_step_count=50, deadline=None, suppress_health_check=list(HealthCheck)
         ),
     )

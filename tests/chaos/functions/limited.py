@@ -1,0 +1,14 @@
+"""Two at once in the whole fleet."""
+
+import asyncio
+
+from functions._ledger import note
+
+from runtime import Context, function
+
+
+@function(concurrency=2)
+async def handle(ctx: Context) -> None:
+    note("start", ctx)
+    await asyncio.sleep(0.005)
+    note("end", ctx, outcome="completed")

@@ -1,0 +1,15 @@
+"""Ends at once, or fails as often as it is told to."""
+
+from functions._ledger import note
+
+from runtime import Context, Retry, function
+
+
+@function(retry=Retry(max_attempts=4, base=0.05, cap=0.2))
+async def handle(ctx: Context, fail: int = 0, n: int = 0) -> int:
+    note("start", ctx)
+    if ctx.job.tries <= fail:
+        note("end", ctx, outcome="retry")
+        raise ConnectionError(f"told to fail {fail} times")
+    note("end", ctx, outcome="completed")
+    return n
