@@ -135,7 +135,17 @@ async def check_server(client: Redis, settings: Settings) -> None:
                 policy=memory["maxmemory_policy"],
                 do="set maxmemory-policy noeviction: an evicting server drops jobs when memory is short",
             )
+        if settings.durable:
+            _check_durable(server, await client.info("persistence"))
         await _agree(client, settings)
+
+
+def _check_durable(server: dict[str, Any], persistence: dict[str, Any]) -> None:
+    version = tuple(int(part) for part in str(server.get("redis_version", "0")).split(".")[:2])
+    if "valkey_version" not in server and version < (7, 2):
+        raise StoreUnsupported("LANEWORK_DURABLE needs WAITAOF: Redis 7.2+ or Valkey 8+")
+    if not persistence.get("aof_enabled"):
+        raise StoreUnsupported("LANEWORK_DURABLE needs a server with an append-only file: set appendonly yes")
 
 
 def _check_version(server: dict[str, Any]) -> None:

@@ -1,0 +1,180 @@
+"""A server that is restarted, away, stopped or full: nothing accepted is lost, and work goes on by itself."""
+
+import asyncio
+import os
+import signal
+import subprocess
+
+import pytest
+
+from runtime import settings as settings_module
+from runtime.client import Lanework
+from runtime.errors import StoreError, StoreUnavailable, StoreUnsupported
+from runtime.store import embedded
+from runtime.store.connect import opened
+from runtime.worker import reader
+from runtime.worker import worker as worker_module
+from tests.conftest import deploy
+
+WAIT = 30
+
+
+class Server:
+    """A server of the test's own."""
+
+    def __init__(self, data, until, *options):
+        self.data, self._until, self._options = data, until, options
+        self.url = f"unix://{embedded.socket_path(data)}"
+        self.start()
+
+    def start(self):
+        command = [*embedded.command(self.data), *self._options]
+        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        self._until(lambda: embedded.answers(self.data), "the server")
+
+    def end(self, number=signal.SIGTERM):
+        os.kill(self.process.pid, signal.SIGCONT)
+        self.process.send_signal(number)
+        self.process.wait(20)
+
+
+@pytest.fixture
+def own(tmp_path, until):
+    data = tmp_path / "data"
+    data.mkdir()
+    server = Server(data, until)
+    yield server
+    if server.process.poll() is None:
+        server.end(signal.SIGKILL)
+
+
+@pytest.fixture
+def settings(own):
+    return settings_module.load({}, redis_url=own.url, worker_port=0, lease=2.0, grace=2.0)
+
+
+async def f(n: int = 0) -> int:
+    return n
+
+
+async def until_known(call):
+    while True:
+        try:
+            return await call()
+        except StoreError:
+            await asyncio.sleep(0.05)
+
+
+async def test_accepted_jobs_outlive_a_restart_and_workers_go_on_by_themselves(client, worker, own):
+    await deploy(client, f=f)
+    await client.pause()
+    async with worker(f=f):
+        ids = await client.enqueue_many("f", [{"n": n} for n in range(500)])
+        later = await client.enqueue("f", delay=0.5)
+        own.end()
+        own.start()
+        await until_known(client.resume)
+        done = [await until_known(lambda job_id=job_id: client.wait(job_id, WAIT)) for job_id in (*ids, later.id)]
+
+    assert {job.status for job in done} == {"completed"}
+    assert {len(job.attempts) for job in done} == {1}
+
+
+async def test_work_that_ends_while_the_server_is_away_is_settled_when_it_is_back(client, worker, own):
+    started, let_go = asyncio.Event(), asyncio.Event()
+
+    async def hold() -> str:
+        started.set()
+        await let_go.wait()
+        return "done meanwhile"
+
+    async with worker(hold=hold):
+        job = await client.enqueue("hold")
+        await asyncio.wait_for(started.wait(), WAIT)
+        own.end()
+        let_go.set()
+        with pytest.raises(StoreUnavailable):
+            await client.enqueue("hold")
+        own.start()
+        done = await until_known(lambda: client.wait(job.id, WAIT))
+
+    assert (done.status, done.result, done.attempt) == ("completed", "done meanwhile", 1)
+
+
+async def test_a_worker_whose_read_hangs_says_so_and_goes_on_when_it_can(client, worker, own, monkeypatch):
+    monkeypatch.setattr(reader, "LISTEN", 0.2)
+    monkeypatch.setattr("runtime.store.lanes.OVERDUE", 0.3)
+    monkeypatch.setattr(worker_module, "_SILENT", 0.8)
+    async with worker(f=f) as one:
+        await client.wait((await client.enqueue("f")).id, WAIT)
+        assert one.trouble is None
+
+        own.process.send_signal(signal.SIGSTOP)
+        async with asyncio.timeout(WAIT):
+            while not one.trouble:
+                await asyncio.sleep(0.02)
+        told = one.trouble
+        own.process.send_signal(signal.SIGCONT)
+        done = await until_known(lambda: client.enqueue("f", {"n": 7}))
+        assert (await until_known(lambda: client.wait(done.id, WAIT))).result == 7
+        async with asyncio.timeout(WAIT):
+            while one.trouble:
+                await asyncio.sleep(0.02)
+
+    assert "Redis has not answered" in told
+
+
+async def test_a_group_that_is_destroyed_while_jobs_run_costs_nothing(client, worker, settings):
+    started, let_go = asyncio.Event(), asyncio.Event()
+
+    async def hold() -> str:
+        started.set()
+        await let_go.wait()
+        return "done"
+
+    one_slot = settings.model_copy(update={"concurrency": 1})
+    async with worker(one_slot, hold=hold), opened(settings) as redis:
+        ids = await client.enqueue_many("hold", [None] * 3)
+        await asyncio.wait_for(started.wait(), WAIT)
+        await redis.xgroup_destroy("lw:{0}:q:hold:normal", "lw")
+        await redis.script_flush()
+        let_go.set()
+        done = [await client.wait(job_id, WAIT) for job_id in ids]
+
+    assert [(job.status, job.attempt) for job in done] == [("completed", 1)] * 3
+
+
+async def test_a_full_server_refuses_new_jobs_and_works_off_those_it_has(client, worker, settings):
+    async with worker(f=f), opened(settings) as redis:
+        await client.pause()
+        ids = await client.enqueue_many("f", [{"n": n} for n in range(200)])
+        await redis.config_set("maxmemory", 1)
+        with pytest.raises(StoreUnavailable):
+            await client.enqueue("f")
+        await client.resume()
+        async with asyncio.timeout(WAIT):
+            done = [await client.wait(job_id, WAIT) for job_id in ids]
+        await redis.config_set("maxmemory", 0)
+
+    assert {job.status for job in done} == {"completed"}
+
+
+async def test_a_durable_enqueue_is_on_the_disk_when_it_is_answered(settings, own):
+    durable = settings.model_copy(update={"durable": True})
+    async with Lanework(durable) as lanework:
+        await deploy(lanework, f=f)
+        ids = [(await lanework.enqueue("f", {"n": n})).id for n in range(3)]
+        own.end(signal.SIGKILL)
+        own.start()
+        found = [await until_known(lambda job_id=job_id: lanework.get(job_id)) for job_id in ids]
+
+    assert [job.payload for job in found] == [{"n": 0}, {"n": 1}, {"n": 2}]
+
+
+async def test_a_server_without_an_append_only_file_cannot_be_durable(settings):
+    async with opened(settings) as redis:
+        await redis.config_set("appendonly", "no")
+
+    with pytest.raises(StoreUnsupported, match="appendonly yes"):
+        async with Lanework(settings.model_copy(update={"durable": True})):
+            pass
