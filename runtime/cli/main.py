@@ -27,6 +27,9 @@ app = typer.Typer(
 AsJson = Annotated[bool, typer.Option("--json", help="For programs: JSON on standard output.")]
 Functions = Annotated[Path | None, typer.Option("--functions-dir", help="Where the function modules are.")]
 Concurrency = Annotated[int | None, typer.Option(help="Attempts at once in one worker.")]
+JobId = Annotated[str, typer.Argument(help="The job's id.")]
+OneFunction = Annotated[str | None, typer.Argument(help="Only this function.")]
+OneLane = Annotated[str | None, typer.Option(help="Only this lane.")]
 Gateway = Annotated[str | None, typer.Option("--url", help="The gateway. [default: http://127.0.0.1:8080]")]
 
 
@@ -84,13 +87,17 @@ def call(
     wait: Annotated[bool, typer.Option("--wait", help="Wait for the result and print it.")] = False,
     timeout: Annotated[float, typer.Option(min=0, help="Seconds to wait at most.")] = 300.0,
     priority: Annotated[str | None, typer.Option(help="A lane's name or number.")] = None,
+    delay: Annotated[str | None, typer.Option(help="Start later, such as 10m.")] = None,
+    at: Annotated[str | None, typer.Option(help="Start then, such as 2030-01-31T09:00:00Z.")] = None,
+    unique: Annotated[str | None, typer.Option(help="payload or a key: not while an equal job lives.")] = None,
     json: AsJson = False,
     url: Gateway = None,
 ) -> None:
     """Enqueue a job."""
     from runtime.cli import remote
 
-    sys.exit(remote.call(settings.load(url=url), function, payload, priority, timeout if wait else None, json))
+    options = {"priority": priority, "delay": delay, "run_at": at, "unique": unique}
+    sys.exit(remote.call(settings.load(url=url), function, payload, options, timeout if wait else None, json))
 
 
 @app.command()
@@ -116,6 +123,81 @@ def functions(json: AsJson = False, url: Gateway = None) -> None:
     from runtime.cli import remote
 
     sys.exit(remote.functions(settings.load(url=url), json))
+
+
+@app.command()
+def cancel(job: JobId, json: AsJson = False, url: Gateway = None) -> None:
+    """Cancel a job, wherever it is."""
+    from runtime.cli import control
+
+    sys.exit(control.one(settings.load(url=url), "DELETE", f"/jobs/{job}", json))
+
+
+@app.command()
+def retry(job: JobId, json: AsJson = False, url: Gateway = None) -> None:
+    """Run a failed job again, with its history."""
+    from runtime.cli import control
+
+    sys.exit(control.one(settings.load(url=url), "POST", f"/jobs/{job}/retry", json))
+
+
+@app.command()
+def move(
+    job: JobId,
+    delay: Annotated[str | None, typer.Option(help="Start later, such as 10m.")] = None,
+    at: Annotated[str | None, typer.Option(help="Start then, such as 2030-01-31T09:00:00Z.")] = None,
+    json: AsJson = False,
+    url: Gateway = None,
+) -> None:
+    """Start a scheduled job at another time; without one, now."""
+    from runtime.cli import control
+
+    body = {name: value for name, value in (("delay", delay), ("run_at", at)) if value is not None}
+    given = settings.load(url=url)
+    if body:
+        sys.exit(control.one(given, "PATCH", f"/jobs/{job}", json, body))
+    sys.exit(control.one(given, "POST", f"/jobs/{job}/run", json))
+
+
+@app.command()
+def pause(function: OneFunction = None, lane: OneLane = None, url: Gateway = None) -> None:
+    """Stop taking jobs: all, a function's or a lane's. What runs finishes, and new jobs wait."""
+    from runtime.cli import control
+
+    sys.exit(control.pause(settings.load(url=url), "pause", function, lane))
+
+
+@app.command()
+def resume(function: OneFunction = None, lane: OneLane = None, url: Gateway = None) -> None:
+    """End such a pause."""
+    from runtime.cli import control
+
+    sys.exit(control.pause(settings.load(url=url), "resume", function, lane))
+
+
+@app.command()
+def dead(
+    function: Annotated[str, typer.Argument(help="The function's name.")],
+    replay: Annotated[bool, typer.Option("--replay", help="Run them again.")] = False,
+    purge: Annotated[bool, typer.Option("--purge", help="Delete them.")] = False,
+    error: Annotated[str | None, typer.Option(help="Only those whose error has this text.")] = None,
+    rate: Annotated[str | None, typer.Option(help="Run them again at a rate, such as 10/s.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="So many at most.")] = None,
+    json: AsJson = False,
+    url: Gateway = None,
+) -> None:
+    """List a function's failed jobs, run them again, or delete them."""
+    from runtime.cli import control
+
+    given = settings.load(url=url)
+    if replay and purge:
+        show.error("usage", "give --replay or --purge, not both")
+        sys.exit(show.USAGE)
+    if replay:
+        sys.exit(control.replay(given, function, error, rate, limit))
+    if purge:
+        sys.exit(control.purge(given, function, error))
+    sys.exit(control.dead(given, function, limit or 50, json))
 
 
 @app.command(name="settings")

@@ -16,7 +16,7 @@ _STEP = 30.0
 
 
 def call(
-    settings: Settings, function: str, payload: str, priority: str | None, wait: float | None, as_json: bool
+    settings: Settings, function: str, payload: str, options: dict[str, Any], wait: float | None, as_json: bool
 ) -> int:
     """Enqueues; with `wait`, follows the job for that many seconds and prints its result."""
     try:
@@ -24,18 +24,19 @@ def call(
     except orjson.JSONDecodeError as error:
         show.error("bad-json", f"the payload is not JSON ({error}); quote it, such as '{{\"a\": 5}}'")
         return show.USAGE
-    body = {"type": function, "payload": given, **({} if priority is None else {"priority": priority})}
-    with _client(settings) as client:
-        code, job = _ask(client, "POST", "/jobs", json=body)
+    asked = {name: value for name, value in options.items() if value is not None}
+    body = {"type": function, "payload": given, **asked}
+    with client(settings) as http:
+        code, job = ask(http, "POST", "/jobs", json=body)
         if job is None:
             return code
         if wait is None:
             show.json(job) if as_json else print(job["id"])
             return show.DONE
-        return _follow(client, job, wait, as_json)
+        return _follow(http, job, wait, as_json)
 
 
-def _follow(client: httpx.Client, job: dict[str, Any], wait: float, as_json: bool) -> int:
+def _follow(http: httpx.Client, job: dict[str, Any], wait: float, as_json: bool) -> int:
     deadline = time.monotonic() + wait
     while job["status"] not in ("completed", "failed", "cancelled"):
         left = deadline - time.monotonic()
@@ -43,9 +44,7 @@ def _follow(client: httpx.Client, job: dict[str, Any], wait: float, as_json: boo
             show.error("timeout", f"job {job['id']} is {job['status']} after {wait:g} s; it goes on")
             return show.UNAVAILABLE
         step = max(1, int(min(_STEP, left)))
-        code, seen = _ask(
-            client, "GET", f"/jobs/{job['id']}", headers={"Prefer": f"wait={step}"}, timeout=step + 10
-        )
+        code, seen = ask(http, "GET", f"/jobs/{job['id']}", headers={"Prefer": f"wait={step}"}, timeout=step + 10)
         if seen is None:
             return code
         job = seen
@@ -65,9 +64,9 @@ def jobs(
     settings: Settings, limit: int, type: str | None, status: str | None, cursor: str | None, as_json: bool
 ) -> int:
     asked = {"limit": limit, "type": type, "status": status, "cursor": cursor}
-    with _client(settings) as client:
+    with client(settings) as http:
         params = {name: value for name, value in asked.items() if value is not None}
-        code, page = _ask(client, "GET", "/jobs", params=params)
+        code, page = ask(http, "GET", "/jobs", params=params)
         if page is None:
             return code
     if as_json:
@@ -81,8 +80,8 @@ def jobs(
 
 
 def functions(settings: Settings, as_json: bool) -> int:
-    with _client(settings) as client:
-        code, reply = _ask(client, "GET", "/functions")
+    with client(settings) as http:
+        code, reply = ask(http, "GET", "/functions")
         if reply is None:
             return code
     if as_json:
@@ -101,18 +100,18 @@ def functions(settings: Settings, as_json: bool) -> int:
     return show.DONE
 
 
-def _client(settings: Settings) -> httpx.Client:
+def client(settings: Settings) -> httpx.Client:
     return httpx.Client(base_url=settings.url, timeout=10, trust_env=False)
 
 
-def _ask(client: httpx.Client, method: str, path: str, **more: Any) -> tuple[int, Any]:
+def ask(http: httpx.Client, method: str, path: str, **more: Any) -> tuple[int, Any]:
     """The exit code and, where all is well, the reply."""
     try:
-        reply = client.request(method, path, **more)
+        reply = http.request(method, path, **more)
     except httpx.HTTPError as error:
         show.error(
             "no-answer",
-            f"{client.base_url} does not answer ({error or type(error).__name__}); is `lanework up` running?",
+            f"{http.base_url} does not answer ({error or type(error).__name__}); is `lanework up` running?",
         )
         return show.UNAVAILABLE, None
     if reply.is_success:
@@ -122,5 +121,5 @@ def _ask(client: httpx.Client, method: str, path: str, **more: Any) -> tuple[int
         code = str(problem["type"]).removeprefix("urn:lanework:")
         show.error(code, problem["detail"])
     except (ValueError, KeyError, TypeError):
-        show.error("no-answer", f"{client.base_url} is no Lanework gateway: it answered {reply.status_code}")
+        show.error("no-answer", f"{http.base_url} is no Lanework gateway: it answered {reply.status_code}")
     return (show.UNAVAILABLE if reply.status_code >= 500 else show.REFUSED), None

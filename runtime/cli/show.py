@@ -72,6 +72,10 @@ def settings_table(given: Settings, *, as_json: bool) -> None:
 def _plain(name: str, value: Any) -> Any:
     if isinstance(value, tuple):
         return ",".join(value)
+    if isinstance(value, dict):
+        return ",".join(f"{key}={one}" for key, one in value.items())
+    if value is None:
+        return ""
     if name == "redis_url":
         return _without_password(value)
     return value if isinstance(value, (int, float)) else str(value)

@@ -125,3 +125,46 @@ async def test_a_misspelt_setting_stops_every_command(lanework, monkeypatch):
 
     assert result.returncode == 3
     assert "did you mean LANEWORK_CONCURRENCY" in result.stderr
+
+
+async def test_a_job_is_scheduled_moved_and_cancelled(lanework, client, worker):
+    async with worker(add=add):
+        _, out, _ = await lanework("call", "add", '{"a": 1, "b": 2}', "--delay", "1h")
+        job_id = out.strip()
+        moved = await lanework("move", job_id, "--delay", "2h")
+        cancelled = await lanework("cancel", job_id, "--json")
+        again = await lanework("cancel", job_id)
+
+    assert (moved[0], "is scheduled for" in moved[2]) == (0, True)
+    assert json.loads(cancelled[1])["status"] == "cancelled"
+    assert (again[0], "status-conflict" in again[2]) == (3, True)
+
+
+async def test_everything_is_paused_and_resumed(lanework, client, worker):
+    async with worker(add=add):
+        assert (await lanework("pause", "add"))[2].strip() == "Function add paused"
+        assert await client.paused() == ["function:add"]
+        assert (await lanework("resume", "add"))[0] == 0
+        assert (await lanework("pause"))[2].strip() == "Job processing paused"
+        assert (await lanework("resume"))[2].strip() == "Job processing resumed"
+
+
+async def test_failed_jobs_are_shown_run_again_and_deleted(lanework, client, worker):
+    from runtime import Permanent, function
+
+    @function(retry=1)
+    async def broken() -> None:
+        raise Permanent("no such thing")
+
+    async with worker(broken=broken):
+        job = await client.enqueue("broken")
+        await client.wait(job.id, 20)
+        shown = await lanework("dead", "broken")
+        replayed = await lanework("dead", "broken", "--replay", "--error", "no such")
+        await client.wait(job.id, 20)
+        purged = await lanework("dead", "broken", "--purge")
+
+    assert "no such thing" in shown[1]
+    assert replayed[2].strip() == "1 jobs run again"
+    assert purged[2].strip() == "1 failed jobs deleted"
+    assert (await lanework("dead", "nothing"))[0] == 3
