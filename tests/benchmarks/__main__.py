@@ -19,7 +19,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from tests.benchmarks import drain, growth, idle, peers, post
+from tests.benchmarks import drain, growth, idle, peers, post, soak
 from tests.benchmarks.machine import Disturbance, describe
 
 Figures = dict[str, float]
@@ -31,12 +31,14 @@ MEASURES: dict[str, Callable[[], Figures]] = {
     "growth": growth.measure,
     "idle": idle.cpu,
     "memory": idle.memory,
+    "soak": soak.measure,  # takes minutes: only when it is asked for
 }
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
-    parser.add_argument("--only", default=",".join(MEASURES), help=f"of {', '.join(MEASURES)}")
+    usual = ",".join(name for name in MEASURES if name != "soak")
+    parser.add_argument("--only", default=usual, help=f"of {', '.join(MEASURES)}")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--install-peers", action="store_true")
     parser.add_argument("--against", type=Path, help="another checkout, whose drain is measured in turn with ours")
@@ -44,7 +46,7 @@ def main() -> int:
     measures = dict(MEASURES)
     if given.against:
         measures["against"] = partial(drain.against, given.against.resolve())
-        given.only = "against" if given.only == ",".join(MEASURES) else given.only
+        given.only = "against" if given.only == usual else given.only
     names = given.only.split(",")
     if unknown := [name for name in names if name not in measures]:
         parser.error(f"no measure {', '.join(unknown)}; there are {', '.join(MEASURES)}")

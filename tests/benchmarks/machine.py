@@ -90,12 +90,15 @@ def process(
 
 
 @contextmanager
-def lanework(server: Server, *command: str, mark: str = os.devnull) -> Iterator[subprocess.Popen[bytes]]:
+def lanework(
+    server: Server, *command: str, mark: str = os.devnull, keep: str = "86400"
+) -> Iterator[subprocess.Popen[bytes]]:
     """A `lanework` command on a server, with the benchmark's functions."""
     env = {
         "LANEWORK_REDIS_URL": server.url,
         "LANEWORK_FUNCTIONS_DIR": str(FUNCTIONS),
         "LANEWORK_WORKER_PORT": "0",
+        "LANEWORK_KEEP": keep,
         "BENCH_MARK": mark,
     }
     with process(sys.executable, "-m", "runtime.cli.main", *command, env=env) as started:
