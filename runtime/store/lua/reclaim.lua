@@ -1,7 +1,7 @@
 -- with: store, finish
 -- Recovers what no worker will end: entries whose lease ran out return to the front of their lane, a job that has
 -- lost too many workers fails as poison, and one that did not start in time fails as expired. Rings for what waits
--- unheard, and trims the log.
+-- unheard, and trims the log and the events.
 -- ARGV[1]  the sweeper's id
 -- ARGV[2]  ms of the lock, so that one sweeper works at a time
 -- ARGV[3]  ms of a lease
@@ -22,6 +22,7 @@ call('SET', lock, me, 'PX', lock_ms)
 local now = now_ms()
 promote(now) -- a worker that was rung for what is due may have died
 call('XTRIM', LOG, 'MINID', '~', now - keep)
+call('XTRIM', EVENTS, 'MINID', '~', now - 60000)
 local cursors, found, paused = {}, {}, {}
 for _, name in ipairs(call('SMEMBERS', PAUSED)) do paused[name] = true end
 
