@@ -7,9 +7,10 @@ import re
 from datetime import datetime
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0, "w": 604_800.0}
-_LENGTH = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|w)?\s*")
-_RATE = re.compile(r"\s*(\d+)\s*/\s*(\d+)?\s*(ms|s|m|h|d|w)\s*")
-_LONGEST = 100 * 365 * 86_400.0  # times stay within four-digit years
+_LENGTH = re.compile(r"\s*(\d{1,15}(?:\.\d{1,15})?)\s*(ms|s|m|h|d|w)?\s*")
+_RATE = re.compile(r"\s*(\d{1,9})\s*/\s*(\d{1,9})?\s*(ms|s|m|h|d|w)\s*")
+_LONGEST = 100 * 365 * 86_400.0
+_LATEST = 221_845_132_800_000  # the year 9000: with what is added to it, times keep four-digit years
 
 
 def seconds(value: float | str) -> float:
@@ -37,9 +38,9 @@ def unix_ms(value: int | str | datetime) -> int:
     if isinstance(value, datetime):
         if value.tzinfo is None:
             raise ValueError(told)
-        return round(value.timestamp() * 1000)
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= 250_000_000_000_000:
-        raise ValueError(told)
+        value = round(value.timestamp() * 1000)
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= _LATEST:
+        raise ValueError(f"{told}, from 1970 to 9000")
     return value
 
 
@@ -52,4 +53,6 @@ def rate(value: str) -> tuple[float, int]:
     if not found or int(found[1]) < 1 or int(found[2] or 1) < 1:
         raise ValueError(f'{value!r} is no rate: give text such as "100/m", "10/s" or "5/10s"')
     every = int(found[2] or 1) * _UNITS[found[3]] / int(found[1])
+    if every > 366 * 86_400:
+        raise ValueError("a rate is at least one a year")
     return every, max(1, math.floor(0.1 / every))

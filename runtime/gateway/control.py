@@ -128,7 +128,7 @@ def _filter(asked: dict[str, Any]) -> Callable[[Job], bool]:
 
 def _limit(asked: dict[str, Any]) -> int | None:
     limit = asked.get("limit")
-    if isinstance(limit, str) and limit.isdecimal():
+    if isinstance(limit, str) and limit.isascii() and limit.isdecimal() and len(limit) < 10:
         limit = int(limit)
     if limit is not None and (type(limit) is not int or limit < 1):
         raise BadRequest(422, "filter-invalid", "limit is a number from 1 on")

@@ -16,6 +16,7 @@ from runtime.store.jobs import Jobs
 from runtime.store.keys import Keys
 
 _BATCH = 200
+_LATEST = 100 * 365 * 86_400_000  # ms from now
 
 
 class Dead:
@@ -77,7 +78,7 @@ class Dead:
         """
         replayed = 0
         async for shard, batch in self._each(function, fits, limit):
-            rows = [(job.id, int((replayed + i) * every * 1000)) for i, job in enumerate(batch)]
+            rows = [(job.id, min(_LATEST, int((replayed + i) * every * 1000))) for i, job in enumerate(batch)]
             replayed += (await self._replay(shard, rows)).count(b"replayed")
         return replayed
 

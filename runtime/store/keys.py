@@ -112,6 +112,7 @@ class Keys:
             f"{shard}:paused",
             f"{shard}:cron",
             f"{shard}:turns",
+            f"{shard}:parks",
             # those below live as long as jobs that have not settled
             f"{shard}:busy:*",
             f"{shard}:parked:*",

@@ -128,6 +128,6 @@ def _places(cursor: str | None, shards: int) -> list[str | None]:
     if len(places) != shards:
         raise ValueError("not a cursor of this list")
     for place in places:
-        if place not in ("+", "-") and not _ENTRY.fullmatch(place):
+        if place not in ("+", "-") and (not _ENTRY.fullmatch(place) or place == "0-0"):
             raise ValueError("not a cursor of this list")
     return [None if place == "-" else place for place in places]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple, cast
 
-from runtime import codec, ids
+from runtime import codec
 from runtime.request import NewJob
 from runtime.settings import Settings
 from runtime.store import scripts
@@ -48,7 +48,7 @@ class Schedules:
 
     async def tick(self, function: str, key: str, tick: int, skipped: int, job: NewJob | None) -> bool:
         """Enqueues `job` for a tick, or passes over it (None); False where that had been done already."""
-        root = self._keys.root(self._jobs.home(function) if job is None else ids.shard_of(job.id))
-        packed = b"" if job is None else codec.pack_batch(job)
+        root = self._keys.root(self._jobs.home(function))
+        packed = b"" if job is None else codec.pack_batch(job._replace(id=self._jobs.new_id(function)))
         reply = await scripts.TICK(self._client, root, f"{function}|{key}", tick, skipped, packed)
         return bool(reply == 1)

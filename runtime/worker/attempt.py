@@ -33,7 +33,7 @@ _TRACEBACK = 4_000
 class Attempt:
     """An attempt that this worker holds; `cause` says why it is being cancelled, if it is."""
 
-    __slots__ = ("cause", "ctx", "meters", "started", "taken", "task")
+    __slots__ = ("begun", "cause", "ctx", "meters", "started", "taken", "task")
 
     def __init__(self, taken: Taken) -> None:
         self.taken = taken
@@ -41,6 +41,7 @@ class Attempt:
         self.task: asyncio.Task[None] | None = None
         self.ctx: Context | None = None
         self.cause: Cause | None = None
+        self.begun = False  # a task that is cancelled before its first step never runs at all
         self.started = time.perf_counter()
 
     def cancel(self, cause: Cause) -> None:
@@ -48,7 +49,7 @@ class Attempt:
         self.cause = self.cause or cause
         if self.ctx is not None:
             self.ctx.stop()
-        if self.task is not None:
+        if self.task is not None and self.begun:
             self.task.cancel()
 
 
@@ -72,7 +73,10 @@ class Runner:
         children: Sequence[NewJob] = ()
         after: NewJob | None = None
         failure: BaseException | None = None
+        attempt.begun = True
         try:
+            if attempt.cause is not None:
+                raise asyncio.CancelledError
             value = codec.pack_shown(await self._call(fn, attempt))
             if attempt.ctx is not None and (attempt.ctx.asked or attempt.ctx.follow_up):
                 children, after = await self._children(attempt.taken.id, attempt.ctx)

@@ -20,13 +20,11 @@ end
 local function start_children(record, id, now, children, after, follow)
   local ids = children and store_children(id, children, now) or {}
   local join = {}
-  for _, child in ipairs(ids) do
-    join[#join + 1] = child
-    join[#join + 1] = ''
-  end
+  for i, child in ipairs(ids) do join[i] = child end
   for _, other in ipairs(follow and store_children(id, follow, now) or {}) do ids[#ids + 1] = other end
   if after and #join > 0 then
-    call('HSET', join_key(id), 'job', cmsgpack.pack(after), unpack(join))
+    call('HSET', join_key(id), 'job', cmsgpack.pack(after))
+    for _, child in ipairs(join) do call('HSET', join_key(id), child, '') end
   elseif after then
     ids[#ids + 1] = store_children(id, {after}, now)[1]
   end
@@ -61,8 +59,9 @@ end
 
 -- Takes a job that does not run out of wherever it waits.
 local function withdraw(record, id)
-  local job = call('HMGET', record, 'type', 'lane', 'entry', 'expires')
+  local job = call('HMGET', record, 'type', 'lane', 'entry', 'expires', 'parked')
   call('ZREM', DUE, id)
   if job[3] then drop(lane_key(job[1], job[2]), job[3]) end
   if job[4] then call('ZREM', EXPIRY, id) end
+  if job[5] then unpark(job[5]) end -- it may have been the one whose turn it was
 end

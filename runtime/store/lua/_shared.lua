@@ -104,6 +104,7 @@ end
 -- acknowledged, still in the stream, and listed in `parked:NAME` in their order.
 local function busy_key(name) return root .. ':busy:' .. name end
 local function parked_key(name) return root .. ':parked:' .. name end
+local PARKS = root .. ':parks' -- names whose list may hold entries: the sweeper looks after those that nothing runs for
 
 -- Takes the first job that is parked for `name` back to the front of its lane.
 local function unpark(name)

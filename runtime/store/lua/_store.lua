@@ -29,6 +29,7 @@ local function store(job, now, parent)
   if parent then call('HSET', record, 'parent', parent) end
   if expires then
     call('HSET', record, 'expires', expires)
+    if asks.ttl then call('HSET', record, 'ttl', asks.ttl) end
     call('ZADD', EXPIRY, expires, id)
   end
   if due > now then

@@ -8,6 +8,12 @@ local record = job_key(id)
 local job = call('HMGET', record, 'status', 'type', 'lane', 'attempt')
 local due = tonumber(ARGV[2]) or now + tonumber(ARGV[3])
 if job[1] == 'scheduled' then
+  local ttl = not job[4] and call('HGET', record, 'ttl')
+  if ttl then -- it counts from when the job may start
+    local expires = math.max(due, now) + ttl
+    call('HSET', record, 'expires', expires)
+    call('ZADD', EXPIRY, expires, id)
+  end
   if due > now then
     call('HSET', record, 'run_at', due, 'updated', now)
     event(id, job[2], 'scheduled', tonumber(job[4]) or 0)

@@ -79,6 +79,15 @@ for i, item in ipairs(cmsgpack.unpack(ARGV[8])) do
   end
 end
 
+-- a limit that was raised or removed, or whose next job was withdrawn, must not keep those behind it
+for _, name in ipairs(call('SRANDMEMBER', PARKS, 100)) do
+  if call('EXISTS', parked_key(name)) == 0 then
+    call('SREM', PARKS, name)
+  elseif call('SCARD', busy_key(name)) == 0 then
+    unpark(name)
+  end
+end
+
 for _, id in ipairs(call('ZRANGE', EXPIRY, '-inf', now, 'BYSCORE', 'LIMIT', 0, 200)) do
   local record = job_key(id)
   local job = call('HMGET', record, 'status', 'type', 'lane', 'more', 'attempt')

@@ -98,12 +98,16 @@ local function enter(type, lane, entry, id, more, back)
   if limit[3] == 1 then
     name = name .. ':' .. (more and cmsgpack.unpack(more).ckey or '')
     local parked = parked_key(name)
-    if call('SCARD', busy_key(name)) >= limit[2] or (not back and call('EXISTS', parked) == 1) then
+    local inside, waits = call('SCARD', busy_key(name)), call('EXISTS', parked) == 1
+    if inside >= limit[2] or (not back and waits) then
       call('XACK', lane_key(type, lane), GROUP, entry)
       call(back and 'LPUSH' or 'RPUSH', parked, cmsgpack.pack({type, lane, entry, id}))
+      call('HSET', job_key(id), 'parked', name)
+      call('SADD', PARKS, name)
       parks = parks + 1
       return nil
     end
+    if waits and inside + 1 < limit[2] then unpark(name) end
   end
   call('SADD', busy_key(name), id)
   return name
