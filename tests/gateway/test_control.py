@@ -171,3 +171,18 @@ async def test_a_functions_schedules_show_when_they_run(http, client):
 
     assert (schedule["cron"], schedule["timezone"], schedule["last_run_at"]) == ("0 9 * * *", "Europe/Berlin", None)
     assert schedule["next_run_at"].endswith((":00:00.000Z",))
+
+
+async def test_huge_numbers_are_refused_and_break_nothing(http, deployed):
+    nines = "9" * 5000
+    replies = [
+        await http.post("/functions/add/dead/replay", json={"rate": f"{nines}/s"}),
+        await http.post("/functions/add/dead/replay", json={"rate": "1/99999999d"}),
+        await http.delete("/functions/add/dead", params={"limit": nines}),
+        await http.get("/jobs", params={"cursor": "0-0"}),
+        await post(http, delay=nines),
+        await post(http, run_at="9999-12-31T23:59:59-14:00"),
+    ]
+
+    assert {reply.status_code for reply in replies} == {422}
+    assert (await http.get("/jobs")).json()["jobs"] == []
