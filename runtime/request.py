@@ -14,6 +14,7 @@ from runtime.retry import Retry
 
 MOST_ATTEMPTS = 1000
 MOST_FOLLOWING = 100
+DEEPEST_THEN = 20
 
 
 class NewJob(NamedTuple):
@@ -66,7 +67,7 @@ class JobRequest:
         )
 
     @classmethod
-    def parse(cls, given: Mapping[str, Any], key: str | None = None) -> JobRequest:
+    def parse(cls, given: Mapping[str, Any], key: str | None = None, depth: int = 0) -> JobRequest:
         """From what a client sent, `job_type` and `input` understood. Raises JobInvalid."""
         known = {"type", "job_type", "payload", "input", *_OPTIONS}
         if unknown := given.keys() - known:
@@ -80,7 +81,7 @@ class JobRequest:
             raise _wrong("type", told, 'name the function, such as {"type": "echo"}')
         options = {name: given[name] for name in _OPTIONS if given.get(name) is not None}
         if "then" in options:
-            options["then"] = _following(options["then"])
+            options["then"] = _following(options["then"], depth + 1)
         return cls(kind, _either(given, "payload", "input"), key=key, **options)
 
     def digest(self) -> str:
@@ -154,10 +155,12 @@ _OPTIONS = (
 )
 
 
-def _following(given: Any) -> list[JobRequest]:
+def _following(given: Any, depth: int) -> list[JobRequest]:
+    if depth > DEEPEST_THEN:
+        raise _wrong("then", f"goes {DEEPEST_THEN} jobs deep at most")
     if not isinstance(given, list) or len(given) > MOST_FOLLOWING or not all(isinstance(g, dict) for g in given):
         raise _wrong("then", f"is a list of up to {MOST_FOLLOWING} jobs", 'such as "then": [{"type": "echo"}]')
-    return [JobRequest.parse(one) for one in given]
+    return [JobRequest.parse(one, depth=depth) for one in given]
 
 
 def _read(name: str, read: Callable[[Any], Any], given: Any) -> Any:

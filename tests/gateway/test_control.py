@@ -5,6 +5,7 @@ import pytest
 from runtime import Permanent, function
 
 WAIT = {"Prefer": "wait=20"}
+JSON = {"Content-Type": "application/json"}
 
 
 async def add(a: int, b: int = 0) -> int:
@@ -121,7 +122,11 @@ async def test_then_jobs_are_read_and_checked_like_any_other(http, deployed):
     wrong = await post(http, then=[{"type": "add", "payload": {"a": "x"}}])
     no_list = await post(http, then={"type": "add"})
 
-    assert [bad.status_code, wrong.status_code, no_list.status_code] == [404, 422, 422]
+    deep = await http.post(
+        "/jobs", content='{"type":"add","then":[' * 300 + '{"type":"add"}' + "]}" * 300, headers=JSON
+    )
+
+    assert [bad.status_code, wrong.status_code, no_list.status_code, deep.status_code] == [404, 422, 422, 422]
     assert (await http.get("/jobs")).json()["jobs"] == []
     assert (await post(http, then=[{"type": "add", "payload": {"a": 2}}])).status_code == 202
 
