@@ -10,11 +10,13 @@ import pytest
 from runtime import settings as settings_module
 from runtime.client import Lanework
 from runtime.errors import StoreError, StoreUnavailable, StoreUnsupported
+from runtime.settings import Settings
 from runtime.store import embedded
 from runtime.store.connect import opened
 from runtime.worker import reader
 from runtime.worker import worker as worker_module
 from tests.conftest import deploy
+from tests.gateway.conftest import free_port
 
 WAIT = 30
 
@@ -178,3 +180,37 @@ async def test_a_server_without_an_append_only_file_cannot_be_durable(settings):
     with pytest.raises(StoreUnsupported, match="appendonly yes"):
         async with Lanework(settings.model_copy(update={"durable": True})):
             pass
+
+
+async def test_a_failover_and_back_loses_nothing(client, worker, own, settings, tmp_path, until):
+    """The address leads to a server that became a replica, and then to one that has all the other had."""
+    (tmp_path / "other").mkdir()
+    ports = [str(free_port()) for _ in range(2)]
+    other = Server(tmp_path / "other", until, "--port", ports[1])
+    try:
+        async with worker(f=f), opened(settings) as redis, opened(Settings(redis_url=other.url)) as second:
+            await redis.config_set("port", ports[0])
+            await client.pause()
+            ids = await client.enqueue_many("f", [{"n": n} for n in range(300)])
+            await follow(second, ports[0])
+
+            await second.replicaof("NO", "ONE")
+            await follow(redis, ports[1])
+            with pytest.raises(StoreUnavailable):
+                await client.enqueue("f")
+            await redis.replicaof("NO", "ONE")
+            await until_known(client.resume)
+            async with asyncio.timeout(WAIT):
+                done = [await until_known(lambda job_id=job_id: client.wait(job_id, WAIT)) for job_id in ids]
+    finally:
+        other.end(signal.SIGKILL)
+
+    assert {job.status for job in done} == {"completed"}
+
+
+async def follow(redis, port):
+    """Makes a server a replica that has all its master has."""
+    await redis.replicaof("127.0.0.1", port)
+    async with asyncio.timeout(WAIT):
+        while (await redis.info("replication"))["master_link_status"] != "up":
+            await asyncio.sleep(0.05)
