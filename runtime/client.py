@@ -18,7 +18,7 @@ from typing_extensions import Unpack
 
 from runtime import metrics, settings
 from runtime.contracts import Contracts
-from runtime.errors import KeyReused, QueueFull, StoreUnavailable
+from runtime.errors import JobNotFound, KeyReused, QueueFull, StatusConflict, StoreUnavailable
 from runtime.intake import Intake
 from runtime.job import Job
 from runtime.request import JobRequest, NewJob
@@ -257,12 +257,16 @@ class Lanework:
         return what or ["*"]
 
     async def _refused(self, new: NewJob, refusal: Refusal) -> Job:
-        """The job that is there already. Raises KeyReused, QueueFull."""
+        """The job that is there already. Raises KeyReused, QueueFull, and StatusConflict where its record is gone."""
         if refusal.verdict == "full":
             raise QueueFull(new.type, refusal.waiting)
         if refusal.verdict == "differs":
-            raise KeyReused(f"the idempotency key stands for job {refusal.other}, which was another request")
-        return await self.get(refusal.other)
+            raise KeyReused(_reused(refusal.other))
+        try:
+            return await self.get(refusal.other)
+        except JobNotFound:
+            told = f"this was asked for before: job {refusal.other} has settled, and its record is kept no longer"
+            raise StatusConflict(told) from None
 
     async def _enqueue_part(self, batch: list[NewJob], ids: list[str]) -> None:
         """Stores a part of many, and puts the ids of those found in place of theirs that were not stored."""
@@ -274,6 +278,8 @@ class Lanework:
             if refusal.verdict == "full":
                 tried = ids[: ids.index(batch[-1].id) + 1]
                 raise QueueFull(batch[0].type, refusal.waiting, [one for one in tried if one not in refused])
+            if refusal.verdict == "differs":
+                raise KeyReused(_reused(refusal.other))
             ids[position] = refusal.other
 
     async def _enqueue(self, batch: list[NewJob]) -> tuple[int, dict[str, Refusal]]:
@@ -296,6 +302,10 @@ class Lanework:
         for entry in entries:
             if not entry.stored.done():
                 entry.stored.set_result(refused.get(entry.job.id, created) if refused else created)
+
+
+def _reused(job_id: str) -> str:
+    return f"the idempotency key stands for job {job_id}, which was another request"
 
 
 async def within(call: Awaitable[Answer]) -> Answer:

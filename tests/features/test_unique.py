@@ -51,6 +51,31 @@ async def test_a_key_is_remembered_when_its_job_has_settled(client, worker):
     assert (second.id, second.status) == (first.id, "completed")
 
 
+async def test_a_key_whose_jobs_record_is_gone_says_so_and_stores_nothing(client, worker):
+    from runtime.errors import JobNotFound, StatusConflict
+
+    @function(keep=0)
+    async def brief() -> None: ...
+
+    async with worker(brief=brief):
+        first = await client.enqueue("brief", key="k")
+        async with asyncio.timeout(WAIT):
+            try:
+                while True:
+                    await client.get(first.id)
+            except JobNotFound:
+                pass
+        with pytest.raises(StatusConflict, match=first.id):
+            await client.enqueue("brief", key="k")
+
+
+async def test_one_key_for_many_different_payloads_is_refused(client):
+    await deploy(client, f=f)
+
+    with pytest.raises(KeyReused):
+        await client.enqueue_many("f", [{"n": 1}, {"n": 2}], key="k")
+
+
 async def test_while_an_equal_job_lives_a_second_one_finds_it(client, worker):
     await deploy(client, f=f)
     first = await client.enqueue("f", {"n": 1}, unique="payload")
