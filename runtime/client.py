@@ -257,7 +257,7 @@ class Lanework:
         return what or ["*"]
 
     async def _refused(self, new: NewJob, refusal: Refusal) -> Job:
-        """The job that is there already. Raises KeyReused, QueueFull, and StatusConflict where its record is gone."""
+        """The job that is there already. Raises KeyReused, QueueFull, StatusConflict (its record is gone)."""
         if refusal.verdict == "full":
             raise QueueFull(new.type, refusal.waiting)
         if refusal.verdict == "differs":
