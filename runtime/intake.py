@@ -30,8 +30,9 @@ class Intake:
         contract = self._contracts.known(request.type)
         if contract is None:
             contract = await self._contracts.get(request.type)
-        following = [await self.prepare(one, beside=beside or "") for one in request.then]
-        return self.ready(request, contract, beside=beside, join=join, following=following)
+        job_id = self._place(request, contract, beside)
+        following = [await self.prepare(one, beside=job_id) for one in request.then]
+        return self.ready(request, contract, beside=beside, join=join, job_id=job_id, following=following)
 
     def ready(
         self,
@@ -40,6 +41,7 @@ class Intake:
         *,
         beside: str | None = None,
         join: str | None = None,
+        job_id: str | None = None,
         following: Sequence[NewJob] = (),
     ) -> NewJob:
         """The same for a function whose contract is at hand."""
@@ -50,7 +52,7 @@ class Intake:
         most = deployed.max_attempts if request.max_attempts is None else request.max_attempts
         payload = _pack(deployed.name, request.payload)
         if request.plain and contract.plain and beside is None:
-            return NewJob(self._jobs.new_id(), deployed.name, lane, payload, most)
+            return NewJob(job_id or self._jobs.new_id(), deployed.name, lane, payload, most)
         asks = request.asks(deployed.ttl, deployed.max_waiting if beside is None else None)
         more: dict[str, Any] = request.more(
             payload,
@@ -60,9 +62,9 @@ class Intake:
         )
         if join is not None:
             more["join"] = join
-        job_id = self._place(request, contract, beside)
         if following:
-            more["then"] = [job._replace(id=self._beside(job_id)) for job in following]
+            more["then"] = following
+        job_id = job_id or self._place(request, contract, beside)
         return NewJob(job_id, deployed.name, lane, payload, most, asks, codec.pack_batch(more) if more else None)
 
     def _place(self, request: JobRequest, contract: Contract, beside: str | None) -> str:
@@ -73,15 +75,12 @@ class Intake:
             home = deployed.serves
         elif request.key is not None:
             home = request.key
-        if beside and self._settings.shards > 1:
+        if beside is not None and self._settings.shards > 1:
             if home is not None and self._jobs.home(home) != ids.shard_of(beside):
                 told = f"{deployed.name} has limits, and lies in another shard than the job that would start it"
                 raise JobInvalid(told, [{"field": "/type", "message": told}])
-            return self._beside(beside)
+            return ids.new_id(ids.shard_of(beside))
         return self._jobs.new_id(home)
-
-    def _beside(self, other: str) -> str:
-        return ids.new_id(ids.shard_of(other))
 
 
 def _pack(function: str, payload: Any) -> bytes:

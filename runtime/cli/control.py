@@ -61,9 +61,10 @@ def replay(settings: Settings, function: str, error: str | None, rate: str | Non
     return code
 
 
-def purge(settings: Settings, function: str, error: str | None) -> int:
+def purge(settings: Settings, function: str, error: str | None, limit: int | None) -> int:
     with client(settings) as http:
-        params = {} if error is None else {"error": error}
+        asked = {"error": error, "limit": limit}
+        params = {name: value for name, value in asked.items() if value is not None}
         code, reply = ask(http, "DELETE", f"/functions/{function}/dead", params=params, timeout=60)
     if reply is not None:
         show.note(f"{reply['purged']} failed jobs deleted")

@@ -196,7 +196,7 @@ def dead(
     if replay:
         sys.exit(control.replay(given, function, error, rate, limit))
     if purge:
-        sys.exit(control.purge(given, function, error))
+        sys.exit(control.purge(given, function, error, limit))
     sys.exit(control.dead(given, function, limit or 50, json))
 
 

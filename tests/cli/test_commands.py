@@ -162,9 +162,13 @@ async def test_failed_jobs_are_shown_run_again_and_deleted(lanework, client, wor
         shown = await lanework("dead", "broken")
         replayed = await lanework("dead", "broken", "--replay", "--error", "no such")
         await client.wait(job.id, 20)
+        other = await client.enqueue("broken")
+        await client.wait(other.id, 20)
+        some = await lanework("dead", "broken", "--purge", "--limit", "1")
         purged = await lanework("dead", "broken", "--purge")
 
     assert "no such thing" in shown[1]
+    assert some[2].strip() == "1 failed jobs deleted"
     assert replayed[2].strip() == "1 jobs run again"
     assert purged[2].strip() == "1 failed jobs deleted"
     assert (await lanework("dead", "nothing"))[0] == 3

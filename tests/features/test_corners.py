@@ -2,6 +2,7 @@
 
 import asyncio
 
+import msgpack
 import pytest
 
 from runtime import Context, function
@@ -140,3 +141,31 @@ async def test_a_time_beyond_the_calendar_is_refused(client, when):
         with pytest.raises(JobInvalid):
             await client.enqueue("f", **{field: when})
     assert (await client.page()).jobs == []
+
+
+async def test_with_several_shards_what_comes_then_shares_its_jobs_shard_or_is_refused(settings):
+    from runtime import ids
+    from runtime.client import Lanework
+    from runtime.request import JobRequest
+
+    async def f() -> None: ...
+
+    @function(concurrency=1)
+    async def limited() -> None: ...
+
+    async with Lanework(settings.model_copy(update={"shards": 64})) as sharded:
+        await deploy(sharded, f=f, limited=limited)
+        home = sharded._jobs.home("limited")
+        for _ in range(64):
+            job = await sharded._intake.prepare(JobRequest("f", then=[JobRequest("f")]))
+            (then,) = msgpack.unpackb(job.more, raw=True)[b"then"]
+            assert ids.shard_of(then[0].decode()) == ids.shard_of(job.id)
+        refused = 0
+        for _ in range(64):
+            try:
+                job = await sharded._intake.prepare(JobRequest("f", then=[JobRequest("limited")]))
+                assert ids.shard_of(job.id) == home
+            except JobInvalid as error:
+                refused += "another shard" in str(error)
+
+    assert refused == 63
