@@ -2,7 +2,7 @@
 
 from runtime.context import Context
 from runtime.errors import Permanent, RetryLater
-from runtime.function import function
+from runtime.policy import function
 from runtime.retry import Retry
 
 __all__ = ["Context", "Permanent", "Retry", "RetryLater", "function"]

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple, TypedDict, TypeVar
 from typing_extensions import Unpack
 
 from runtime import metrics, settings
+from runtime.bulk import Bulk
 from runtime.contracts import Contracts
 from runtime.errors import JobNotFound, KeyReused, QueueFull, StatusConflict, StoreUnavailable
 from runtime.intake import Intake
@@ -36,9 +37,6 @@ from runtime.store.schedules import Schedules
 from runtime.store.stats import Stats
 
 WITHIN = 1.9  # seconds until an enqueue that got no answer is an error
-BULK = 1000
-BULK_BYTES = 4 << 20
-_TURN = 100  # jobs made ready in one turn of the loop
 
 Answer = TypeVar("Answer")
 
@@ -86,6 +84,7 @@ class Lanework:
         self._control = Control(self._client, self.settings)
         self._listing = Listing(self._client, self.settings, self._jobs)
         self._intake = Intake(self.contracts, self._jobs, self.settings)
+        self._bulk = Bulk(self.contracts, self._intake, self._enqueue)
         self._waiters = Waiters(self._jobs, self._blocking, Keys(self.settings.prefix))
         self._commit: GroupCommit[_Entry] = GroupCommit(self._store, weigh=lambda entry: len(entry.job.payload))
 
@@ -149,32 +148,7 @@ class Lanework:
 
         Payloads are validated before any is stored. Raises as `enqueue`; QueueFull tells what was stored.
         """
-        contract = await self.contracts.get(type)
-        for payload in payloads:
-            contract.check(payload)
-        ids: list[str] = []
-        batch: list[NewJob] = []
-        size = 0
-        stored: asyncio.Task[None] | None = None
-        try:
-            for number, payload in enumerate(payloads, 1):
-                request = JobRequest(type, payload, **options)
-                job = await self._intake.prepare(request) if request.then else self._intake.ready(request, contract)
-                ids.append(job.id)
-                batch.append(job)
-                size += len(job.payload)
-                if number % _TURN == 0:
-                    await asyncio.sleep(0)
-                if len(batch) == BULK or size >= BULK_BYTES or number == len(payloads):
-                    # one batch is stored while the next is made ready; never two, which could change their order
-                    if stored is not None:
-                        await stored
-                    stored = asyncio.create_task(self._enqueue_part(batch, ids))
-                    batch, size = [], 0
-        finally:
-            if stored is not None:
-                await stored
-        return ids
+        return await self._bulk.enqueue(type, payloads, {**options})
 
     async def cancel(self, job_id: str) -> Job:
         """The job as it is then: cancelled, or still running until its attempt has stopped.
@@ -261,29 +235,15 @@ class Lanework:
         if refusal.verdict == "full":
             raise QueueFull(new.type, refusal.waiting)
         if refusal.verdict == "differs":
-            raise KeyReused(_reused(refusal.other))
+            raise KeyReused(refusal.other)
         try:
             return await self.get(refusal.other)
         except JobNotFound:
             told = f"this was asked for before: job {refusal.other} has settled, and its record is kept no longer"
             raise StatusConflict(told) from None
 
-    async def _enqueue_part(self, batch: list[NewJob], ids: list[str]) -> None:
-        """Stores a part of many, and puts the ids of those found in place of theirs that were not stored."""
-        _, refused = await self._enqueue(batch)
-        for position, job_id in enumerate(ids) if refused else ():
-            refusal = refused.get(job_id)
-            if refusal is None:
-                continue
-            if refusal.verdict == "full":
-                tried = ids[: ids.index(batch[-1].id) + 1]
-                raise QueueFull(batch[0].type, refusal.waiting, [one for one in tried if one not in refused])
-            if refusal.verdict == "differs":
-                raise KeyReused(_reused(refusal.other))
-            ids[position] = refusal.other
-
     async def _enqueue(self, batch: list[NewJob]) -> tuple[int, dict[str, Refusal]]:
-        created, refused = await within(self._jobs.enqueue(batch))
+        created, refused = await self._jobs.enqueue(batch)
         for (function, lane), count in Counter(
             (job.type, job.lane) for job in batch if job.id not in refused
         ).items():
@@ -302,10 +262,6 @@ class Lanework:
         for entry in entries:
             if not entry.stored.done():
                 entry.stored.set_result(refused.get(entry.job.id, created) if refused else created)
-
-
-def _reused(job_id: str) -> str:
-    return f"the idempotency key stands for job {job_id}, which was another request"
 
 
 async def within(call: Awaitable[Answer]) -> Answer:

@@ -15,6 +15,7 @@ from runtime.errors import ERRORS_SHOWN, FieldError, FunctionUnknown, PayloadInv
 from runtime.store.registry import Deployed, Registry
 
 _FRESH = 1.0
+_STALE = 1.5
 _SOON = 0.1  # an unknown name is looked up again, but not for every request of a flood
 
 
@@ -29,7 +30,7 @@ class Contract:
         self.plain = not (deployed.at_home or deployed.ttl is not None or deployed.concurrency_key)
         self._validator: jsonschema_rs.Validator | None = None
         try:
-            if not deployed.broken:
+            if deployed.schema:
                 self._validator = jsonschema_rs.validator_for(deployed.schema)
         except ValueError as error:  # one schema must not keep other functions from being served
             log.get("contracts").warning("schema.unusable", function=deployed.name, error=str(error)[:300])
@@ -52,7 +53,7 @@ class Contract:
 class Contracts:
     """All contracts, read from Redis when asked for; one that is known serves while it is read anew.
 
-    A change is seen by the request after the one that came a second or more after it.
+    A change is seen within 1.5 s: by then, who asks waits for the reading.
     """
 
     def __init__(self, registry: Registry) -> None:
@@ -62,11 +63,11 @@ class Contracts:
         self._reading: asyncio.Task[None] | None = None
 
     def known(self, name: str) -> Contract | None:
-        """What is known of a function now, if anything; read anew in the background where that is old."""
-        found = self._known.get(name)
-        if found is not None and time.monotonic() - self._read_at >= _FRESH:
+        """What is known of a function now, if anything; read anew in the background where that ages."""
+        age = time.monotonic() - self._read_at
+        if age >= _FRESH:
             self._start_reading()
-        return found
+        return None if age >= _STALE else self._known.get(name)
 
     async def get(self, name: str) -> Contract:
         """Raises FunctionUnknown with near names, and StoreUnavailable where they could not be read."""

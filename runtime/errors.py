@@ -80,6 +80,9 @@ class JobInvalid(LaneworkError):
 class KeyReused(LaneworkError):
     code = "key-reused"
 
+    def __init__(self, job_id: str) -> None:
+        super().__init__(f"the idempotency key stands for job {job_id}, which was another request")
+
 
 class QueueFull(LaneworkError):
     """`stored`: the ids of those jobs of the same call that were stored before."""

@@ -51,6 +51,7 @@ class Job:
 
     def to_json(self) -> dict[str, Any]:
         """The job as the gateway shows it; a time that has not come is null."""
+        created = rfc3339(self.created_at)
         return {
             "id": self.id,
             "type": self.type,
@@ -64,8 +65,8 @@ class Job:
             "max_attempts": self.max_attempts,
             "attempts": self.attempts,
             "progress": self.progress,
-            "created_at": rfc3339(self.created_at),
-            "updated_at": rfc3339(self.updated_at or self.created_at),
+            "created_at": created,
+            "updated_at": rfc3339(self.updated_at) if self.updated_at else created,
             "run_at": rfc3339(self.run_at),
             "started_at": rfc3339(self.started_at),
             "finished_at": rfc3339(self.finished_at),
@@ -114,7 +115,8 @@ def _attempts(job: Job, record: Mapping[bytes, bytes]) -> list[dict[str, Any]]:
     if runs_or_ended and job.attempt and (not rows or rows[-1][0] != job.attempt):
         outcome = b"" if job.status == "running" else job.status.encode()
         error = record.get(b"error") if job.status == "failed" else None
-        rows.append([job.attempt, job.started_at, job.finished_at, outcome, record.get(b"worker", b""), error])
+        worker, version = record.get(b"worker", b""), record.get(b"version", b"")
+        rows.append([job.attempt, job.started_at, job.finished_at, outcome, worker, error, version])
     starts = [row[1] for row in rows[1:]] + [None]
     return [_attempt(*row, next_start=start) for row, start in zip(rows, starts, strict=False)]
 
@@ -126,6 +128,7 @@ def _attempt(
     outcome: bytes,
     worker: bytes,
     error: bytes | None,
+    version: bytes,
     *,
     next_start: int | None,
 ) -> dict[str, Any]:
@@ -136,6 +139,7 @@ def _attempt(
         "ended_at": rfc3339(ended),
         "outcome": outcome.decode() or None,
         "worker": worker.decode() or None,
+        "version": version.decode() or None,
         "error": told,
     }
     if outcome == b"lost" and next_start is not None and ended is not None:

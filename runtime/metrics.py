@@ -8,6 +8,7 @@ came to about a fifth of a worker's time.
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections import defaultdict
 from collections.abc import Iterator
 
 from prometheus_client import REGISTRY, Counter
@@ -23,7 +24,6 @@ REDELIVERED = Counter("lanework_jobs_redelivered_total", "Attempts handed back b
 SKIPPED = Counter("lanework_cron_skipped_total", "Ticks of schedules that were missed for good.", ["function"])
 EXPIRED = Counter("lanework_jobs_expired_total", "Jobs that had not started in time.", _BY)
 LOST = Counter("lanework_attempts_lost_total", "Attempts that ended here after they had been taken over.")
-REQUESTS = Counter("lanework_http_requests_total", "Requests answered by the gateway.", ["route", "method", "code"])
 
 
 class _Times:
@@ -116,4 +116,19 @@ class _Attempts(Collector):
         yield from (settled, retried, wait, run, flying, slots)
 
 
+requests: dict[tuple[str, str, str], int] = defaultdict(int)  # answered, by route, method and code
+
+
+class _Requests(Collector):
+    """What the gateway has answered."""
+
+    def collect(self) -> Iterator[Metric]:
+        told = "Requests answered by the gateway."
+        family = CounterMetricFamily("lanework_http_requests", told, labels=["route", "method", "code"])
+        for labels, count in list(requests.items()):
+            family.add_metric(labels, count)
+        yield family
+
+
 REGISTRY.register(_Attempts())
+REGISTRY.register(_Requests())

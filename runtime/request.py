@@ -29,7 +29,7 @@ class NewJob(NamedTuple):
     more: bytes | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class JobRequest:
     """A job as its caller asks for it; None: as the function's policy says.
 
@@ -69,17 +69,16 @@ class JobRequest:
     @classmethod
     def parse(cls, given: Mapping[str, Any], key: str | None = None, depth: int = 0) -> JobRequest:
         """From what a client sent, `job_type` and `input` understood. Raises JobInvalid."""
-        known = {"type", "job_type", "payload", "input", *_OPTIONS}
-        if unknown := given.keys() - known:
+        if unknown := given.keys() - _FIELDS:
             raise JobInvalid(
-                f"a job has {', '.join(sorted(known))}",
+                f"a job has {', '.join(sorted(_FIELDS))}",
                 [{"field": f"/{name}", "message": "is not a field of a job"} for name in sorted(unknown)],
             )
         kind = _either(given, "type", "job_type")
         if not isinstance(kind, str):
             told = "is required" if kind is None else "is the name of a function"
             raise _wrong("type", told, 'name the function, such as {"type": "echo"}')
-        options = {name: given[name] for name in _OPTIONS if given.get(name) is not None}
+        options = {name: given[name] for name in given if name in _OPTIONS and given[name] is not None}
         if "then" in options:
             options["then"] = _following(options["then"], depth + 1)
         return cls(kind, _either(given, "payload", "input"), key=key, **options)
@@ -153,6 +152,7 @@ _OPTIONS = (
     "unique",
     "then",
 )
+_FIELDS = frozenset(("type", "job_type", "payload", "input", *_OPTIONS))
 
 
 def _following(given: Any, depth: int) -> list[JobRequest]:

@@ -46,7 +46,17 @@ class Settings(BaseSettings):
     functions: Names = Field((), description="the only functions this worker runs; none named: all")
     files_dir: Path = Field(Path("files"), description="the one folder that ctx.file() opens to functions")
 
-    concurrency: int = Field(100, ge=1, le=10_000, description="attempts at once in one worker")
+    concurrency: int = Field(
+        100, ge=1, le=10_000, description="attempts at once on a worker's event loop and in threads"
+    )
+    processes: int = Field(
+        default_factory=lambda: max(4, 2 * (os.cpu_count() or 1)),
+        ge=1,
+        le=1000,
+        description="attempts at once in processes of their own",
+    )
+    recycle: int = Field(10_000, ge=1, description="attempts after which such a process is replaced")
+    watch: bool = Field(True, description="follow changes of the functions folder; false for fixed images")
     lease: float = Field(8.0, ge=0.2, description="seconds without a renewal until an attempt counts as lost")
     crash_limit: int = Field(3, ge=1, description="lost attempts after which a job is failed as poison")
     grace: float = Field(25.0, ge=0, description="seconds for what runs to finish after SIGTERM")

@@ -7,24 +7,30 @@ answers, else the embedded Valkey.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import fnmatch
 import os
 import secrets
+import socket
 import subprocess
 import sys
+import textwrap
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import redis
+import uvicorn
 
 from runtime import settings as settings_module
 from runtime.client import Lanework
 from runtime.discovery import Catalogue
-from runtime.function import Function
+from runtime.gateway.app import create_app
 from runtime.settings import Settings
+from runtime.spec import Function
 from runtime.store import embedded
 from runtime.store.keys import Keys
 from runtime.store.registry import describe
@@ -136,16 +142,43 @@ async def deploy(lanework: Lanework, **handlers: Callable[..., Any]) -> None:
     await lanework.registry.publish(told)
 
 
+@pytest.fixture
+def folder(tmp_path: Path) -> Folder:
+    """A functions folder that a test writes to."""
+    return Folder(tmp_path / "functions")
+
+
+class Folder:
+    """Function modules by name, as text."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        path.mkdir()
+
+    def write(self, **modules: str) -> None:
+        """As careful programs write: nobody sees half of a file."""
+        for name, text in modules.items():
+            beside = self.path / f".{name}"
+            beside.write_text(textwrap.dedent(text))
+            beside.rename(self.path / f"{name}.py")
+
+    def remove(self, name: str) -> None:
+        (self.path / f"{name}.py").unlink()
+
+
 StartWorker = Callable[..., AbstractAsyncContextManager[Worker]]
 
 
 @pytest.fixture
 def worker(settings: Settings) -> StartWorker:
-    """`async with worker(echo=handler):` runs a worker in this process until the block ends."""
+    """`async with worker(echo=handler):` runs a worker in this process until the block ends.
+
+    Without handlers it runs the functions folder of the settings.
+    """
 
     @asynccontextmanager
     async def start(given: Settings | None = None, **handlers: Callable[..., Any]) -> AsyncIterator[Worker]:
-        one = Worker(given or settings, catalogue(**handlers))
+        one = Worker(given or settings, catalogue(**handlers) if handlers else None)
         task = asyncio.create_task(one.run())
         started = asyncio.create_task(one.started.wait())
         await asyncio.wait([task, started], return_when=asyncio.FIRST_COMPLETED, timeout=DEADLINE)
@@ -157,6 +190,28 @@ def worker(settings: Settings) -> StartWorker:
             await asyncio.wait_for(task, DEADLINE)
 
     return start
+
+
+class _Server(uvicorn.Server):
+    """A gateway's server inside the test's event loop; signals stay the test's."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+@pytest.fixture
+async def http(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of a gateway that serves on a real socket."""
+    app = create_app(settings.model_copy(update={"body_limit": 20_000}))
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+        server = _Server(uvicorn.Config(app, log_config=None, access_log=False))
+        serving = asyncio.create_task(server.serve([listening]))
+        async with httpx.AsyncClient(base_url=url, timeout=20, trust_env=False) as client:
+            yield client
+        server.should_exit = True
+        await serving
 
 
 class Process:

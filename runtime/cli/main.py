@@ -26,7 +26,9 @@ app = typer.Typer(
 
 AsJson = Annotated[bool, typer.Option("--json", help="For programs: JSON on standard output.")]
 Functions = Annotated[Path | None, typer.Option("--functions-dir", help="Where the function modules are.")]
-Concurrency = Annotated[int | None, typer.Option(help="Attempts at once in one worker.")]
+Concurrency = Annotated[int | None, typer.Option(help="Attempts of async functions at once in one worker.")]
+Processes = Annotated[int | None, typer.Option(help="Attempts of def functions at once, each in a process.")]
+Watch = Annotated[bool | None, typer.Option("--watch/--no-watch", help="Follow changes of the functions.")]
 JobId = Annotated[str, typer.Argument(help="The job's id.")]
 OneFunction = Annotated[str | None, typer.Argument(help="Only this function.")]
 OneLane = Annotated[str | None, typer.Option(help="Only this lane.")]
@@ -42,11 +44,16 @@ def up(
     ] = None,
     workers: Annotated[int, typer.Option(min=1, max=64, help="Worker processes.")] = 1,
     concurrency: Concurrency = None,
+    processes: Processes = None,
+    watch: Watch = None,
 ) -> None:
     """Run everything here: an embedded Valkey, the gateway and workers. Ctrl-C stops them cleanly."""
     from runtime.cli.up import run
 
-    sys.exit(run(settings.load(port=port, functions_dir=functions, concurrency=concurrency), data, workers))
+    given = settings.load(
+        port=port, functions_dir=functions, concurrency=concurrency, processes=processes, watch=watch
+    )
+    sys.exit(run(given, data, workers))
 
 
 @app.command()
@@ -65,6 +72,8 @@ def worker(
     functions: Annotated[str | None, typer.Option(help="Only these functions, such as thumbnail,email.")] = None,
     functions_dir: Functions = None,
     concurrency: Concurrency = None,
+    processes: Processes = None,
+    watch: Watch = None,
     port: Annotated[
         int | None, typer.Option(help="Port of /metrics and /healthz; 0 picks one. [default: 9100]")
     ] = None,
@@ -73,7 +82,12 @@ def worker(
     from runtime.cli import serve
 
     given = settings.load(
-        functions=functions, functions_dir=functions_dir, concurrency=concurrency, worker_port=port
+        functions=functions,
+        functions_dir=functions_dir,
+        concurrency=concurrency,
+        processes=processes,
+        watch=watch,
+        worker_port=port,
     )
     sys.exit(serve.worker(given))
 
@@ -115,6 +129,21 @@ def jobs(
     from runtime.cli import remote
 
     sys.exit(remote.jobs(settings.load(url=url), limit, type, status, cursor, json))
+
+
+@app.command()
+def new(
+    name: Annotated[str, typer.Argument(help="The function's name: a-z, 0-9 and _.")],
+    functions_dir: Functions = None,
+    tests: Annotated[Path, typer.Option(help="Where its test goes.")] = Path("tests"),
+    is_async: Annotated[
+        bool, typer.Option("--async", help="For waiting on networks: on the event loop, not in a process.")
+    ] = False,
+) -> None:
+    """Write a function to start from, and a test of it."""
+    from runtime.cli.new import write
+
+    sys.exit(write(settings.load(functions_dir=functions_dir), name, tests, is_async=is_async))
 
 
 @app.command()

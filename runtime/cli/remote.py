@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections import Counter
 from typing import Any
 
 import httpx
@@ -89,13 +90,15 @@ def functions(settings: Settings, as_json: bool) -> int:
         return show.DONE
     rows = []
     for fn in reply["functions"]:
-        about = "does not load" if fn["broken"] else fn["doc"].partition("\n")[0]
-        if fn["serves"] != fn["name"]:
-            about = f"alias of {fn['serves']}"
-        rows.append((fn["name"], fn["lane"], f"{fn['timeout']:g} s", fn["max_attempts"], len(fn["workers"]), about))
-    show.table(["function", "lane", "timeout", "attempts", "workers", "about"], rows, "no functions are deployed")
+        about = fn["doc"].partition("\n")[0] if fn["serves"] == fn["name"] else f"alias of {fn['serves']}"
+        versions = Counter(worker["version"] or "-" for worker in fn["workers"])
+        told = ", ".join(f"{count} x {version}" for version, count in versions.most_common()) or "none"
+        policy = (fn["lane"], fn["isolation"], f"{fn['timeout']:g} s", fn["max_attempts"])
+        rows.append((fn["name"], *policy, told, fn["waiting"], fn["trouble"] or about))
+    columns = ["function", "lane", "runs in", "timeout", "attempts", "workers", "waiting", "about"]
+    show.table(columns, rows, "no functions are deployed")
     for fn in reply["functions"]:
-        if fn["broken"]:
+        if fn["broken"] and fn["serves"] == fn["name"]:
             show.error("function-broken", f"{fn['name']}\n{fn['broken']}")
     return show.DONE
 

@@ -12,7 +12,6 @@ import uvloop
 
 from runtime import log
 from runtime.cli import show
-from runtime.discovery import discover
 from runtime.errors import StoreUnavailable
 from runtime.gateway.app import create_app
 from runtime.settings import Settings
@@ -69,7 +68,7 @@ def worker(settings: Settings) -> int:
 
 
 async def _worker(settings: Settings) -> int:
-    worker = Worker(settings, discover(settings.functions_dir, settings.functions))
+    worker = Worker(settings)
     try:
         port = Port(settings.host, settings.worker_port, lambda: worker.trouble)
     except OSError as error:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ctypes
 import fcntl
 import os
 import signal
@@ -12,18 +11,19 @@ import socket
 import sys
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import httpx
 
 from runtime import log
+from runtime.children import linux
 from runtime.cli import show
 from runtime.errors import SettingsInvalid
 from runtime.settings import PREFIX, Settings
 from runtime.store import embedded
 
 _START = 30.0
-_PR_SET_PDEATHSIG = 1
 
 
 class Child:
@@ -58,7 +58,7 @@ class Child:
                 env=self._env,
                 stdin=asyncio.subprocess.DEVNULL,
                 start_new_session=True,
-                preexec_fn=_die_with_parent,
+                preexec_fn=partial(linux.die_with, os.getpid(), signal.SIGTERM),
             )
         return self._process
 
@@ -74,12 +74,6 @@ class Child:
             self._log.warning("process.killed", process=self.name, after=within)
             process.kill()
             await process.wait()
-
-
-def _die_with_parent() -> None:
-    """Linux: a supervisor that is killed takes its processes with it."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def run(settings: Settings, data: Path, workers: int) -> int:
@@ -154,6 +148,8 @@ def _environment(settings: Settings, data: Path) -> dict[str, str]:
         "PORT": str(settings.port),
         "FUNCTIONS_DIR": str(settings.functions_dir.resolve()),
         "CONCURRENCY": str(settings.concurrency),
+        "PROCESSES": str(settings.processes),
+        "WATCH": str(settings.watch),
     }
     return {**os.environ, **{PREFIX + name: value for name, value in given.items()}}
 

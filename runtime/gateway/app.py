@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
-from prometheus_client import Counter
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
@@ -24,7 +23,7 @@ from runtime.settings import Settings
 Handler = Callable[[Request], Awaitable[Response]]
 
 
-def create_app(settings: Settings) -> Starlette:
+def create_app(settings: Settings) -> Gateway:
     """The application; it may start before Redis does, and answers 503 until then."""
     lanework = Lanework(settings)
     api, control = Api(lanework), ControlApi(lanework)
@@ -59,18 +58,32 @@ def create_app(settings: Settings) -> Starlette:
         _route("/health", GET=api.ready),
         _route("/metrics", GET=api.metrics),
     ]
-    handlers = {HTTPException: _http_problem, Exception: _unexpected}
-    return Starlette(routes=routes, lifespan=lifespan, exception_handlers=handlers)  # type: ignore[arg-type]
+    return Gateway(Starlette(routes=routes, lifespan=lifespan, exception_handlers={HTTPException: _http_problem}))  # type: ignore[dict-item]
+
+
+class Gateway:
+    """The application behind a look-up of paths without parameters, which cost a third less so."""
+
+    def __init__(self, app: Starlette) -> None:
+        self.routes = app.routes
+        self._app = app
+        self._fixed = {
+            route.path: route.app for route in app.routes if isinstance(route, Route) and not route.param_convertors
+        }
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        at = self._fixed.get(scope["path"], self._app) if scope["type"] == "http" else self._app
+        await at(scope, receive, send)
 
 
 class _Endpoint:
     """A path's handlers as an ASGI application: it turns its own errors into problems, and so needs
-    none of the layers that Starlette puts round a plain function."""
+    none of the layers that Starlette puts round a plain function, or round all of them."""
 
     def __init__(self, path: str, handlers: dict[str, Handler]) -> None:
         self._path = path
         self._handlers = handlers | ({"HEAD": handlers["GET"]} if "GET" in handlers else {})
-        self._counters: dict[tuple[str, int], Counter] = {}
+        self._codes: dict[tuple[str, int], tuple[str, str, str]] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         method = scope["method"]
@@ -81,6 +94,9 @@ class _Endpoint:
             response = from_error(error)
         except ClientDisconnect:
             return
+        except Exception as error:
+            log.get("gateway").error("request.failed", method=method, path=scope["path"], exc_info=error)
+            response = problem(500, "internal-error", "the gateway failed; its log has the cause")
         self._count(method if handler else "other", response.status_code)
         await response(scope, receive, send)
 
@@ -90,10 +106,10 @@ class _Endpoint:
         return problem(405, "method-not-allowed", detail, {"Allow": allowed})
 
     def _count(self, method: str, code: int) -> None:
-        counter = self._counters.get((method, code))
-        if counter is None:
-            counter = self._counters[method, code] = metrics.REQUESTS.labels(self._path, method, str(code))
-        counter.inc()
+        labels = self._codes.get((method, code))
+        if labels is None:
+            labels = self._codes[method, code] = (self._path, method, str(code))
+        metrics.requests[labels] += 1
 
 
 def _route(path: str, **handlers: Handler) -> Route:
@@ -104,8 +120,3 @@ async def _http_problem(request: Request, error: HTTPException) -> Response:
     """What the router refuses: a path that is not there."""
     code = "no-such-path" if error.status_code == 404 else "http-error"
     return problem(error.status_code, code, f"{request.url.path} is not part of the API", dict(error.headers or {}))
-
-
-async def _unexpected(request: Request, error: Exception) -> Response:
-    log.get("gateway").error("request.failed", method=request.method, path=request.url.path, exc_info=error)
-    return problem(500, "internal-error", "the gateway failed; its log has the cause")

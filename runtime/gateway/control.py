@@ -11,7 +11,7 @@ from starlette.responses import Response
 from runtime import durations
 from runtime.client import Lanework, within
 from runtime.gateway import requests
-from runtime.gateway.functions import describe_functions
+from runtime.gateway.functions import describe_function
 from runtime.gateway.problems import BadRequest, json_reply
 from runtime.job import Job
 
@@ -70,8 +70,7 @@ class ControlApi:
         return json_reply({"message": f"{_subject(what)} resumed"})
 
     async def function(self, request: Request) -> Response:
-        (shown,) = await describe_functions(self._lanework, request.path_params["function"])
-        return json_reply(shown)
+        return json_reply(await describe_function(self._lanework, request.path_params["function"]))
 
     async def dead(self, request: Request) -> Response:
         """A function's failed jobs, the newest first."""

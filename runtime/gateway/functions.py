@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -9,7 +10,9 @@ from runtime.client import Lanework, within
 from runtime.clock import now_ms, rfc3339
 from runtime.cron import Schedule
 from runtime.errors import FunctionUnknown
-from runtime.store.registry import Deployed
+from runtime.store.registry import Deployed, WorkerInfo
+
+_ERRORS = 5
 
 
 async def describe_functions(lanework: Lanework, name: str | None = None) -> list[dict[str, Any]]:
@@ -21,21 +24,58 @@ async def describe_functions(lanework: Lanework, name: str | None = None) -> lis
         raise FunctionUnknown(name)
     workers = await lanework.workers()
     paused = await lanework.paused()
+    depths = await within(lanework.stats.depths())
     names = list(contracts) if name is None else [name]
     dead = await within(lanework.dead.count(names))
     shown = []
     for one in names:
         deployed = contracts[one].deployed
+        own = [depth for depth in depths if depth.function == one]
         shown.append(
             {
                 **asdict(deployed),
                 "schedules": await _schedules(lanework, deployed),
-                "workers": [worker.id for worker in workers if one in worker.functions],
+                **_rollout(deployed, workers),
                 "paused": "*" in paused or f"function:{one}" in paused,
+                "waiting": sum(depth.waiting for depth in own),
+                "running": sum(depth.running for depth in own),
+                "depth": {depth.lane: {"waiting": depth.waiting, "running": depth.running} for depth in own},
                 "failed": dead[one],
             }
         )
     return shown
+
+
+async def describe_function(lanework: Lanework, name: str) -> dict[str, Any]:
+    """One function, with its last errors. Raises FunctionUnknown, StoreUnavailable."""
+    (shown,) = await describe_functions(lanework, name)
+    failed = await within(lanework.dead.page(name, _ERRORS))
+    shown["last_errors"] = [
+        {"job": job.id, "failed_at": rfc3339(job.finished_at), **(job.error or {})} for job in failed
+    ]
+    return shown
+
+
+def _rollout(deployed: Deployed, workers: Sequence[WorkerInfo]) -> dict[str, Any]:
+    """Which workers have which version, and what is amiss with that."""
+    name = deployed.name
+    having = [worker for worker in workers if name in worker.functions]
+    failing = {worker.id: worker.broken[name] for worker in workers if name in worker.broken}
+    versions = {worker.functions[name] for worker in having}
+    trouble = None
+    if failing:
+        trouble = f"it does not load on {len(failing)} of {len({*failing, *(w.id for w in having)})} workers"
+        if having:
+            trouble += "; its last good version runs"
+    elif not having:
+        trouble = "no worker has it"
+    elif len(versions) > 1:
+        trouble = f"workers have {len(versions)} versions of it"
+    return {
+        "workers": [{"id": worker.id, "version": worker.functions[name] or None} for worker in having],
+        "broken": next(iter(failing.values()), None),
+        "trouble": trouble,
+    }
 
 
 async def _schedules(lanework: Lanework, deployed: Deployed) -> list[dict[str, Any]]:

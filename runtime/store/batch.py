@@ -9,6 +9,7 @@ from typing import Generic, TypeVar
 from runtime import log
 
 _BYTES = 4 << 20
+_FEW = 50
 Item = TypeVar("Item")
 
 
@@ -25,8 +26,11 @@ class GroupCommit(Generic[Item]):
         flush: Callable[[list[Item]], Awaitable[None]],
         most: int = 500,
         weigh: Callable[[Item], int] = lambda _: 0,
+        pause: float = 0.0,
     ) -> None:
+        """`pause`: seconds in which more may come, where some came while a batch was under way but few."""
         self._flush = flush
+        self._pause = pause
         self._most = most
         self._weigh = weigh
         self._waiting: list[Item] = []
@@ -57,6 +61,8 @@ class GroupCommit(Generic[Item]):
                     await self._flush(batch)
                 except Exception as error:
                     log.get("store").error("flush.failed", items=len(batch), exc_info=error)
+                if self._pause and 0 < len(self._waiting) < _FEW:
+                    await asyncio.sleep(self._pause)
                 await self._gather()
         finally:
             self._running = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
+from functools import cached_property
 from typing import Any, cast
 
 import redis
@@ -18,8 +19,8 @@ from runtime import log
 from runtime.errors import StoreError, StoreMismatch, StoreUnavailable, StoreUnsupported
 from runtime.settings import Settings
 from runtime.store.keys import Keys
+from runtime.store.wire import Wire
 
-Redis = redis.asyncio.Redis
 SyncRedis = redis.Redis
 
 # A command that takes longer than this counts as lost: whoever sent it decides what to do.
@@ -34,9 +35,27 @@ _PASSING = frozenset(
 _NOT_NOW = (exceptions.BusyLoadingError, exceptions.ReadOnlyError, exceptions.OutOfMemoryError)
 
 
+class Redis(redis.asyncio.Redis):
+    """redis-py's client, and a wire on which the scripts go; one more for calls that wait for the disk, or
+    those behind them on the same connection would wait too."""
+
+    @cached_property
+    def wire(self) -> Wire:
+        return Wire(self.connection_pool, TIMEOUT)
+
+    @cached_property
+    def durable_wire(self) -> Wire:
+        return Wire(self.connection_pool, TIMEOUT)
+
+    async def aclose(self, close_connection_pool: bool | None = None) -> None:
+        self.wire.close()
+        self.durable_wire.close()
+        await super().aclose(close_connection_pool)
+
+
 def connect(settings: Settings, *, timeout: float | None = TIMEOUT) -> Redis:
     """A pool of connections. `timeout`: seconds for one command, None for reads that block."""
-    return redis.asyncio.Redis.from_url(
+    client: Redis = Redis.from_url(  # type: ignore[assignment]
         settings.redis_url,
         socket_timeout=timeout,
         socket_connect_timeout=TIMEOUT,
@@ -44,6 +63,7 @@ def connect(settings: Settings, *, timeout: float | None = TIMEOUT) -> Redis:
         client_name="lanework",
         protocol=2,
     )
+    return client
 
 
 def connect_sync(settings: Settings) -> SyncRedis:
@@ -88,15 +108,10 @@ async def durably(client: Redis, script: Any, root: str, *args: str | bytes | in
     append-only file.
     """
     with translated():
-        async with client.pipeline(transaction=False) as pipe:
-            queue: Any = pipe.execute_command
-            script.queue(pipe, root, *args)
-            queue("WAITAOF", 1, 0, int(TIMEOUT * 1000))
-            reply, synced = await pipe.execute(raise_on_error=False)
-            if isinstance(reply, exceptions.NoScriptError):
-                queue("EVAL", script.text, 1, root, *args)
-                queue("WAITAOF", 1, 0, int(TIMEOUT * 1000))
-                reply, synced = await pipe.execute(raise_on_error=False)
+        sync = ("WAITAOF", 1, 0, int(TIMEOUT * 1000))
+        reply, synced = await client.durable_wire.call(script.by_sha(root, *args), sync)
+        if isinstance(reply, exceptions.NoScriptError):
+            reply, synced = await client.durable_wire.call(script.whole(root, *args), sync)
         for one in (reply, synced):
             if isinstance(one, Exception):
                 raise one

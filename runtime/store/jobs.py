@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import zlib
 from collections.abc import Sequence
@@ -59,26 +60,31 @@ class Jobs:
     async def enqueue(self, batch: Sequence[NewJob]) -> tuple[int, dict[str, Refusal]]:
         """Stores jobs; returns Redis' time of it (Unix ms), and those that were refused by their ids.
 
-        All of a shard's jobs or none. A call that got no answer may be repeated with the same batch.
+        All of a shard's jobs or none. A call that got no answer may be repeated with the same batch. Raises
+        StoreUnavailable, after 1.5 s without an answer.
         """
-        by_shard: dict[int, list[NewJob]] = {}
         if self._settings.shards == 1:
-            by_shard[0] = list(batch)
-        else:
-            for job in batch:
-                by_shard.setdefault(ids.shard_of(job.id), []).append(job)
-        now, refused = 0, {}
-        for shard, jobs in by_shard.items():
-            now, rows = await self._call(self._keys.root(shard), jobs)
-            for index, verdict, about in rows:
-                refused[jobs[index - 1].id] = _refusal(verdict, about)
+            return await self._store(0, batch)
+        by_shard: dict[int, list[NewJob]] = {}
+        for job in batch:
+            by_shard.setdefault(ids.shard_of(job.id), []).append(job)
+        calls = [self._store(shard, jobs) for shard, jobs in by_shard.items()]
+        now, refused = 0, dict[str, Refusal]()
+        for told in await asyncio.gather(*calls, return_exceptions=True):
+            if isinstance(told, BaseException):
+                raise told
+            now = told[0]
+            refused |= told[1]
         return now, refused
 
-    async def _call(self, root: str, jobs: Sequence[NewJob]) -> Any:
+    async def _store(self, shard: int, jobs: Sequence[NewJob]) -> tuple[int, dict[str, Refusal]]:
+        root = self._keys.root(shard)
         args = (codec.pack_batch(jobs), self._log_ms, self._key_ms, self._lanes)
         if self._durable:
-            return await durably(self._client, scripts.ENQUEUE, root, *args)
-        return await scripts.ENQUEUE(self._client, root, *args)
+            now, rows = await durably(self._client, scripts.ENQUEUE, root, *args)
+        else:
+            now, rows = await scripts.ENQUEUE(self._client, root, *args)
+        return now, {jobs[index - 1].id: _refusal(verdict, about) for index, verdict, about in rows}
 
     async def get(self, job_id: str) -> Job:
         """Raises JobNotFound."""

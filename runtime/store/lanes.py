@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, cast
@@ -15,6 +14,7 @@ from runtime.settings import Settings
 from runtime.store import scripts
 from runtime.store.connect import OVERDUE, Redis, SyncRedis, blpop, translated
 from runtime.store.keys import Keys
+from runtime.store.wire import Command
 
 End = Literal["ended", "cancelled", "lost"]
 _ENDS: dict[int, End] = {0: "lost", 1: "ended", 2: "cancelled"}
@@ -134,44 +134,52 @@ class Lanes:
         self._keep = int(settings.keep * 1000)
         self._lease = int(settings.lease * 1000)
         self._failed = (int(settings.keep_failed * 1000), settings.dead_limit)
-        self._rules = b""
-        if limits or settings.lane_weights:
-            self._rules = codec.pack_batch((limits or {}, settings.lane_weights))
-        self._own = f"@{worker}"  # the bell that this worker alone hears
+        self.limit(limits or {})
 
-    async def take(self, free: int, functions: Iterable[str]) -> Took:
-        """Up to `free` attempts of `functions`, from the highest lane down."""
+    def limit(self, limits: Mapping[str, Limit]) -> None:
+        """From now on `limits`, by the type of the jobs that they hold back."""
+        self._rules = b""
+        if limits or self._settings.lane_weights:
+            self._rules = codec.pack_batch((limits, self._settings.lane_weights))
+
+    async def take(self, free: int, functions: Mapping[str, str]) -> Took:
+        """Up to `free` attempts of `functions` (types and their versions), from the highest lane down."""
         return self._took(await scripts.TAKE(self._client, self._root, *self._take_args(free, functions, ahead=0)))
 
-    async def hear_and_take(self, blocking: Redis, free: int, functions: Sequence[str], timeout: float) -> Took:
-        """Waits as `hear` does and then takes, in one round trip.
+    async def hear_and_take(
+        self, blocking: Redis, free: int, functions: Mapping[str, str], timeout: float, ear: str = ""
+    ) -> Took:
+        """Waits as `hear` does and then takes, in one round trip. `blocking`: a client of this call's own.
 
         Both commands are sent at once: a server keeps what follows a blocked command of a connection
         until that one is over.
         """
-        bells = [self._keys.bell(self._shard, name) for name in (*functions, self._own)]
+        bells = self._bells(functions, ear)
         with translated():
-            async with asyncio.timeout(timeout + OVERDUE), blocking.pipeline(transaction=False) as pipe:
-                pipe.blpop(bells, timeout=timeout)
-                scripts.TAKE.queue(pipe, self._root, *self._take_args(free, functions, ahead=1))
-                _heard, reply = await pipe.execute(raise_on_error=False)
+            listen: Command = ("BLPOP", *bells, timeout)
+            take = scripts.TAKE.by_sha(self._root, *self._take_args(free, functions, ahead=1))
+            _heard, reply = await blocking.wire.call(listen, take, timeout=timeout + OVERDUE)
             if isinstance(reply, NoScriptError):
                 return Took([], None, more=True)  # the next take brings the script along
             if isinstance(reply, Exception):
                 raise reply
         return self._took(reply)
 
-    async def wake(self) -> None:
-        """Ends this worker's own `hear_and_take`."""
-        bell = self._keys.bell(self._shard, self._own)
+    async def wake(self, ear: str = "") -> None:
+        """Ends the `hear` or `hear_and_take` of this worker with that `ear`."""
+        (bell,) = self._bells((), ear)
         with translated():
             async with self._client.pipeline(transaction=False) as pipe:
                 pipe.rpush(bell, 1)
                 pipe.pexpire(bell, 10_000)
                 await pipe.execute()
 
-    def _take_args(self, free: int, functions: Iterable[str], *, ahead: int) -> tuple[str | bytes | int, ...]:
-        serves = f",{','.join(functions)},"
+    def _bells(self, functions: Iterable[str], ear: str) -> list[str]:
+        """Theirs, and one that is heard with this worker's `ear` alone."""
+        return [self._keys.bell(self._shard, name) for name in (*functions, f"@{self._worker}{ear}")]
+
+    def _take_args(self, free: int, functions: Mapping[str, str], *, ahead: int) -> tuple[str | bytes | int, ...]:
+        serves = "".join([",", *(f"{name}={version}," for name, version in functions.items())])
         return (self._worker, free, serves, self._lease, ahead, self._rules, *self._settings.descending_lanes)
 
     def _took(self, reply: Any) -> Took:
@@ -186,13 +194,12 @@ class Lanes:
             jobs.append(taken)
         return Took(jobs, None if due_in < 0 else due_in, more == 1)
 
-    async def hear(self, blocking: Redis, functions: Iterable[str], timeout: float) -> bool:
+    async def hear(self, blocking: Redis, functions: Iterable[str], timeout: float, ear: str = "") -> bool:
         """Waits, at most `timeout` seconds, until a job arrives for one of `functions`.
 
         Each arrival is heard by one waiting worker (BLPOP serves the one that waits longest).
         """
-        bells = [self._keys.bell(self._shard, name) for name in (*functions, self._own)]
-        return await blpop(blocking, bells, timeout) is not None
+        return await blpop(blocking, self._bells(functions, ear), timeout) is not None
 
     async def orders(self, blocking: Redis, timeout: float) -> list[tuple[str, int]]:
         """Attempts that this worker is told to cancel; waits for them, at most `timeout` seconds."""

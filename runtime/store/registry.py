@@ -8,8 +8,8 @@ from typing import Any, cast
 
 from runtime import codec
 from runtime.clock import now_ms
-from runtime.function import Function
 from runtime.settings import Settings
+from runtime.spec import Spec
 from runtime.store.connect import Redis, translated
 from runtime.store.keys import Keys
 
@@ -37,6 +37,10 @@ class Deployed:
     ttl: float | None = None
     keep: float | None = None
     unique: str | None = None
+    returns: dict[str, Any] = field(default_factory=dict)
+    isolation: str = ""
+    memory: int | None = None
+    version: str = ""
 
     @property
     def at_home(self) -> bool:
@@ -46,16 +50,19 @@ class Deployed:
 
 @dataclass(frozen=True, slots=True)
 class WorkerInfo:
-    """A worker as it last told of itself. `started_at`: Unix milliseconds."""
+    """A worker as it last told of itself. `functions`: their versions by job type. `started_at`: Unix
+    milliseconds. `broken`: the tracebacks of modules that it cannot load."""
 
     id: str
-    functions: list[str]
+    functions: dict[str, str]
     concurrency: int
+    processes: int
     started_at: int
     metrics: str
+    broken: dict[str, str]
 
 
-def describe(name: str, function: Function, settings: Settings) -> Deployed:
+def describe(name: str, function: Spec, settings: Settings) -> Deployed:
     """`name`: the function's own, or one of its aliases."""
     policy = function.policy
     lane = settings.lane(policy.lane)
@@ -75,6 +82,10 @@ def describe(name: str, function: Function, settings: Settings) -> Deployed:
         ttl=policy.ttl,
         keep=policy.keep,
         unique=policy.unique,
+        returns=function.returns,
+        isolation=function.isolation,
+        memory=policy.memory,
+        version=function.version,
     )
 
 
@@ -90,7 +101,7 @@ class Registry:
         self._keys = Keys(settings.prefix)
 
     async def publish(self, deployed: Sequence[Deployed]) -> None:
-        """Tells what this worker has; a broken module does not hide one that works elsewhere."""
+        """Tells what this worker has; a broken module hides none that works elsewhere, or worked before."""
         known = await self.functions()
         told = {
             d.name: codec.pack(asdict(d))
@@ -101,19 +112,29 @@ class Registry:
             with translated():
                 await cast("Any", self._client.hset(self._keys.functions, mapping=cast("Any", told)))
 
+    async def withdraw(self, names: Sequence[str]) -> None:
+        """Forgets functions that no living worker has."""
+        had = {name for worker in await self.workers() for name in (*worker.functions, *worker.broken)}
+        gone = [name for name in names if name not in had]
+        if gone:
+            with translated():
+                await cast("Any", self._client.hdel(self._keys.functions, *gone))
+
     async def functions(self) -> dict[str, Deployed]:
         with translated():
             stored = await cast("Any", self._client.hgetall(self._keys.functions))
         return {name.decode(): Deployed(**codec.unpack(packed)) for name, packed in sorted(stored.items())}
 
-    async def beat(self, worker: WorkerInfo) -> None:
-        """Says that a worker is alive, for the next 15 s."""
+    async def beat(self, worker: WorkerInfo) -> list[str]:
+        """Says that a worker is alive, for the next 15 s; returns those of its functions that are not published."""
         with translated():
             async with self._client.pipeline(transaction=False) as pipe:
                 pipe.set(self._keys.worker(worker.id), codec.pack(asdict(worker)), px=ALIVE_MS)
                 pipe.zadd(self._keys.workers, {worker.id: now_ms() + ALIVE_MS})
                 pipe.zremrangebyscore(self._keys.workers, "-inf", now_ms() - ALIVE_MS)
-                await pipe.execute()
+                pipe.hkeys(self._keys.functions)
+                *_, names = await pipe.execute()
+        return [name for name in worker.functions if name.encode() not in names]
 
     async def leave(self, worker: str) -> None:
         with translated():

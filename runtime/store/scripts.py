@@ -6,10 +6,10 @@ import hashlib
 from importlib.resources import files
 from typing import Any
 
-from redis.asyncio.client import Pipeline
 from redis.exceptions import NoScriptError
 
 from runtime.store.connect import Redis, SyncRedis, translated
+from runtime.store.wire import Command
 
 _WITH = "-- with: "
 
@@ -29,28 +29,30 @@ class Script:
         self.text = "".join((folder / f"_{part}.lua").read_text() for part in ("shared", *parts)) + own
         self.sha = hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()
 
+    def by_sha(self, root: str, *args: str | bytes | int) -> Command:
+        """The call, whose answer may be NoScriptError."""
+        return ("EVALSHA", self.sha, 1, root, *args)
+
+    def whole(self, root: str, *args: str | bytes | int) -> Command:
+        """The call with the script itself, for a server that does not know it."""
+        return ("EVAL", self.text, 1, root, *args)
+
     async def __call__(self, client: Redis, root: str, *args: str | bytes | int) -> Any:
         """Runs it on the shard whose keys begin with `root`. Raises StoreError."""
-        execute: Any = client.execute_command
         with translated():
             try:
-                return await execute("EVALSHA", self.sha, 1, root, *args)
+                return await client.wire.execute_command(*self.by_sha(root, *args))
             except NoScriptError:  # a new server, or SCRIPT FLUSH
-                return await execute("EVAL", self.text, 1, root, *args)
-
-    def queue(self, pipe: Pipeline, root: str, *args: str | bytes | int) -> None:
-        """Appends the call to a pipeline, whose reply may be NoScriptError."""
-        queue: Any = pipe.execute_command
-        queue("EVALSHA", self.sha, 1, root, *args)
+                return await client.wire.execute_command(*self.whole(root, *args))
 
     def sync(self, client: SyncRedis, root: str, *args: str | bytes | int) -> Any:
         """The same from a thread."""
         execute: Any = client.execute_command
         with translated():
             try:
-                return execute("EVALSHA", self.sha, 1, root, *args)
+                return execute(*self.by_sha(root, *args))
             except NoScriptError:
-                return execute("EVAL", self.text, 1, root, *args)
+                return execute(*self.whole(root, *args))
 
 
 ENQUEUE = Script("enqueue")

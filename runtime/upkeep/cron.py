@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from collections.abc import Mapping
 
 from runtime import log, metrics
@@ -23,16 +25,29 @@ class Ticker:
         schedules: Schedules,
         intake: Intake,
         settings: Settings,
-        by_function: Mapping[str, tuple[Schedule, ...]],
     ) -> None:
         self._schedules = schedules
         self._intake = intake
         self._grace = int(settings.cron_grace * 1000)
-        self._by_function = by_function
+        self._by_function: Mapping[str, tuple[Schedule, ...]] = {}
+        self._changed = asyncio.Event()
         self._log = log.get("cron")
 
+    def follow(self, by_function: Mapping[str, tuple[Schedule, ...]]) -> None:
+        """From now on these schedules."""
+        self._by_function = by_function
+        self._changed.set()
+
     async def step(self) -> float:
-        """Deals with every tick that has come; returns the seconds until the next one."""
+        """Deals with every tick that has come, and waits for the next one."""
+        self._changed.clear()
+        wait = await self._deal_with_all()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._changed.wait(), wait)
+        return 0.0
+
+    async def _deal_with_all(self) -> float:
+        """Seconds until the next tick."""
         wait = _LONGEST
         for function, schedules in self._by_function.items():
             now = await self._schedules.now()

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Coroutine, Iterable, Iterator
+from collections.abc import Coroutine, Iterator, Mapping
 from typing import Any
 
 from runtime.errors import StoreError
+from runtime.spec import Spec
 from runtime.store.connect import Redis
 from runtime.store.lanes import Lanes, Took
+from runtime.worker.serving import Serving
 from runtime.worker.slots import Slots
 
 # A bell may be lost with the worker that heard it; the sweeper rings again within a second or two.
@@ -19,43 +21,46 @@ _LEAVE = 2.0
 
 
 class Reader:
-    """One shard's reader; its `step` is for `keep_going`.
+    """One shard's reader for a group; its `step` is for `keep_going`.
 
-    `alone`: whether it is the worker's only one. Then it may set slots aside while it listens, and
+    `alone`: whether it is the group's only one. Then it may set slots aside while it listens, and
     what it hears of is taken in the same round trip.
     """
 
     def __init__(
-        self, lanes: Lanes, blocking: Redis, slots: Slots, functions: Iterable[str], *, alone: bool
+        self, ear: str, lanes: Lanes, blocking: Redis, slots: Slots, serving: Serving, *, alone: bool
     ) -> None:
+        """`ear`: which of the worker's readers hears what is meant to wake it."""
+        self._ear = ear
         self._lanes = lanes
         self._blocking = blocking
         self._slots = slots
-        self._functions = tuple(functions)
+        self._serving = serving
         self._alone = alone
-        # Half of the slots at most, so that one half's round trip overlaps with the other half's work.
-        self._batch = max(1, (slots.most + 1) // 2)
         self._idle = False  # whether nothing waited, and the next step may listen
         self._due_in: float | None = None  # seconds until a job may start that is known of
         self._asked_at: float | None = None  # since when Redis owes an answer
 
     async def step(self) -> float:
         """Takes once; where nothing more waits, waits for more to come first."""
+        functions = await self._serving.some()
         if self._idle and not self._alone:
             self._asked()
             with self._alarm():
-                await self._lanes.hear(self._blocking, self._functions, LISTEN)
+                await self._lanes.hear(self._blocking, functions, LISTEN, self._ear)
             self._asked_at = None
             self._idle = False
-        reserved = await self._slots.reserve(self._batch)
+        # half of the slots at most, so that one half's round trip overlaps with the other half's work
+        reserved = await self._slots.reserve((self._slots.room + 1) // 2)
+        functions = self._serving.functions  # what a take says of versions is what its attempts run
+        versions = {name: function.version for name, function in functions.items()}
         self._asked()
         if self._idle:
             with self._alarm():
-                await self._take(
-                    reserved, self._lanes.hear_and_take(self._blocking, reserved, self._functions, LISTEN)
-                )
+                call = self._lanes.hear_and_take(self._blocking, reserved, versions, LISTEN, self._ear)
+                await self._take(reserved, functions, call)
         else:
-            await self._take(reserved, self._lanes.take(reserved, self._functions))
+            await self._take(reserved, functions, self._lanes.take(reserved, versions))
         self._asked_at = None
         return 0.0
 
@@ -74,20 +79,21 @@ class Reader:
         if self._due_in is None:
             yield
             return
-        timer = asyncio.get_running_loop().call_later(self._due_in, self._wake)
+        timer = asyncio.get_running_loop().call_later(self._due_in, self._alarmed)
         try:
             yield
         finally:
             timer.cancel()
 
-    def _wake(self) -> None:
-        async def wake() -> None:
-            with contextlib.suppress(StoreError):  # then it listens until it is over
-                await self._lanes.wake()
+    def _alarmed(self) -> None:
+        self._waking = asyncio.get_running_loop().create_task(self.wake())
 
-        self._waking = asyncio.get_running_loop().create_task(wake())
+    async def wake(self) -> None:
+        """Ends its listening, if it listens."""
+        with contextlib.suppress(StoreError):  # then it listens until it is over
+            await self._lanes.wake(self._ear)
 
-    async def _take(self, reserved: int, call: Coroutine[Any, Any, Took]) -> None:
+    async def _take(self, reserved: int, functions: Mapping[str, Spec], call: Coroutine[Any, Any, Took]) -> None:
         """A take that is under way when the worker is told to leave is waited for: its jobs are ours."""
         task = asyncio.ensure_future(call)
         started = 0
@@ -98,17 +104,17 @@ class Reader:
             except asyncio.CancelledError:
                 with contextlib.suppress(StoreError, TimeoutError):
                     if listened:
-                        await self._lanes.wake()
-                    started = self._start(await asyncio.wait_for(task, _LEAVE))
+                        await self._lanes.wake(self._ear)
+                    started = self._start(functions, await asyncio.wait_for(task, _LEAVE))
                 raise
-            started = self._start(took)
+            started = self._start(functions, took)
         finally:
             self._slots.give_back(reserved - started)
         if not took.more:
             self._due_in = None if took.due_in is None else took.due_in / 1000
             self._idle = self._due_in is None or self._due_in > 0
 
-    def _start(self, took: Took) -> int:
+    def _start(self, functions: Mapping[str, Spec], took: Took) -> int:
         for taken in took.jobs:
-            self._slots.start(taken)
+            self._slots.start(taken, functions[taken.type])
         return len(took.jobs)

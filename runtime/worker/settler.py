@@ -14,6 +14,7 @@ from runtime.store.lanes import End, Lanes, Settlement
 from runtime.worker.attempt import Attempt
 
 _PAUSE = 0.2
+_GATHER = 0.002  # under load: ends that come one by one, as from processes, would be a round trip each
 _BATCH = 250
 
 
@@ -23,10 +24,11 @@ class Settler:
     def __init__(self, lanes: Mapping[int, Lanes], *, debug: bool = False) -> None:
         self._debug = debug
         self.held: dict[str, Attempt] = {}
-        self.let_go = asyncio.Event()  # set whenever an attempt is held no more
+        self.let_go = asyncio.Event()  # set when an attempt is held no more, while somebody waits for that
+        self.awaited = False
         self._lanes = lanes
         self._commits = {
-            shard: GroupCommit(partial(self._flush, shard), _BATCH, lambda item: len(item[1].value))
+            shard: GroupCommit(partial(self._flush, shard), _BATCH, lambda item: len(item[1].value), _GATHER)
             for shard in lanes
         }
         self._progress: dict[str, tuple[Attempt, bytes]] = {}
@@ -100,7 +102,8 @@ class Settler:
     def _let_go(self, attempt: Attempt) -> None:
         if self.held.get(attempt.taken.id) is attempt:
             del self.held[attempt.taken.id]
-            self.let_go.set()
+            if self.awaited:
+                self.let_go.set()
 
     async def _tell(self, _: list[None]) -> None:
         reports, self._progress = list(self._progress.values()), {}

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 
-from runtime import log, metrics
+from runtime import log
+from runtime.failure import record
+from runtime.spec import Spec
 from runtime.store.lanes import Settlement, Taken
-from runtime.worker.attempt import Attempt, Runner, error_record
+from runtime.worker.attempt import Attempt, Runner
 from runtime.worker.settler import Settler
 
 
@@ -15,35 +18,51 @@ class Slots:
     """Runs each attempt in a slot, frees the slot when the handler has ended, and holds the attempt
     until its end is in Redis: leases are renewed for what is held."""
 
-    def __init__(self, most: int, runner: Runner, settler: Settler) -> None:
+    def __init__(
+        self, most: int, held_at_most: int, runner: Runner, settler: Settler, ahead: Callable[[], int] = lambda: 0
+    ) -> None:
+        """`ahead`: how many more may be taken, to start as soon as one ends."""
         self.most = most
+        self._ahead = ahead
+        self._held_at_most = held_at_most
         self.held = settler.held
         self._runner = runner
         self._settler = settler
         self._running = 0
         self._freed = settler.let_go
-        metrics.set_slots(most)
 
     @property
-    def free(self) -> int:
-        return self.most - self._running
+    def running(self) -> int:
+        return self._running
+
+    @property
+    def room(self) -> int:
+        """How many may be held at once."""
+        return self.most + self._ahead()
 
     async def reserve(self, most: int) -> int:
         """Sets up to `most` free slots aside, once there is one; returns how many.
 
-        While ends cannot be written, no more is begun than could be kept: twice the slots.
+        While ends cannot be written, no more is begun than may be held.
         """
-        while self._running >= self.most or len(self.held) > 2 * self.most:
+        while self._running >= self._enough() or len(self.held) > self._held_at_most:
+            self._settler.awaited = len(self.held) > self._held_at_most
             self._freed.clear()
             await self._freed.wait()
-        reserved = min(most, self.most - self._running)
+        self._settler.awaited = False
+        reserved = min(most, self.room - self._running)
         self._running += reserved
         return reserved
 
     def give_back(self, reserved: int) -> None:
         """Frees slots that were set aside and not used."""
         self._running -= reserved
-        self._freed.set()
+        if not self._running or self._running < self._enough():
+            self._freed.set()
+
+    def _enough(self) -> int:
+        """What was taken ahead is let sink to half: to replace each that ends would be a round trip each."""
+        return self.most + self._ahead() // 2
 
     async def wait_idle(self, timeout: float) -> bool:
         """Whether every handler has ended within `timeout` seconds."""
@@ -56,9 +75,9 @@ class Slots:
             return False
         return True
 
-    def start(self, taken: Taken) -> None:
+    def start(self, taken: Taken, function: Spec) -> None:
         """Runs an attempt in a slot that was set aside."""
-        attempt = Attempt(taken)
+        attempt = Attempt(taken, function)
         before = self.held.get(taken.id)
         if before is not None and before.task is not None and not before.task.done():
             before.cancel("lost")  # its lease ran out, and the job came back to this very worker
@@ -93,8 +112,8 @@ class Slots:
         except BaseException as error:
             # whatever goes wrong in the runtime itself, no attempt may be held without an end
             log.get("worker").error("attempt.broke", job=attempt.taken.id, exc_info=error)
-            record = error_record("InternalError", f"the worker failed to run it: {type(error).__name__}")
-            settlement = Settlement(attempt.taken, "failed", record)
+            told = record("InternalError", f"the worker failed to run it: {type(error).__name__}")
+            settlement = Settlement(attempt.taken, "failed", told)
         finally:
             self.give_back(1)
             attempt.meters.ended(time.perf_counter() - attempt.started)

@@ -8,48 +8,55 @@ import os
 import secrets
 import socket
 import threading
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable
 from typing import Any
 
-from runtime import durations, log
-from runtime.clock import now_ms
+from runtime import durations, log, metrics
+from runtime.children.pool import Pool
 from runtime.contracts import Contracts
 from runtime.discovery import Catalogue
-from runtime.errors import LaneUnknown, StoreError, StoreUnavailable
+from runtime.errors import LaneUnknown, StoreUnavailable
 from runtime.intake import Intake
 from runtime.service import keep_going
 from runtime.settings import Settings
 from runtime.store.connect import OVERDUE, Redis, check_server, connect
 from runtime.store.jobs import Jobs
 from runtime.store.lanes import Lanes, Limit, Taken
-from runtime.store.registry import HEARTBEAT, Registry, WorkerInfo, describe, describe_broken
+from runtime.store.registry import Registry
 from runtime.store.schedules import Schedules
+from runtime.store.stats import Stats
 from runtime.upkeep.cron import Ticker
 from runtime.upkeep.reclaim import Sweeper
+from runtime.worker.announce import Announcer
 from runtime.worker.attempt import Attempt, Runner
-from runtime.worker.execute import Threads
+from runtime.worker.deploy import WATCH_EVERY, Deployer
+from runtime.worker.group import Group
 from runtime.worker.leases import Leases
 from runtime.worker.orders import Orders
-from runtime.worker.reader import LISTEN, Reader
+from runtime.worker.reader import LISTEN
 from runtime.worker.settler import Settler
 from runtime.worker.slots import Slots
+from runtime.worker.threads import Threads
 
 _SILENT = LISTEN + 2 * OVERDUE
+_LET_GO = 5.0  # seconds for attempts that were cancelled, and for killing those that do not heed it
 
 
 class Worker:
-    """Runs the functions of a catalogue until told to stop."""
+    """Runs the functions of a folder, or of a catalogue, until told to stop."""
 
-    def __init__(self, settings: Settings, catalogue: Catalogue) -> None:
+    def __init__(self, settings: Settings, catalogue: Catalogue | None = None) -> None:
+        """Without a `catalogue`: those of the functions folder, which is followed as it changes."""
         self.id = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
         self.metrics = ""
         self.stuck = False  # after `run`: whether threads that ignore `ctx.cancelled` are still at work
         self._settings = settings
-        self._catalogue = catalogue
+        self._given = catalogue
         self._log = log.get("worker").bind(worker=self.id)
         self.started = asyncio.Event()
         self._stop = asyncio.Event()
-        self._started_at = now_ms()
+        self._deployer: Deployer | None = None
+        self._behind = False  # whether the folder has changed and not everybody knows
         self._roles: list[asyncio.Task[None]] = []
 
     @property
@@ -59,7 +66,7 @@ class Worker:
             return "it is starting or leaving"
         if ended := [role.get_name() for role in self._roles if role.done()]:
             return f"a role has ended: {', '.join(ended)}"
-        silent = max(reader.silent for reader in self._readers)
+        silent = max(reader.silent for group in self._groups for reader in group.readers)
         return f"Redis has not answered for {silent:.0f} s" if silent > _SILENT else None
 
     def stop(self) -> None:
@@ -67,29 +74,47 @@ class Worker:
         self._stop.set()
 
     async def run(self) -> None:
-        """Raises StoreError where the server cannot serve at the start."""
+        """Raises StoreError where the server cannot serve at the start, FunctionInvalid, FunctionUnknown."""
         settings = self._settings
         self._loop = asyncio.get_running_loop()
         self._loop_thread = threading.get_ident()
-        client = connect(settings)
-        blocking = connect(settings, timeout=None)
+        self._pool = Pool(settings)
+        self._threads = Threads(settings.concurrency)
+        client, blocking = connect(settings), connect(settings, timeout=None)
         try:
+            await self._deploy()
             await self._await_server(client)
             if self._stop.is_set():
                 return
-            self._registry = Registry(client, settings)
-            await self._publish()
             self._assemble(client, blocking)
             self._leases.start()
             try:
+                catalogue = self._given if self._deployer is None else self._deployer.catalogue
+                assert catalogue is not None
+                await self._serve(catalogue)
+                self.started.set()
+                told = {"concurrency": settings.concurrency, "processes": settings.processes}
+                self._log.info("worker.started", functions=sorted(catalogue.functions), **told)
                 await self._work()
                 await self._leave()
             finally:
                 self._leases.stop()
-                self.stuck = not self._executor.close()
+                for group in self._groups:
+                    await group.close()
         finally:
+            if self._deployer is not None:
+                await self._deployer.close()
+            await self._pool.close()
+            self.stuck = not self._threads.close()
             await client.aclose()
             await blocking.aclose()
+
+    async def _deploy(self) -> None:
+        if self._given is not None:
+            _refuse_unknown_lanes(self._given, self._settings)
+            return
+        self._deployer = Deployer(self._settings, self._pool)
+        await self._deployer.start()
 
     async def _await_server(self, client: Redis) -> None:
         """Until the server answers or the worker is told to stop. Raises StoreError where it cannot serve."""
@@ -106,53 +131,63 @@ class Worker:
                 await asyncio.wait_for(self._stop.wait(), 0.5)
 
     def _assemble(self, client: Redis, blocking: Redis) -> None:
-        settings, served = self._settings, tuple(self._catalogue.functions)
-        limits = _limits(self._catalogue)
-        self._lanes = {shard: Lanes(client, settings, shard, self.id, limits) for shard in range(settings.shards)}
+        settings = self._settings
+        self._lanes = {shard: Lanes(client, settings, shard, self.id) for shard in range(settings.shards)}
         self._settler = Settler(self._lanes, debug=settings.log_level == "debug")
-        self._executor = Threads(settings.concurrency)
-        jobs = Jobs(client, settings)
-        intake = Intake(Contracts(self._registry), jobs, settings)
-        runner = Runner(self._catalogue, self._executor, intake, settings, self._report)
-        self._slots = Slots(settings.concurrency, runner, self._settler)
-        self._leases = Leases(self._lanes, self._settler.held, settings, self._lose, self._cancel)
-        self._readers = [
-            Reader(lanes, blocking, self._slots, served, alone=len(self._lanes) == 1)
-            for lanes in self._lanes.values()
+        jobs, registry = Jobs(client, settings), Registry(client, settings)
+        intake = Intake(Contracts(registry), jobs, settings)
+        runner = Runner(self._threads, self._pool, intake, settings, self._report)
+        most = settings.concurrency + settings.processes
+        metrics.set_slots(most)
+        loop = Slots(settings.concurrency, 2 * most, runner, self._settler)
+        process = Slots(settings.processes, 2 * most, runner, self._settler, lambda: self._pool.turns.ahead)
+        self._groups = [
+            Group(name, slots, self._lanes, settings) for name, slots in (("loop", loop), ("process", process))
         ]
+        self._slots = self._groups[0].slots  # for what concerns attempts of any group
+        self._leases = Leases(self._lanes, self._settler.held, settings, self._lose, self._cancel)
         self._sweepers = [Sweeper(lanes, settings) for lanes in self._lanes.values()]
         self._orders = [Orders(lanes, blocking, self._slots.cancel) for lanes in self._lanes.values()]
-        scheduled = {
-            name: fn.policy.schedules
-            for name, fn in self._catalogue.functions.items()
-            if name == fn.name and fn.policy.schedules
-        }
-        self._ticker = Ticker(Schedules(client, settings, jobs), intake, settings, scheduled)
+        self._ticker = Ticker(Schedules(client, settings, jobs), intake, settings)
+        self._announcer = Announcer(self.id, registry, Stats(client, settings), settings)
+        self._announcer.metrics = self.metrics
 
-    async def _publish(self) -> None:
-        catalogue, settings = self._catalogue, self._settings
-        deployed = []
-        for name, function in list(catalogue.functions.items()):
-            try:
-                deployed.append(describe(name, function, settings))
-            except LaneUnknown as error:
-                del catalogue.functions[name]
-                catalogue.broken[name] = str(error)
-        for name, traceback in catalogue.broken.items():
-            self._log.error("function.broken", function=name, traceback=traceback)
-            deployed.append(describe_broken(name, traceback, settings))
-        await self._registry.publish(deployed)
-        await self._beat()
-        self.started.set()
-        self._log.info("worker.started", functions=sorted(catalogue.functions), concurrency=settings.concurrency)
+    async def _serve(self, catalogue: Catalogue) -> None:
+        """From now on the functions of this catalogue. Raises StoreError."""
+        await self._announcer.publish(catalogue)
+        limits = _limits(catalogue)
+        for lanes in self._lanes.values():
+            lanes.limit(limits)
+        own = {name: fn for name, fn in catalogue.functions.items() if name == fn.name}
+        self._ticker.follow({name: fn.policy.schedules for name, fn in own.items() if fn.policy.schedules})
+        for group in self._groups:
+            in_processes = group.name == "process"
+            await group.serve(
+                {
+                    name: fn
+                    for name, fn in catalogue.functions.items()
+                    if (fn.isolation == "process") == in_processes
+                }
+            )
+
+    async def _watch(self) -> float:
+        """A step: follows the folder."""
+        assert self._deployer is not None
+        if await self._deployer.look() or self._behind:
+            self._behind = True
+            await self._serve(self._deployer.catalogue)
+            self._behind = False
+        return WATCH_EVERY
 
     async def _work(self) -> None:
         """Until `stop`, or until a role fails: then the worker fails with it."""
-        readers = [self._role("reader", keep_going("reader", reader.step)) for reader in self._readers]
-        others = [self._role("upkeep", keep_going("upkeep", sweeper.step)) for sweeper in self._sweepers]
-        others += [self._role("orders", keep_going("orders", orders.step)) for orders in self._orders]
-        others.append(self._role("heartbeat", keep_going("heartbeat", self._beat)))
-        others.append(self._role("cron", keep_going("cron", self._ticker.step)))
+        readers = [self._role("reader", reader.step) for group in self._groups for reader in group.readers]
+        others = [self._role("upkeep", sweeper.step) for sweeper in self._sweepers]
+        others += [self._role("orders", orders.step) for orders in self._orders]
+        others.append(self._role("heartbeat", self._announcer.beat))
+        others.append(self._role("cron", self._ticker.step))
+        if self._deployer is not None and self._settings.watch:
+            others.append(self._role("watch", self._watch))
         self._roles = [*readers, *others]
         stopping = asyncio.create_task(self._stop.wait())
         done, _ = await asyncio.wait([*readers, *others, stopping], return_when=asyncio.FIRST_COMPLETED)
@@ -167,34 +202,23 @@ class Worker:
 
     async def _leave(self) -> None:
         settings = self._settings
-        running = settings.concurrency - self._slots.free
+        running = sum(group.slots.running for group in self._groups)
         self._log.info("worker.leaving", running=running, grace=settings.grace)
-        finished = await self._slots.wait_idle(settings.grace)
+        finished = await self._idle_within(settings.grace)
         released = 0 if finished else self._slots.release_all()
-        await self._slots.wait_idle(2.0)
+        await self._idle_within(_LET_GO)
         unsettled = await self._settler.drained(5.0)
         for task in self._others:
             task.cancel()
         await asyncio.gather(*self._others, return_exceptions=True)
-        try:
-            await self._registry.leave(self.id)
-        except StoreError as error:
-            self._log.warning("store.trouble", role="worker", code=error.code, error=str(error))
+        await self._announcer.leave()
         self._log.info("worker.left", finished=running - released, released=released, unsettled=unsettled)
 
-    async def _beat(self) -> float:
-        info = WorkerInfo(
-            self.id,
-            sorted(self._catalogue.functions),
-            self._settings.concurrency,
-            self._started_at,
-            self.metrics,
-        )
-        await self._registry.beat(info)
-        return HEARTBEAT
+    async def _idle_within(self, seconds: float) -> bool:
+        return all(await asyncio.gather(*(group.slots.wait_idle(seconds) for group in self._groups)))
 
-    def _role(self, name: str, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        return asyncio.create_task(coroutine, name=name)
+    def _role(self, name: str, step: Callable[[], Awaitable[float]]) -> asyncio.Task[None]:
+        return asyncio.create_task(keep_going(name, step), name=name)
 
     def _report(self, attempt: Attempt, progress: dict[str, Any]) -> None:
         if threading.get_ident() == self._loop_thread:
@@ -207,6 +231,15 @@ class Worker:
 
     def _cancel(self, taken: Taken) -> None:
         self._loop.call_soon_threadsafe(self._slots.cancel, taken.id, taken.attempt)
+
+
+def _refuse_unknown_lanes(catalogue: Catalogue, settings: Settings) -> None:
+    for name, function in list(catalogue.functions.items()):
+        try:
+            settings.lane(function.policy.lane)
+        except LaneUnknown as error:
+            del catalogue.functions[name]
+            catalogue.broken[name] = str(error)
 
 
 def _limits(catalogue: Catalogue) -> dict[str, Limit]:

@@ -67,7 +67,7 @@ async def _run(jobs: Jobs, lanes: Lanes, given: Settings, names: list[str], busy
         await _fill(jobs, given, busy, _BATCH)
         left = _BATCH
         while left:
-            taken = (await lanes.take(left, names)).jobs
+            taken = (await lanes.take(left, dict.fromkeys(names, "1f3c5a7e9b0d"))).jobs
             await lanes.settle([Settlement(t, "completed", b"\xc0") for t in taken])
             left -= len(taken)
 

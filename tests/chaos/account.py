@@ -74,7 +74,7 @@ class Account:
         elif job.status != expected:
             yield f"{job.id} ({known.kind}) is {job.status}: {job.error}"
         retries = [a["outcome"] for a in job.attempts].count("retry")
-        if known.kind == "retrying" and retries != known.fails:
+        if known.kind in ("retrying", "crashing") and retries != known.fails:
             yield f"{job.id} was to fail {known.fails} times and failed {retries} times"
         if known.kind == "scheduled" and known.job.run_at and (job.started_at or 0) < known.job.run_at:
             yield f"{job.id} started before its time"

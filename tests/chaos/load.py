@@ -51,7 +51,7 @@ class Load:
         """Until the workers have said what there is."""
         while True:
             try:
-                for name in ("quick", "slow", "limited", "keyed", "parent"):
+                for name in ("quick", "slow", "limited", "keyed", "parent", "inprocess"):
                     await self.lanework.contracts.get(name)
                 return
             except (FunctionUnknown, StoreError):
@@ -123,8 +123,10 @@ def _any(dice: random.Random, number: int) -> tuple[str, dict[str, Any], int]:
             "parent",
             "then",
             "hopeless",
+            "process",
+            "crashing",
         ],
-        [40, 10, 8, 8, 6, 6, 4, 8, 3, 4, 1],
+        [40, 10, 8, 8, 6, 6, 4, 8, 3, 4, 1, 6, 2],
     )[0]
     key = {"key": f"job-{number}", "priority": dice.choice(["low", "normal", "high"])}
     if kind == "slow":
@@ -132,11 +134,14 @@ def _any(dice: random.Random, number: int) -> tuple[str, dict[str, Any], int]:
     if kind == "retrying":
         fails = dice.randrange(1, 4)
         return kind, {"type": "quick", "payload": {"fail": fails}, **key}, fails
+    if kind in ("process", "crashing"):
+        fails = 0 if kind == "process" else dice.randrange(1, 4)
+        return kind, {"type": "inprocess", "payload": {"ms": dice.randrange(20), "fail": fails}, **key}, fails
     if kind == "scheduled":
         return kind, {"type": "quick", "delay": dice.uniform(0, 3), **key}, 0
     if kind == "cancelled":
         later = {"delay": 5.0} if dice.random() < 0.3 else {}
-        return kind, {"type": "slow", "payload": {"ms": 100}, **later, **key}, 0
+        return kind, {"type": dice.choice(["slow", "inprocess"]), "payload": {"ms": 100}, **later, **key}, 0
     if kind == "unique":
         return kind, {"type": "slow", "payload": {"ms": 20}, "unique": str(dice.randrange(5)), **key}, 0
     if kind == "keyed":

@@ -7,11 +7,9 @@ import sys
 
 import pytest
 
-from tests.gateway.conftest import http  # noqa: F401 - a fixture
-
 
 @pytest.fixture
-def lanework(http):  # noqa: F811
+def lanework(http):
     """Runs a command on the test's gateway; returns exit code, standard output and standard error."""
     import asyncio
 

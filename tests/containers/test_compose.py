@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import time
 from pathlib import Path
@@ -22,12 +23,21 @@ WAIT = {"Prefer": "wait=30"}
 class Stack:
     """A Compose project of its own name, port and volumes."""
 
-    def __init__(self) -> None:
+    def __init__(self, folder: Path) -> None:
         self.port = free_port()
-        self._env = os.environ | {"LANEWORK_PORT": str(self.port), "DOCKER_BUILDKIT": "0"}
+        self.functions = folder / "functions"
+        shutil.copytree(ROOT / "functions", self.functions)
+        self._limits = folder / "limits.yml"
+        self._limits.write_text("services: {worker: {mem_limit: 400m, memswap_limit: 400m}}")
+        self._env = os.environ | {
+            "LANEWORK_PORT": str(self.port),
+            "LANEWORK_FUNCTIONS": str(self.functions),
+            "DOCKER_BUILDKIT": "0",
+        }
 
     def __call__(self, *arguments: str) -> str:
-        command = ["docker", "compose", "-p", "lanework-test", *arguments]
+        files = ["-f", "docker-compose.yml", "-f", str(self._limits)]
+        command = ["docker", "compose", *files, "-p", "lanework-test", *arguments]
         done = subprocess.run(command, cwd=ROOT, env=self._env, capture_output=True, text=True, check=False)
         assert done.returncode == 0, f"{' '.join(command)}\n{done.stdout}\n{done.stderr}"
         return done.stdout
@@ -37,10 +47,10 @@ class Stack:
 
 
 @pytest.fixture(scope="module")
-def stack():
+def stack(tmp_path_factory):
     if not docker_answers():
         missing("a Docker engine")
-    compose = Stack()
+    compose = Stack(tmp_path_factory.mktemp("stack"))
     try:
         compose("up", "--build", "--detach", "--wait", "--wait-timeout", "120", "--scale", "worker=2")
         yield compose
@@ -70,6 +80,40 @@ def test_functions_come_from_the_folder_on_the_host_and_files_are_kept(stack):
 
     assert done["status"] == "completed", done
     assert "n" in stack("exec", "-T", "--index", "1", "worker", "cat", "files/r.csv")
+
+
+def live(http: httpx.Client, name: str) -> float:
+    """Waits until both workers have a function; returns the seconds that took."""
+    begun = time.monotonic()
+    while len(http.get(f"/functions/{name}").json().get("workers", ())) < 2:
+        assert time.monotonic() - begun < 20
+        time.sleep(0.05)
+    return time.monotonic() - begun
+
+
+def test_a_file_dropped_into_the_mounted_folder_is_live_in_every_container(stack):
+    with stack.http() as http:
+        (stack.functions / "dropped.py").write_text("def handle(n: int): return n + 1")
+
+        assert live(http, "dropped") < 3
+        assert run(http, "dropped", {"n": 1})["result"] == 2
+
+
+def test_what_eats_the_containers_memory_is_killed_alone_and_told(stack):
+    """The kernel takes the function's process, and not the worker that is the container's first."""
+    with stack.http() as http:
+        (stack.functions / "hog.py").write_text(
+            "from runtime import function\n\n@function(retry=1)\ndef handle(mb: int):\n"
+            "    return len([bytearray(b'x') * (1 << 20) for _ in range(mb)])"
+        )
+        live(http, "hog")
+        workers = {worker["id"] for worker in http.get("/workers").json()["workers"]}
+
+        killed = run(http, "hog", {"mb": 2000})
+
+        assert (killed["status"], killed["error"]["type"]) == ("failed", "OutOfMemory"), killed
+        assert run(http, "hog", {"mb": 10})["result"] == 10
+        assert {worker["id"] for worker in http.get("/workers").json()["workers"]} == workers
 
 
 def test_a_killed_workers_job_runs_again_on_another(stack):

@@ -6,6 +6,8 @@ import uuid
 
 import pytest
 
+from runtime import function
+
 WAIT = {"Prefer": "wait=20"}
 
 
@@ -133,7 +135,8 @@ async def test_functions_show_their_schema_policy_and_workers(http, worker):
 
     assert (shown["name"], shown["lane"], shown["max_attempts"], shown["broken"]) == ("add", "normal", 3, None)
     assert shown["schema"]["required"] == ["a"]
-    assert shown["workers"] == [alive["id"]] == [running.id]
+    assert shown["workers"] == [{"id": running.id, "version": None}]
+    assert alive["id"] == running.id
 
 
 async def test_a_module_that_does_not_load_is_shown_with_its_traceback(http, process, tmp_path):
@@ -152,3 +155,28 @@ async def test_a_module_that_does_not_load_is_shown_with_its_traceback(http, pro
     job = (await http.post("/jobs", json={"type": "works"})).json()
     assert (await http.get(f"/jobs/{job['id']}", headers=WAIT)).json()["result"] == 1
     assert json.loads(worker.log.read_text().splitlines()[0])["function"] == "broken"
+
+
+async def test_a_function_shows_its_lanes_and_its_last_errors(http, worker):
+    @function(retry=1)
+    async def picky(n: int) -> dict[str, int]:
+        """Fails for some.
+
+        Args:
+            n: which
+        """
+        raise ValueError(f"not {n}")
+
+    async with worker(picky=picky):
+        for n in range(7):
+            job = (await http.post("/jobs", json={"type": "picky", "payload": {"n": n}})).json()
+            await http.get(job["links"]["self"], headers=WAIT)
+        await http.post("/functions/picky/pause")
+        await http.post("/jobs", json={"type": "picky", "payload": {"n": 9}, "priority": "high"})
+        shown = (await http.get("/functions/picky")).json()
+
+    assert [error["message"] for error in shown["last_errors"]] == [f"not {n}" for n in (6, 5, 4, 3, 2)]
+    assert shown["depth"]["high"] == {"waiting": 1, "running": 0}
+    assert shown["schema"]["properties"]["n"]["description"] == "which"
+    assert shown["returns"]["additionalProperties"] == {"type": "integer"}
+    assert (shown["failed"], shown["waiting"], shown["isolation"]) == (7, 1, "loop")

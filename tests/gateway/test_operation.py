@@ -91,7 +91,9 @@ async def test_metrics_are_clean_and_count_what_happened(http, worker, settings,
     assert_clean(promtool, text)
 
 
-async def test_a_workers_metrics_are_clean_and_it_says_when_it_is_healthy(process, client, tmp_path, until):
+async def test_a_workers_metrics_are_clean_and_it_says_when_it_is_healthy(
+    process, client, settings, tmp_path, until
+):
     folder = tmp_path / "functions"
     folder.mkdir()
     (folder / "shaky.py").write_text(
@@ -117,7 +119,7 @@ async def test_a_workers_metrics_are_clean_and_it_says_when_it_is_healthy(proces
         'lanework_attempts_in_flight{function="shaky",lane="normal"} 0.0',
         'lanework_attempt_run_seconds_count{function="shaky",lane="normal"} 2.0',
         'lanework_job_wait_seconds_bucket{function="shaky",lane="normal",le="+Inf"} 2.0',
-        "lanework_worker_slots 100.0",
+        f"lanework_worker_slots {settings.concurrency + settings.processes}.0",
     ):
         assert line in text
     promtool = shutil.which("promtool")

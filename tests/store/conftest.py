@@ -58,7 +58,7 @@ class Store:
         return [job.id for job in made]
 
     async def take(self, free: int = 100, *functions: str, by: Lanes | None = None) -> list[Taken]:
-        return (await (by or self.a).take(free, functions or ("f",))).jobs
+        return (await (by or self.a).take(free, dict.fromkeys(functions or ("f",), ""))).jobs
 
     async def settle(
         self, taken: Taken, outcome: Any = "completed", *, by: Lanes | None = None, **more: Any

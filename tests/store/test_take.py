@@ -79,7 +79,7 @@ async def test_an_empty_take_tells_when_the_next_job_is_due(store):
     (taken,) = await store.take()
     await store.settle(taken, "retry", delay=60_000)
 
-    took = await store.a.take(1, ("f",))
+    took = await store.a.take(1, {"f": ""})
 
     assert took.jobs == []
     assert 59_000 < took.due_in <= 60_000

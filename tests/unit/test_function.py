@@ -1,3 +1,5 @@
+from collections.abc import Callable
+from datetime import date
 from enum import Enum
 from typing import Annotated, Literal
 
@@ -5,9 +7,9 @@ import jsonschema_rs
 import pytest
 from pydantic import BaseModel, Field
 
-from runtime import Context, Retry, function
+from runtime import Context, Retry, codec, function
 from runtime.errors import FunctionInvalid, PayloadInvalid
-from runtime.function import Function
+from runtime.spec import Function, Spec
 
 
 class Colour(Enum):
@@ -109,3 +111,130 @@ def test_positional_only_parameters_are_refused():
 
     with pytest.raises(FunctionInvalid, match="keyword"):
         Function("f", handle)
+
+
+class Size(BaseModel):
+    width: int = Field(ge=1, description="pixels")
+    height: int = 10
+
+
+class Paint(Enum):
+    RED = "red"
+    BLUE = "blue"
+
+
+def draw(
+    size: Size,
+    colour: Paint,
+    mode: Literal["fast", "good"] = "fast",
+    day: date | None = None,
+    tags: list[str] = (),
+    scale: int | float = 1,
+) -> dict[str, Size]:
+    """Draws.
+
+    Args:
+        colour: of the lines
+            and of the ground
+        tags (list): words to find it by
+    """
+    return {"drawn": size}
+
+
+def test_the_schema_tells_of_models_enums_literals_dates_unions_and_defaults():
+    schema = Function("draw", draw).schema
+    fields = schema["properties"]
+
+    jsonschema_rs.meta.validate(schema)
+    assert schema["$schema"] == "https://json-schema.org/draft/2020-12/schema"
+    assert schema["required"] == ["size", "colour"]
+    assert schema["$defs"]["Size"]["properties"]["width"]["description"] == "pixels"
+    assert schema["$defs"]["Paint"]["enum"] == ["red", "blue"]
+    assert (fields["mode"]["enum"], fields["mode"]["default"]) == (["fast", "good"], "fast")
+    assert {"format": "date", "type": "string"} in fields["day"]["anyOf"]
+    assert {"type": "number"} in fields["scale"]["anyOf"]
+
+
+@pytest.mark.parametrize(
+    "doc",
+    [
+        None,
+        "Draws.\n\n:param colour: of the lines and of the ground\n:param list tags: words to find it by",
+        "Draws.\n\nParameters\n----------\ncolour\n    of the lines and of the ground\n"
+        "tags : list\n    words to find it by\n\nReturns\n-------\ndict",
+    ],
+    ids=["google", "sphinx", "numpy"],
+)
+def test_descriptions_come_from_the_docstring(doc):
+    def handler(colour: str, tags: list[str]): ...
+
+    handler.__doc__ = doc or draw.__doc__
+    fields = Function("draw", handler).schema["properties"]
+
+    assert fields["colour"]["description"] == "of the lines and of the ground"
+    assert fields["tags"]["description"] == "words to find it by"
+
+
+def test_the_result_has_a_schema_too():
+    returns = Function("draw", draw).returns
+
+    assert returns["additionalProperties"] == {"$ref": "#/$defs/Size"}
+    assert returns["$defs"]["Size"]["properties"]["height"]["default"] == 10
+
+
+def test_a_result_without_a_schema_is_no_obstacle():
+    def handler() -> Callable[[], None]: ...
+
+    assert Function("f", handler).returns == {}
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"memory": "32M"}, "64M or more"),
+        ({"memory": "lots"}, "no size"),
+        ({"memory": "256M", "isolation": "thread"}, "isolation=.process."),
+        ({"isolation": "moon"}, "loop, thread, process"),
+        ({"recycle": 0}, "from 1 on"),
+    ],
+)
+def test_isolation_that_cannot_be_is_refused(given, told):
+    with pytest.raises(FunctionInvalid, match=told):
+        function(**given)
+
+
+@pytest.mark.parametrize(
+    ("is_async", "isolation", "runs_in"),
+    [
+        (True, None, "loop"),
+        (False, None, "process"),
+        (True, "process", "process"),
+        (False, "thread", "thread"),
+        (True, "thread", None),
+        (False, "loop", None),
+    ],
+)
+def test_where_a_function_from_a_file_runs(is_async, isolation, runs_in):
+    @function(isolation=isolation)
+    async def coroutine(): ...
+
+    @function(isolation=isolation)
+    def plain(): ...
+
+    handler = coroutine if is_async else plain
+    if runs_in is None:
+        with pytest.raises(FunctionInvalid, match="is for"):
+            Function("f", handler, version="1f3c")
+    else:
+        assert Function("f", handler, version="1f3c").isolation == runs_in
+
+
+def test_what_is_known_of_a_function_survives_its_way_from_another_process():
+    @function(retry=Retry(5, base=2), schedule="*/5 * * * *", memory="256M", isolation="process", aliases=("g",))
+    def handler(n: int) -> int: ...
+
+    spec = Function("f", handler, version="1f3c")
+    there = Spec.of(codec.unpack(codec.pack(spec.packed())), None)
+
+    assert there.packed() == spec.packed()
+    assert there.policy == spec.policy

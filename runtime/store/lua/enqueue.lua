@@ -50,19 +50,28 @@ local function refuse(job)
   if asks.max_waiting and waiting(type) >= asks.max_waiting then return 'full', waiting(type) end
 end
 
-local refused, lanes = {}, {}
+local ready_types, seen = {}, {}
+for _, job in ipairs(jobs) do
+  local type, lane, asks = job[2], job[3], job[6]
+  local types = ready_types[lane] or {}
+  if not seen[type .. ':' .. lane] and not (asks and (asks.run_at or asks.delay)) then
+    seen[type .. ':' .. lane] = true
+    ready_types[lane] = types
+    types[#types + 1] = type
+  end
+end
+for lane, types in pairs(ready_types) do
+  if #types == 1 then ready(types[1], lane) else ready_all(lane, types) end
+end
+
+local refused = {}
 for i, job in ipairs(jobs) do
-  local asks = job[6]
+  local asks, type = job[6], job[2]
   local verdict, about
   if asks or job[7] then verdict, about = refuse(job) end
   if verdict then
     refused[#refused + 1] = {i, verdict, about}
   else
-    local type, name = job[2], job[2] .. ':' .. job[3]
-    if not lanes[name] and not (asks and (asks.run_at or asks.delay)) then
-      lanes[name] = true
-      ready(type, job[3])
-    end
     store(job, now)
     if counts[type] then counts[type] = counts[type] + 1 end
     if asks and asks.key then

@@ -35,7 +35,7 @@ end
 
 local function lose(key, type, lane, entry, id)
   local record = job_key(id)
-  local job = call('HMGET', record, 'status', 'attempt', 'started', 'history', 'worker', 'crashes', 'busy', 'more')
+  local job = call('HMGET', record, 'status', 'attempt', 'started', 'history', 'worker', 'crashes', 'busy', 'more', 'version')
   if job[1] ~= 'running' and job[1] ~= 'cancelling' then
     -- handed back and not yet taken again, or settled; the latter leaves no entry behind
     if job[1] ~= 'pending' then drop(key, entry) end
@@ -46,7 +46,7 @@ local function lose(key, type, lane, entry, id)
   local message = 'worker ' .. worker .. ' was lost: it did not renew its lease for ' .. lease / 1000 .. ' s'
   local error = cmsgpack.pack({type = 'WorkerLost', message = message, silent_ms = lease})
   call('HSET', record, 'crashes', crashes, 'updated', now, 'history', (job[4] or '')
-    .. cmsgpack.pack({attempt, tonumber(job[3]), now, 'lost', worker, error}))
+    .. cmsgpack.pack({attempt, tonumber(job[3]), now, 'lost', worker, error, job[9] or ''}))
   local verdict, status = 'retry', 'pending'
   if job[1] == 'cancelling' then
     verdict, status = 'cancelled', 'cancelled'

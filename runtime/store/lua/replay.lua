@@ -11,13 +11,14 @@ local function whole_history(job)
   if not attempt then return past end
   local all = {cmsgpack.unpack(past ~= '' and past or cmsgpack.pack({0}))}
   if all[#all][1] == attempt then return past end
-  return past .. cmsgpack.pack({attempt, tonumber(job[5]), tonumber(job[6]), 'failed', job[7] or '', job[8]})
+  return past .. cmsgpack.pack({attempt, tonumber(job[5]), tonumber(job[6]), 'failed', job[7] or '', job[8],
+    job[11] or ''})
 end
 
 local function replay(id, delay)
   local record = job_key(id)
   local job = call('HMGET', record, 'status', 'type', 'history', 'attempt', 'started', 'finished', 'worker', 'error',
-    'lane', 'more')
+    'lane', 'more', 'version')
   if job[1] ~= 'failed' then return job[1] end
   local type = job[2]
   local unique = job[10] and cmsgpack.unpack(job[10]).unique

@@ -20,8 +20,9 @@ local replies, gone = {}, {}
 
 -- The attempts so far and this one, each packed, one after the other.
 local function history(record, attempt, outcome, error)
-  local past = call('HMGET', record, 'history', 'started')
-  return (past[1] or '') .. cmsgpack.pack({attempt, tonumber(past[2]), now, outcome, worker, error})
+  local past = call('HMGET', record, 'history', 'started', 'version')
+  return (past[1] or '')
+    .. cmsgpack.pack({attempt, tonumber(past[2]), now, outcome, worker, error, past[3] or ''})
 end
 
 -- Each ends an attempt in the record; returns the status that the job has then.

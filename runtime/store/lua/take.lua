@@ -2,7 +2,7 @@
 -- weights say, in each lane from the function that was served longest ago.
 -- ARGV[1]  the worker's id
 -- ARGV[2]  its free slots, at least 1
--- ARGV[3]  the functions it has, as ',a,b,'
+-- ARGV[3]  the functions it has and their versions, as ',a=1f3c,b=,'
 -- ARGV[4]  ms of a lease
 -- ARGV[5]  1 if the call was sent ahead, to run when the worker is woken; else 0
 -- ARGV[6]  msgpack {limits, weights}, or ''
@@ -51,6 +51,19 @@ local parks = 0 -- entries set aside in this call
 local soonest = -1 -- ms until a rate lets the next job of a function start
 local cap = free
 local backs = call('EXISTS', BACKS) == 1
+
+-- The version of a function that the worker has, or nil where it has none of it.
+local known = {}
+local function version_of(type)
+  local version = known[type]
+  if version == nil then
+    version = false
+    local _, at = string.find(serves, ',' .. type .. '=', 1, true)
+    if at then version = string.sub(serves, at + 1, string.find(serves, ',', at, true) - 1) end
+    known[type] = version
+  end
+  return version
+end
 
 local function full() return #jobs >= cap or bytes >= BYTES or parks >= 200 end
 
@@ -136,7 +149,8 @@ local function start(key, type, lane, entry, id, back)
   if job[2] then
     attempt, spared = tonumber(job[2]) + 1, tonumber(call('HGET', record, 'spared')) or 0
   end
-  call('HSET', record, 'status', 'running', 'attempt', attempt, 'started', now, 'worker', worker)
+  call('HSET', record, 'status', 'running', 'attempt', attempt, 'started', now, 'worker', worker, 'version',
+    version_of(type))
   if busy ~= '' then call('HSET', record, 'busy', busy) end
   event(id, type, 'running', attempt)
   bytes = bytes + #job[3]
@@ -170,9 +184,10 @@ local function take_new(key, type, lane, last)
   return false
 end
 
+-- Whether the function has nothing left there.
 local function serve(type, lane)
   local most = room(type)
-  if most <= 0 then return end
+  if most <= 0 then return false end
   local key, before = lane_key(type, lane), #jobs
   local back_over = true
   if backs and call('SISMEMBER', BACKS, type .. ':' .. lane) == 1 then
@@ -180,13 +195,11 @@ local function serve(type, lane)
   end
   local drained = take_new(key, type, lane, before + most) and back_over
   spend(type, #jobs - before)
-  if drained then
-    call('ZREM', ready_key(lane), type)
-  else
-    -- to the microsecond: two takes in one millisecond are two turns
-    call('ZADD', ready_key(lane), clock_us(), type)
-    if room(type) > 0 then ring(type) end
-  end
+  if drained then return true end
+  -- to the microsecond: two takes in one millisecond are two turns
+  call('ZADD', ready_key(lane), clock_us(), type)
+  if room(type) > 0 then ring(type) end
+  return false
 end
 
 -- Pages through the functions that wait in a lane; those served move behind, so what is collected
@@ -197,17 +210,23 @@ local function serve_lane(lane)
   repeat
     local page = call('ZRANGE', ready_key(lane), from, from + PAGE - 1)
     for _, type in ipairs(page) do
-      if string.find(serves, ',' .. type .. ',', 1, true) and not paused['function:' .. type]
+      if version_of(type) and not paused['function:' .. type]
         and (not limits[type] or room(type) > 0) then
         names[#names + 1] = type
       end
     end
     from = from + PAGE
   until #page < PAGE or #names >= free
+  local drained = {}
   for _, type in ipairs(names) do
-    if full() then return end
-    serve(type, lane)
+    if full() then break end
+    if serve(type, lane) then drained[#drained + 1] = type end
   end
+  local over = {}
+  for _, type in ipairs(drained) do -- what came back meanwhile, as a parked entry may, is there to be taken
+    if not handed[type .. ':' .. lane] then over[#over + 1] = type end
+  end
+  if #over > 0 then call('ZREM', ready_key(lane), unpack(over)) end
 end
 
 -- Stride scheduling: the lane that is furthest behind in its share is served next, a part of the free slots at a

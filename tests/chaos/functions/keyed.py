@@ -2,9 +2,9 @@
 
 import asyncio
 
-from functions._ledger import note
-
 from runtime import Context, function
+
+from ._ledger import note
 
 
 @function(concurrency=1, concurrency_key="customer")

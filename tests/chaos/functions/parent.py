@@ -1,8 +1,8 @@
 """Starts three children, and one job when they have settled."""
 
-from functions._ledger import note
-
 from runtime import Context, function
+
+from ._ledger import note
 
 
 @function(lane="high")

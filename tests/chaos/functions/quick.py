@@ -1,8 +1,8 @@
 """Ends at once, or fails as often as it is told to."""
 
-from functions._ledger import note
-
 from runtime import Context, Retry, function
+
+from ._ledger import note
 
 
 @function(retry=Retry(max_attempts=4, base=0.05, cap=0.2))

@@ -1,4 +1,4 @@
-"""Where `def` handlers run. A seam: an executor gets a handler and its arguments, and nothing else."""
+"""Threads, for `def` handlers that asked for them (`isolation="thread"`)."""
 
 from __future__ import annotations
 
@@ -8,17 +8,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Any, Protocol
-
-
-class Executor(Protocol):
-    """Runs handlers that may block. Cancelling `run` gives the attempt up, and stops the handler if it can."""
-
-    async def run(self, handler: Callable[..., Any], arguments: dict[str, Any]) -> Any: ...
-
-    def close(self) -> bool:
-        """Stops; False where handlers that cannot be stopped are still at work."""
-        ...
+from typing import Any
 
 
 class Threads:
@@ -31,10 +21,12 @@ class Threads:
         self._lock = threading.Lock()
 
     async def run(self, handler: Callable[..., Any], arguments: dict[str, Any]) -> Any:
+        """The handler's result; cancelling gives the attempt up."""
         call = partial(contextvars.copy_context().run, self._call, handler, arguments)
         return await asyncio.get_running_loop().run_in_executor(self._pool, call)
 
     def close(self) -> bool:
+        """Stops; False where handlers that cannot be stopped are still at work."""
         self._pool.shutdown(wait=False, cancel_futures=True)
         with self._lock:
             return self._busy == 0

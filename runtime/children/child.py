@@ -1,0 +1,247 @@
+"""A child: it loads one version of one function, and runs its attempts, one at a time.
+
+Messages are msgpack, one after the other.
+    to it     ["load", {name, path, version, code, memory, weigh, files, result_limit, level}]
+              ["run", job, payload]
+    from it   ["loaded", spec]   ["broken", traceback]
+              ["progress", {…}]   ["log", level, event, fields]
+              ["done", value, started, resident, leftovers]         started: packed [asked, follow_up], or b""
+              ["failed", [record, final, seconds, told], resident, leftovers]
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import faulthandler
+import os
+import signal
+import socket
+import sys
+import threading
+import traceback
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import msgpack
+
+from runtime import codec
+from runtime.children import linux, logs
+from runtime.context import Context, JobInfo
+from runtime.failure import OutOfMemory, ResultTooLarge, failure, load_trace
+from runtime.request import JobRequest
+from runtime.sources import Source, load
+from runtime.spec import Function
+
+_TERM = (signal.SIGTERM,)
+
+
+class Stopped(BaseException):
+    """Raised in a handler whose attempt is over: it timed out, was cancelled, or its worker is leaving."""
+
+
+class _Context(Context):
+    """Remembers whether the handler asks if it was cancelled: then it is trusted to leave by itself."""
+
+    __slots__ = ("cooperates",)
+
+    def __init__(self, *given: Any) -> None:
+        super().__init__(*given)
+        self.cooperates = False
+
+    @property
+    def cancelled(self) -> bool:
+        self.cooperates = True
+        return self._stopped
+
+
+class Child:
+    """The loop of a child."""
+
+    def __init__(self, worker: socket.socket) -> None:
+        self._worker = worker
+        self._streams = (sys.stdout, sys.stderr)
+        self._function: Function | None = None
+        self._ctx: _Context | None = None
+        self._handling = False
+        self._stopped = False
+        self._forked = False  # whether this is a copy that a handler, or a module, has made
+        self._runner: asyncio.Runner | None = None
+        self._task: asyncio.Task[Any] | None = None
+        self._lock = threading.Lock()
+        self._saying = False
+
+    def serve(self) -> None:
+        """Until the worker closes the socket, or an attempt was stopped."""
+        signal.signal(signal.SIGTERM, self._stop)
+        # a copy that is told to end before it has forgotten our handler must not miss that
+        os.register_at_fork(
+            before=lambda: signal.pthread_sigmask(signal.SIG_BLOCK, _TERM),
+            after_in_parent=lambda: signal.pthread_sigmask(signal.SIG_UNBLOCK, _TERM),
+            after_in_child=self._be_a_copy,
+        )
+        for kind, *given in self._heard():
+            if kind == "load":
+                self._load(given[0])
+            else:
+                self._run(*given)
+            if self._stopped or self._forked:
+                return
+
+    def _be_a_copy(self) -> None:
+        """A copy speaks for nobody, and ends as any process does."""
+        self._forked = True
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _TERM)
+
+    def _heard(self) -> Iterator[list[Any]]:
+        unpacker = msgpack.Unpacker(max_buffer_size=0, strict_map_key=False)
+        while data := self._worker.recv(1 << 18):
+            unpacker.feed(data)
+            yield from unpacker
+
+    def _say(self, *message: Any) -> None:
+        """From any thread; a signal that comes meanwhile is heeded once the message is whole."""
+        if self._forked:
+            return
+        packed = codec.pack(message)
+        with self._lock:
+            self._saying = True
+            self._worker.sendall(packed)
+            self._saying = False
+        if self._stopped:
+            self._heed()
+
+    def _load(self, given: dict[str, Any]) -> None:
+        self._given = given
+        logs.forward(lambda *told: self._say("log", *told), given["level"])
+        if given["memory"] is not None:
+            linux.limit_memory(given["memory"])
+        try:
+            self._function = load(Source(given["name"], given["path"], given["version"], given["code"]))
+        except BaseException as error:
+            told = OutOfMemory(given["memory"]) if isinstance(error, MemoryError) else error
+            self._say("broken", load_trace(told))
+        else:
+            self._say("loaded", self._function.packed())
+
+    def _run(self, job: list[Any], payload: bytes) -> None:
+        ctx: _Context = _Context(JobInfo(*job), lambda told: self._report(ctx, told), Path(self._given["files"]))
+        self._ctx = ctx
+        try:
+            value = codec.pack_shown(self._call(ctx, payload))
+            if len(value) > self._given["result_limit"]:
+                raise ResultTooLarge(len(value), self._given["result_limit"])
+            answer: list[Any] = ["done", value, _started(ctx)]
+        except BaseException as error:
+            told = OutOfMemory(self._given["memory"]) if isinstance(error, MemoryError) else error
+            answer = ["failed", list(failure(told))]
+        for stream in self._streams:
+            with contextlib.suppress(OSError, ValueError):  # the handler may have closed it
+                stream.flush()
+        self._ctx = None
+        self._say(*answer, linux.resident() if self._given["weigh"] else 0, _has_children())
+
+    def _report(self, ctx: _Context, told: dict[str, Any]) -> None:
+        """Progress; a thread that outlived its attempt has nothing to say of the next one."""
+        if self._ctx is ctx:
+            self._say("progress", told)
+
+    def _call(self, ctx: _Context, payload: bytes) -> Any:
+        function = self._function
+        assert function is not None
+        arguments = function.bind(codec.unpack(payload))
+        if function.context is not None:
+            arguments[function.context] = ctx
+        if self._stopped:
+            raise Stopped
+        self._handling = True
+        try:
+            if function.is_async:
+                return self._call_async(function, arguments)
+            return function.handler(**arguments)
+        finally:
+            self._handling = False
+
+    def _call_async(self, function: Function, arguments: dict[str, Any]) -> Any:
+        if self._runner is None:
+            self._runner = asyncio.Runner()
+
+        async def call() -> Any:
+            self._task = asyncio.current_task()
+            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self._stop, signal.SIGTERM, None)
+            return await function.handler(**arguments)
+
+        try:
+            return self._runner.run(call())
+        finally:
+            self._task = None
+            self._runner.get_loop().remove_signal_handler(signal.SIGTERM)
+            signal.signal(signal.SIGTERM, self._stop)
+
+    def _stop(self, number: int, frame: FrameType | None) -> None:
+        """SIGTERM: the attempt is over. A child that is idle or still loads leaves at once."""
+        self._stopped = True
+        if self._ctx is None:
+            os._exit(0)
+        self._ctx.stop()
+        if not self._saying:
+            self._heed()
+
+    def _heed(self) -> None:
+        if threading.current_thread() is not threading.main_thread():
+            return
+        if self._task is not None:
+            self._task.cancel()
+        elif self._handling and not (self._ctx and self._ctx.cooperates):
+            self._handling = False
+            raise Stopped
+
+
+def _started(ctx: Context) -> bytes:
+    """The jobs that start if the attempt completes. Raises what packing does for what cannot be stored."""
+    if not ctx.asked and ctx.follow_up is None:
+        return b""
+    return codec.pack([[_packed(one) for one in ctx.asked], ctx.follow_up and _packed(ctx.follow_up)])
+
+
+def _packed(asked: tuple[str, JobRequest]) -> list[Any]:
+    return [asked[0], asdict(asked[1])]
+
+
+def _has_children() -> bool:
+    """Whether the handler left processes behind."""
+    try:
+        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return False
+    return True
+
+
+def main(forkserver: int, worker: int, output: int) -> None:
+    """What a forked process does; the caller ends it when this returns or raises."""
+    os.setsid()  # a session and a group of its own: Ctrl-C is the worker's to pass on
+    linux.die_with(forkserver, signal.SIGKILL)
+    linux.adopt_orphans()
+    linux.die_first()
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    for number in (1, 2):
+        os.dup2(output, number)
+    os.close(output)
+    sys.stdout = open(1, "w", buffering=1 << 16, errors="backslashreplace", closefd=False)  # noqa: SIM115
+    sys.stderr = open(2, "w", buffering=1, errors="backslashreplace", closefd=False)  # noqa: SIM115
+    faulthandler.enable()
+    try:
+        Child(socket.socket(fileno=worker)).serve()
+    except BaseException:
+        with contextlib.suppress(Exception):
+            traceback.print_exc()
+        raise
+    finally:
+        with contextlib.suppress(Exception):
+            sys.stdout.flush()

@@ -1,0 +1,216 @@
+"""One child, as its worker sees it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import msgpack
+
+from runtime.children.linux import OomKills
+from runtime.failure import Crashed, OutOfMemory
+
+_LINES = 1_000  # of one attempt that reach the log; what a handler prints beyond is counted
+_LINE = 4_000
+_TAIL = 30
+_CHUNK = 1 << 18
+
+
+class _Garbled(Exception):
+    """Somebody else wrote to the child's socket, or it was cut in the middle of a message."""
+
+
+class Sink(Protocol):
+    """Where what a child tells of an attempt goes."""
+
+    def progress(self, told: dict[str, Any]) -> None: ...
+
+    def log(self, level: str, event: str, fields: dict[str, Any]) -> None: ...
+
+
+class Child:
+    """A process that answers one question at a time; `ended` is done once it is no more."""
+
+    def __init__(
+        self, pid: int, talk: socket.socket, output: int, send: Callable[[int, int], None], oom_kills: OomKills
+    ) -> None:
+        """`output`: what it prints can be read there. `send`: gives a process a signal."""
+        self.pid = pid
+        self.key: tuple[str, str] | None = None  # the function and the version that it has loaded
+        self.memory: int | None = None
+        self.attempts = 0
+        self.sink: Sink | None = None
+        self._loop = asyncio.get_running_loop()
+        self.ended: asyncio.Future[None] = self._loop.create_future()
+        self._talk, self._output, self._send = talk, output, send
+        self._unpacker = msgpack.Unpacker(max_buffer_size=0, strict_map_key=False)
+        self.answer: list[Any] | None = None
+        self._kinds: tuple[str, ...] = ()
+        self.terminated = False
+        self._waiter: asyncio.Future[None] | None = None
+        self._cause: Exception | None = None
+        self._oom_kills = oom_kills
+        self._killed = False
+        self._line = b""
+        self._lines = 0
+        self._cut = 0
+        self._tail: deque[str] = deque(maxlen=_TAIL)
+        self._loop.add_reader(talk.fileno(), self._hear)
+        self._loop.add_reader(output, self._listen)
+
+    async def ask(self, kinds: tuple[str, ...], *message: Any) -> list[Any]:
+        """Its answer, of one of these kinds. Raises Crashed or OutOfMemory where it ends without one."""
+        self.answer = None
+        self._kinds = kinds
+        if self._cause is not None:
+            raise self._cause
+        packed: bytes = msgpack.packb(message)
+        with contextlib.suppress(OSError):  # it is ending: that will be told
+            try:
+                sent = self._talk.send(packed)
+            except BlockingIOError:
+                sent = 0
+            if sent < len(packed):
+                await self._loop.sock_sendall(self._talk, memoryview(packed)[sent:])
+        return await self.answered()
+
+    async def answered(self) -> list[Any]:
+        """The answer to what it was asked last; a caller that is cancelled may wait anew. Raises as `ask`."""
+        if self.answer is None and self._cause is None:
+            self._waiter = self._loop.create_future()
+            await self._waiter
+        if self.answer is not None:
+            return self.answer
+        assert self._cause is not None
+        raise self._cause
+
+    def listen_for(self, sink: Sink | None) -> None:
+        """What it tells from now on is of another attempt, or of none."""
+        self._end_line()
+        if self._cut and self.sink is not None:
+            self.sink.log("warning", "output.cut", {"lines": _LINES, "bytes_left_out": self._cut})
+        self._lines = self._cut = 0
+        self._tail.clear()
+        self.sink = sink
+
+    def terminate(self) -> None:
+        """Asks it to stop what it does (SIGTERM)."""
+        self.terminated = True
+        self._send(self.pid, signal.SIGTERM)
+
+    def kill(self) -> None:
+        """Ends it and all that it started (SIGKILL)."""
+        self._killed = True
+        self._send(self.pid, signal.SIGKILL)
+
+    def has_ended(self, status: int | None) -> None:
+        """`status`: as waitpid(2) gives it; None where nobody can know it."""
+        if self.ended.done():
+            return
+        self._hear()
+        self._listen()
+        self._end_line()
+        self._cause = self._why(status)
+        for fd in (self._talk.fileno(), self._output):
+            self._loop.remove_reader(fd)
+        self._talk.close()
+        os.close(self._output)
+        self.ended.set_result(None)
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    @property
+    def last_words(self) -> str:
+        """The last lines that it printed, such as where it crashed."""
+        return "\n".join(self._tail)
+
+    def _why(self, status: int | None) -> Exception:
+        if status is None:
+            return Crashed("its process was lost together with the one that starts them")
+        if not os.WIFSIGNALED(status):
+            return Crashed(f"its process exited with status {os.waitstatus_to_exitcode(status)}")
+        number = os.WTERMSIG(status)
+        if number == signal.SIGKILL and self._oom_kills.more() and not self._killed:
+            return OutOfMemory(None)
+        ceiling = "" if self.memory is None else "; it may have met its memory ceiling"
+        hint = ceiling if number in (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS) else ""
+        return Crashed(f"its process was killed by {signal.Signals(number).name}{hint}")
+
+    def _hear(self) -> None:
+        while True:
+            try:
+                data = self._talk.recv(_CHUNK)
+            except BlockingIOError:
+                return
+            except OSError:
+                data = b""
+            if not data:
+                self._loop.remove_reader(self._talk.fileno())
+                return
+            self._unpacker.feed(data)
+            try:
+                for message in self._unpacker:
+                    self._heard(message)
+            except (ValueError, msgpack.UnpackException, _Garbled):
+                self.kill()
+                return
+            if len(data) < _CHUNK:
+                return
+
+    def _heard(self, message: list[Any]) -> None:
+        kind = message[0] if isinstance(message, list) and message else None
+        if kind == "progress" and len(message) == 2:
+            if self.sink is not None:
+                self.sink.progress(message[1])
+        elif kind == "log" and len(message) == 4:
+            if self.sink is not None:
+                self.sink.log(*message[1:])
+        elif kind in self._kinds and self.answer is None:
+            self._listen()  # what it printed before it answered is of this attempt
+            self.answer = message
+            self._wake()
+        else:
+            raise _Garbled
+
+    def _listen(self) -> None:
+        while True:
+            try:
+                data = os.read(self._output, _CHUNK)
+            except BlockingIOError:
+                return
+            except OSError:
+                data = b""
+            if not data:
+                self._loop.remove_reader(self._output)
+                return
+            *lines, self._line = (self._line + data).split(b"\n")
+            for line in lines:
+                self._printed(line)
+            if len(self._line) > _LINE:
+                self._end_line()
+            if len(data) < _CHUNK:
+                return
+
+    def _end_line(self) -> None:
+        line, self._line = self._line, b""
+        if line:
+            self._printed(line)
+
+    def _printed(self, line: bytes) -> None:
+        if self._lines >= _LINES:
+            self._cut += len(line) + 1
+            return
+        self._lines += 1
+        text = line[:_LINE].decode("utf-8", "backslashreplace")
+        self._tail.append(text)
+        if self.sink is not None:
+            self.sink.log("info", "function.printed", {"line": text})

@@ -1,0 +1,102 @@
+"""How an attempt failed, as its job keeps it."""
+
+from __future__ import annotations
+
+import traceback
+from typing import NamedTuple
+
+from runtime import codec, sizes
+from runtime.errors import PayloadInvalid, Permanent, RetryLater
+
+_MESSAGE = 2_000
+_TRACEBACK = 4_000
+_FRAMES = 12
+_OURS = ("/runtime/worker/", "/runtime/children/")
+_LOADING = ("/runtime/sources.py", "/runtime/discovery.py", "/runtime/spec.py", "<frozen importlib")
+
+
+class Failure(NamedTuple):
+    """`record`: the error, packed. `final`: no further attempt can help. `seconds`: until the next attempt,
+    None for as long as the policy says."""
+
+    record: bytes
+    final: bool = False
+    seconds: float | None = None
+    told: str = ""
+
+
+class TimedOut(Exception):
+    """An attempt that outlived its function's timeout."""
+
+
+class Crashed(Exception):
+    """The process of an attempt died."""
+
+
+class OutOfMemory(Exception):
+    """An attempt that needed more memory than its function or the machine has."""
+
+    def __init__(self, ceiling: int | None) -> None:
+        limit = "" if ceiling is None else f": the function may use {sizes.shown(ceiling)}"
+        super().__init__(f"out of memory{limit}")
+
+
+class LoadTimeout(Exception):
+    """A module whose import did not end."""
+
+
+class ResultTooLarge(Permanent):
+    """A result of more bytes than may be kept."""
+
+    def __init__(self, size: int, limit: int) -> None:
+        super().__init__(f"the result has {size} bytes, the limit is {limit}")
+
+
+class HandlerFailed(Exception):
+    """An attempt failed in another process."""
+
+    def __init__(self, failed: Failure) -> None:
+        super().__init__(failed.told)
+        self.failure = failed
+
+
+def failure(error: BaseException, words: str = "") -> Failure:
+    """What a handler's exception means for its job; the frames of the runtime itself are left out.
+
+    `words`: the last that a process printed, which stand in place of a traceback.
+    """
+    if isinstance(error, HandlerFailed):
+        return error.failure
+    name = "Timeout" if isinstance(error, TimedOut) else type(error).__name__
+    final = isinstance(error, (Permanent, PayloadInvalid))
+    told = _text(error)
+    trace = words or None
+    if not final and not isinstance(error, (TimedOut, Crashed, OutOfMemory, LoadTimeout)):
+        frames = [f for f in traceback.extract_tb(error.__traceback__) if not any(o in f.filename for o in _OURS)]
+        trace = "".join(traceback.format_list(frames[-_FRAMES:])) + f"{name}: {told}"
+    seconds = error.seconds if isinstance(error, RetryLater) else None
+    return Failure(record(name, told, trace), final, seconds, f"{name}: {told}"[:500])
+
+
+def load_trace(error: BaseException) -> str:
+    """Why a module does not load: its own frames, without those that led there."""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [f for f in frames if not any(part in f.filename for part in (*_OURS, *_LOADING))]
+    told = "".join(traceback.format_exception_only(error))
+    head = "Traceback (most recent call last):\n" if own else ""
+    return head + "".join(traceback.format_list(own[-_FRAMES:])) + told
+
+
+def _text(error: BaseException) -> str:
+    """What an error says; one whose own text cannot be made has none."""
+    try:
+        return str(error)
+    except Exception:
+        return "(its text could not be made)"
+
+
+def record(name: str, message: str, trace: str | None = None) -> bytes:
+    """An error packed; text that is not valid Unicode is escaped."""
+    trace = trace and trace[-_TRACEBACK:]
+    told = {"type": name, "message": message[:_MESSAGE], "traceback": trace}
+    return codec.pack({k: v and v.encode("utf-8", "backslashreplace").decode() for k, v in told.items()})

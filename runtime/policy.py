@@ -1,0 +1,143 @@
+"""How a function's jobs are run, and the decorator that says so."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeVar
+
+from runtime import durations, sizes
+from runtime.cron import Schedule
+from runtime.errors import FunctionInvalid
+from runtime.retry import Retry
+
+MARK = "__lanework__"
+LEAST_MEMORY = 64 << 20
+
+Isolation = Literal["loop", "thread", "process"]
+ISOLATIONS = ("loop", "thread", "process")
+
+Handler = TypeVar("Handler", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """How a function's jobs are run, where the job itself does not say otherwise. Times in seconds.
+
+    `lane`: None for the default lane. `timeout`: for one attempt. `aliases`: further job types that
+    this function serves. `schedules`: when it runs by itself, without a payload. `concurrency`: how
+    many attempts may run at once in the whole fleet, for each value of the payload's key
+    `concurrency_key` where that is given. `rate`: how many may start in a time, such as "100/m".
+    `max_waiting`: how many jobs may wait before more are refused. `ttl`: until when a job must have
+    started. `keep`: for how long a settled job is kept; 0 means the second that waiters need to see
+    it. `unique`: "payload", or a key: while a job with an equal payload or the same key lives, a
+    second one is not stored. `isolation`: where attempts run; None: `async def` on the worker's event
+    loop, `def` in a process of its own. `memory`: bytes that such a process may allocate. `recycle`:
+    attempts after which it is replaced; `recycle_above`: the resident bytes from which on it is.
+    """
+
+    lane: str | None = None
+    timeout: float = 300.0
+    retry: Retry = field(default_factory=Retry)
+    aliases: tuple[str, ...] = ()
+    schedules: tuple[Schedule, ...] = ()
+    concurrency: int | None = None
+    concurrency_key: str | None = None
+    rate: str | None = None
+    max_waiting: int | None = None
+    ttl: float | None = None
+    keep: float | None = None
+    unique: str | None = None
+    isolation: Isolation | None = None
+    memory: int | None = None
+    recycle: int | None = None
+    recycle_above: int | None = None
+
+    def __post_init__(self) -> None:
+        """Raises FunctionInvalid."""
+        if self.timeout <= 0:
+            raise FunctionInvalid("timeout is a number of seconds above 0")
+        for name in ("concurrency", "max_waiting", "recycle"):
+            most = getattr(self, name)
+            if most is not None and (type(most) is not int or most < 1):
+                raise FunctionInvalid(f"{name} is a number from 1 on")
+        if self.concurrency_key is not None and self.concurrency is None:
+            raise FunctionInvalid("concurrency_key needs concurrency: how many of each key may run at once")
+        if self.unique == "":
+            raise FunctionInvalid('unique is "payload" or a key')
+        if self.isolation not in (None, *ISOLATIONS):
+            raise FunctionInvalid(f"isolation is one of {', '.join(ISOLATIONS)}")
+        if self.memory is not None and self.memory < LEAST_MEMORY:
+            raise FunctionInvalid("memory is 64M or more: an interpreter with its libraries takes half of that")
+        if self.memory is not None and self.isolation in ("loop", "thread"):
+            raise FunctionInvalid('memory needs isolation="process": a ceiling holds for a process alone')
+
+    @classmethod
+    def of(cls, packed: Mapping[str, Any]) -> Policy:
+        """From what `asdict` made of one."""
+        schedules = tuple(Schedule(**schedule) for schedule in packed["schedules"])
+        nested = {"retry": Retry(**packed["retry"]), "aliases": tuple(packed["aliases"]), "schedules": schedules}
+        return cls(**{**packed, **nested})
+
+
+def function(
+    *,
+    lane: str | None = None,
+    timeout: float | str = 300.0,
+    retry: Retry | int | None = None,
+    aliases: tuple[str, ...] = (),
+    schedule: str | Sequence[str] = (),
+    timezone: str = "UTC",
+    concurrency: int | None = None,
+    concurrency_key: str | None = None,
+    rate: str | None = None,
+    max_waiting: int | None = None,
+    ttl: float | str | None = None,
+    keep: float | str | None = None,
+    unique: str | None = None,
+    isolation: Isolation | None = None,
+    memory: int | str | None = None,
+    recycle: int | str | None = None,
+) -> Callable[[Handler], Handler]:
+    """Marks a module's handler and sets its policy (see `Policy`).
+
+    Lengths of time are seconds or text such as "10m"; `retry` as a number means that many attempts;
+    `schedule` is one cron expression or several. `memory` is bytes or text such as "512M"; `recycle` a
+    number of attempts, or a size of its process such as "300M". Raises FunctionInvalid.
+    """
+    try:
+        if rate is not None:
+            durations.rate(rate)
+        crons = (schedule,) if isinstance(schedule, str) else tuple(schedule)
+        policy = Policy(
+            lane,
+            durations.seconds(timeout),
+            _retry(retry),
+            tuple(aliases),
+            tuple(Schedule(cron, timezone) for cron in crons),
+            concurrency,
+            concurrency_key,
+            rate,
+            max_waiting,
+            None if ttl is None else durations.seconds(ttl),
+            None if keep is None else durations.seconds(keep),
+            unique,
+            isolation,
+            None if memory is None else sizes.octets(memory),
+            recycle if isinstance(recycle, int) else None,
+            sizes.octets(recycle) if isinstance(recycle, str) else None,
+        )
+    except ValueError as error:
+        raise FunctionInvalid(str(error)) from None
+
+    def mark(handler: Handler) -> Handler:
+        setattr(handler, MARK, policy)
+        return handler
+
+    return mark
+
+
+def _retry(given: Retry | int | None) -> Retry:
+    if given is None:
+        return Retry()
+    return given if isinstance(given, Retry) else Retry(max_attempts=given)

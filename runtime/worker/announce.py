@@ -1,0 +1,79 @@
+"""Telling everybody what this worker has, and that it lives."""
+
+from __future__ import annotations
+
+from runtime import log
+from runtime.clock import now_ms
+from runtime.discovery import Catalogue
+from runtime.errors import StoreError
+from runtime.settings import Settings
+from runtime.store.registry import HEARTBEAT, Registry, WorkerInfo, describe, describe_broken
+from runtime.store.stats import Stats
+
+
+class Announcer:
+    """Publishes functions, and beats; `beat` is a step for `keep_going`."""
+
+    def __init__(self, worker: str, registry: Registry, stats: Stats, settings: Settings) -> None:
+        self.metrics = ""
+        self._worker = worker
+        self._registry = registry
+        self._stats = stats
+        self._settings = settings
+        self._started_at = now_ms()
+        self._catalogue = Catalogue()
+        self._gone: set[str] = set()
+
+    async def publish(self, catalogue: Catalogue) -> None:
+        """What is new or has changed since the last call, and what is gone. Raises StoreError."""
+        before, self._catalogue = self._catalogue, catalogue
+        try:
+            await self._tell(before, catalogue)
+        except StoreError:
+            self._catalogue = before  # what could not be told is told with the next call
+            raise
+
+    async def _tell(self, before: Catalogue, now: Catalogue) -> None:
+        settings = self._settings
+        told = [
+            describe(name, spec, settings)
+            for name, spec in now.functions.items()
+            if before.functions.get(name) is not spec
+        ]
+        told += [describe_broken(name, trace, settings) for name, trace in now.broken.items()]
+        await self._registry.publish(told)
+        self._gone |= {*before.functions, *before.broken}
+        await self.beat()
+
+    async def _forget(self) -> None:
+        """What went away here, once nobody has it and nothing of it waits."""
+        self._gone -= {*self._catalogue.functions, *self._catalogue.broken}
+        if self._gone:
+            waiting = {depth.function for depth in await self._stats.depths() if depth.waiting + depth.running}
+            await self._registry.withdraw([name for name in self._gone if name not in waiting])
+            self._gone &= (await self._registry.functions()).keys()
+
+    async def beat(self) -> float:
+        """Says what this worker has."""
+        catalogue = self._catalogue
+        info = WorkerInfo(
+            self._worker,
+            {name: spec.version for name, spec in sorted(catalogue.functions.items())},
+            self._settings.concurrency,
+            self._settings.processes,
+            self._started_at,
+            self.metrics,
+            dict(catalogue.broken),
+        )
+        missing = await self._registry.beat(info)
+        if missing:  # another worker took it for gone just as it came here
+            told = [describe(name, catalogue.functions[name], self._settings) for name in missing]
+            await self._registry.publish(told)
+        await self._forget()
+        return HEARTBEAT
+
+    async def leave(self) -> None:
+        try:
+            await self._registry.leave(self._worker)
+        except StoreError as error:
+            log.get("worker").warning("store.trouble", role="worker", code=error.code, error=str(error))

@@ -1,0 +1,161 @@
+"""What the worker runs, kept as the functions folder is."""
+
+from __future__ import annotations
+
+import asyncio
+
+from runtime import log
+from runtime.children.pool import LoadFailed, Pool
+from runtime.discovery import Catalogue
+from runtime.errors import FunctionInvalid
+from runtime.settings import Settings
+from runtime.sources import Source, Sources, load, unload
+from runtime.spec import Spec
+
+WATCH_EVERY = 0.4  # seconds; twice that and a load are well below the 2 s that a change may take
+_AT_ONCE = 8
+_KEPT = 3  # versions of a function on the event loop that stay loaded, for attempts that still run
+
+
+class Deployer:
+    """Loads what is new or has changed. Each module is tried in a process of its own first: one that crashes,
+    hangs or fails touches nothing here, and its last good version goes on."""
+
+    def __init__(self, settings: Settings, pool: Pool) -> None:
+        """Raises FunctionInvalid where there is no folder."""
+        self.catalogue = Catalogue()
+        self._settings = settings
+        self._pool = pool
+        self._sources = Sources(settings.functions_dir)
+        self._seen: dict[str, Source] = {}  # as the last look found them
+        self._tried: dict[str, str] = {}  # the versions that load, were loaded, or did not load
+        self._loading: dict[str, asyncio.Task[None]] = {}
+        self._gate = asyncio.Semaphore(_AT_ONCE)
+        self._good: dict[str, Spec] = {}
+        self._broken: dict[str, str] = {}
+        self._here: dict[str, list[Source]] = {}  # versions that were imported into this process
+        self._changed = False
+        self._started = False
+        self._trouble = ""
+        self._log = log.get("deploy")
+
+    async def start(self) -> None:
+        """The first look, and all that it finds. Raises FunctionUnknown where a function that was asked for
+        is not there."""
+        self._seen = await asyncio.to_thread(self._sources.scan)
+        self._follow(self._seen)
+        await asyncio.gather(*self._loading.values())
+        self._assemble()
+        self._started = True
+
+    async def look(self) -> bool:
+        """Whether there is anything new. A file counts once two looks find it the same: it was written whole;
+        a function counts once it is loaded, however long others take."""
+        try:
+            found = await asyncio.to_thread(self._sources.scan)
+        except OSError as error:
+            self._tell_trouble(str(error))
+            return False
+        self._tell_trouble("; ".join(self._sources.unreadable.values()))
+        before, self._seen = self._seen, found
+        self._follow({name: source for name, source in found.items() if before.get(name) == source})
+        if not self._changed:
+            return False
+        self._changed = False
+        self._assemble()
+        return True
+
+    async def close(self) -> None:
+        """Gives up what is being loaded."""
+        for task in self._loading.values():
+            task.cancel()
+        await asyncio.gather(*self._loading.values(), return_exceptions=True)
+
+    def _tell_trouble(self, told: str) -> None:
+        if told and told != self._trouble:
+            self._log.warning("folder.unreadable", folder=str(self._settings.functions_dir), error=told)
+        self._trouble = told
+
+    def _follow(self, settled: dict[str, Source]) -> None:
+        """Starts to load what is new among the files that are not being written."""
+        for name in [
+            name for name in self._tried if name not in self._seen and name not in self._sources.unreadable
+        ]:
+            self._remove(name)
+        for source in settled.values():
+            if self._tried.get(source.name) != source.version and self._wanted(source.name):
+                if source.name in self._loading:
+                    self._loading[source.name].cancel()
+                again = source.name in self._tried
+                self._tried[source.name] = source.version
+                task = asyncio.get_running_loop().create_task(self._load(source, again=again))
+                self._loading[source.name] = task
+
+    def _remove(self, name: str) -> None:
+        del self._tried[name]
+        if name in self._loading:
+            self._loading[name].cancel()
+        self._broken.pop(name, None)
+        self._changed = True
+        if self._good.pop(name, None) is not None:
+            self._log.info("function.removed", function=name)
+
+    def _wanted(self, name: str) -> bool:
+        """Where only some functions are run, modules that none of them names are looked at for aliases alone."""
+        only = self._settings.functions
+        return not only or name in only or any(asked not in self._seen for asked in only)
+
+    async def _load(self, source: Source, *, again: bool) -> None:
+        try:
+            async with self._gate:
+                spec = await self._pool.load(source)
+                self._settings.lane(spec.policy.lane)
+                if spec.isolation != "process":
+                    spec = await self._import(source)
+        except Exception as error:
+            told = str(error) if isinstance(error, LoadFailed) else f"{type(error).__name__}: {error}"
+            self._fail(source, told)
+        else:
+            self._good[source.name] = spec
+            self._broken.pop(source.name, None)
+            if self._started:
+                event = "function.changed" if again else "function.added"
+                self._log.info(event, function=source.name, version=source.version)
+        self._changed = True
+        if self._loading.get(source.name) is asyncio.current_task():
+            del self._loading[source.name]
+
+    async def _import(self, source: Source) -> Spec:
+        """Into this process: on the main thread as long as nothing runs, then beside what does."""
+        here = self._here.setdefault(source.name, [])
+        spec = await asyncio.to_thread(load, source) if self._started else load(source)
+        here.append(source)
+        while len(here) > _KEPT:
+            unload(here.pop(0))
+        return spec
+
+    def _fail(self, source: Source, told: str) -> None:
+        self._broken[source.name] = told
+        goes_on = self._good.get(source.name)
+        self._log.error(
+            "function.broken",
+            function=source.name,
+            version=source.version,
+            runs_on=goes_on.version if goes_on else None,
+            traceback=told,
+        )
+
+    def _assemble(self) -> None:
+        catalogue = Catalogue(broken=dict(self._broken))
+        for name, spec in sorted(self._good.items()):
+            try:
+                catalogue.add(spec)
+            except FunctionInvalid as error:
+                catalogue.broken[name] = str(error)
+        if only := self._settings.functions:
+            if not self._started:
+                catalogue.only(only)  # raises where one is not there; later it may go and come
+            catalogue.functions = {name: catalogue.functions[name] for name in only if name in catalogue.functions}
+            catalogue.broken = {name: told for name, told in catalogue.broken.items() if name in only}
+        self.catalogue = catalogue
+        self._pool.keep_only({(spec.name, spec.version) for spec in catalogue.functions.values()})

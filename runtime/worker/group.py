@@ -1,0 +1,35 @@
+"""Attempts of one kind share slots: those of the event loop and its threads, and those in processes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from runtime.settings import Settings
+from runtime.spec import Spec
+from runtime.store.connect import Redis, connect
+from runtime.store.lanes import Lanes
+from runtime.worker.reader import Reader
+from runtime.worker.serving import Serving
+from runtime.worker.slots import Slots
+
+
+class Group:
+    """Slots, and a reader for each shard that fills them."""
+
+    def __init__(self, name: str, slots: Slots, lanes: Mapping[int, Lanes], settings: Settings) -> None:
+        self.name = name
+        self.slots = slots
+        self._serving = Serving()
+        self._blocking: Redis = connect(settings, timeout=None)
+        self.readers = [
+            Reader(name, one, self._blocking, slots, self._serving, alone=len(lanes) == 1) for one in lanes.values()
+        ]
+
+    async def serve(self, functions: Mapping[str, Spec]) -> None:
+        """From now on these, by job type; what runs goes on as it began."""
+        if self._serving.change(functions):
+            for reader in self.readers:
+                await reader.wake()
+
+    async def close(self) -> None:
+        await self._blocking.aclose()

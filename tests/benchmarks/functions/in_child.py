@@ -1,0 +1,4 @@
+"""Does nothing, in a process."""
+
+
+def handle() -> None: ...
