@@ -12,8 +12,12 @@ def now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
+@lru_cache(1024)
 def rfc3339(ms: int | None) -> str | None:
-    """`1700000000123` as `2023-11-14T22:13:20.123Z` (RFC 3339, section 5.6)."""
+    """`1700000000123` as `2023-11-14T22:13:20.123Z` (RFC 3339, section 5.6).
+
+    Kept, because the times of one reply, and of those that go out with it, are mostly the same.
+    """
     if ms is None:
         return None
     seconds, rest = divmod(ms, 1000)
@@ -22,5 +26,5 @@ def rfc3339(ms: int | None) -> str | None:
 
 @lru_cache(1024)
 def _to_second(seconds: int) -> str:
-    """Kept, because the times of one reply, and of one second's replies, are mostly the same."""
+    """Kept as well: where the milliseconds differ, as in a list of jobs, most of the seconds are alike."""
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")

@@ -179,7 +179,7 @@ class Lanes:
         return [self._keys.bell(self._shard, name) for name in (*functions, f"@{self._worker}{ear}")]
 
     def _take_args(self, free: int, functions: Mapping[str, str], *, ahead: int) -> tuple[str | bytes | int, ...]:
-        serves = "".join([",", *(f"{name}={version}," for name, version in functions.items())])
+        serves = "".join([",", *(f"{name}={version}," for name, version in sorted(functions.items()))])
         return (self._worker, free, serves, self._lease, ahead, self._rules, *self._settings.descending_lanes)
 
     def _took(self, reply: Any) -> Took:

@@ -19,11 +19,13 @@ _CHUNKS = 12
 _CHUNK = 2_000
 _BATCH = 100
 _BASE = "10 waiting, 1 function, 3 lanes"
+_BACKLOG = "200 functions, 10 jobs of each"
 _CASES = [
     (_BASE, 10, 1, "low,normal,high"),
     ("1,000,000 waiting", 1_000_000, 1, "low,normal,high"),
     ("200 functions", 10, 200, "low,normal,high"),
     ("200 functions, 1 busy", 10, -200, "low,normal,high"),
+    (_BACKLOG, 10, 200, "low,normal,high"),
     ("10 lanes", 10, 1, "1..10"),
     ("200 functions and 10 lanes", 10, 200, "1..10"),
 ]
@@ -57,17 +59,19 @@ async def _measure(servers: list[Server]) -> dict[str, float]:
         for _ in range(_CHUNKS):
             for name, one, jobs, lanes, given, names, busy in cases:
                 before = one.cpu()
-                await _run(jobs, lanes, given, names, busy)
+                await _run(jobs, lanes, given, names, busy, _CHUNK if name == _BACKLOG else _BATCH)
                 costs[name].append((one.cpu() - before) / _CHUNK * 1e6)
     return {name: statistics.median(values) for name, values in costs.items()}
 
 
-async def _run(jobs: Jobs, lanes: Lanes, given: Settings, names: list[str], busy: list[str]) -> None:
-    for _ in range(_CHUNK // _BATCH):
-        await _fill(jobs, given, busy, _BATCH)
-        left = _BATCH
+async def _run(jobs: Jobs, lanes: Lanes, given: Settings, names: list[str], busy: list[str], at_once: int) -> None:
+    """`at_once`: how many are stored before the first of them is taken. With `_BATCH` and 200 functions, no two
+    jobs of a batch are of the same function, and each leaves its stream empty."""
+    for _ in range(_CHUNK // at_once):
+        await _fill(jobs, given, busy, at_once)
+        left = at_once
         while left:
-            taken = (await lanes.take(left, dict.fromkeys(names, "1f3c5a7e9b0d"))).jobs
+            taken = (await lanes.take(min(left, _BATCH), dict.fromkeys(names, "1f3c5a7e9b0d"))).jobs
             await lanes.settle([Settlement(t, "completed", b"\xc0") for t in taken])
             left -= len(taken)
 

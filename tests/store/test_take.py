@@ -1,4 +1,5 @@
 import asyncio
+from collections import Counter
 
 import pytest
 
@@ -41,9 +42,48 @@ async def test_a_function_that_keeps_its_lane_full_does_not_keep_its_turn(store)
     await store.enqueue("a", count=100)
     await store.enqueue("b", count=100)
 
-    turns = [(await store.take(10, "a", "b"))[0].type for _ in range(4)]
+    turns = [(await store.take(1, "a", "b"))[0].type for _ in range(4)]
 
     assert turns in (["a", "b", "a", "b"], ["b", "a", "b", "a"])
+
+
+async def test_functions_that_keep_their_lane_full_share_a_take(store):
+    for name in ("a", "b"):
+        await store.enqueue(name, count=101)
+        await store.take(1, name)  # a function is served alone until it has its group
+
+    took = [Counter(t.type for t in await store.take(10, "a", "b")) for _ in range(4)]
+
+    assert took == [{"a": 5, "b": 5}] * 4
+
+
+async def test_functions_without_a_group_are_served_in_turn(store):
+    for name in ("a", "b", "c"):
+        await store.enqueue(name, count=100)
+
+    turns = [{t.type for t in await store.take(10, "a", "b", "c")} for _ in range(3)]
+
+    assert turns == [{"a"}, {"b"}, {"c"}]
+
+
+async def test_a_take_reads_many_functions_and_all_of_each(store):
+    for name, count in (("a", 1), ("b", 7), ("c", 40), ("d", 2)):
+        await store.enqueue(name, count=count)
+
+    took = Counter(t.type for t in await store.take(100, "a", "b", "c", "d"))
+
+    assert took == {"a": 1, "b": 7, "c": 40, "d": 2}
+    assert await store.take(100, "a", "b", "c", "d") == []
+
+
+async def test_no_more_than_the_free_slots_is_taken_of_many_functions(store):
+    names = [f"f{n}" for n in range(50)]
+    for name in names:
+        await store.enqueue(name, count=3)
+
+    sizes = [len(await store.take(7, *names)) for _ in range(22)]
+
+    assert sizes == [7] * 21 + [3]
 
 
 async def test_a_worker_takes_only_functions_that_it_has(store):

@@ -12,8 +12,8 @@ local function store(job, now, parent)
   call('XADD', LOG, '*', 'job', id, 'type', type)
   if not asks and not more and not parent then -- nearly all jobs
     local entry = call('XADD', lane_key(type, lane), '*', 'job', id)
-    call('HSET', record, 'type', type, 'lane', lane, 'status', 'pending', 'payload', job[4], 'max_attempts', job[5],
-      'created', now, 'entry', entry)
+    call('HSET', record, 'type', type, 'lane', lane, 'status', 'pending', 'payload', job[4], 'max_attempts',
+      text(job[5]), 'created', text(now), 'entry', entry)
     event(id, type, 'pending', 0)
     return
   end

@@ -50,17 +50,16 @@ local function refuse(job)
   if asks.max_waiting and waiting(type) >= asks.max_waiting then return 'full', waiting(type) end
 end
 
-local ready_types, seen = {}, {}
+local lanes = {} -- of each, the functions that shall be ready: a list, and each as a key
 for _, job in ipairs(jobs) do
   local type, lane, asks = job[2], job[3], job[6]
-  local types = ready_types[lane] or {}
-  if not seen[type .. ':' .. lane] and not (asks and (asks.run_at or asks.delay)) then
-    seen[type .. ':' .. lane] = true
-    ready_types[lane] = types
+  if not (lanes[lane] and lanes[lane][type]) and not (asks and (asks.run_at or asks.delay)) then
+    local types = lanes[lane] or {}
+    lanes[lane], types[type] = types, true
     types[#types + 1] = type
   end
 end
-for lane, types in pairs(ready_types) do
+for lane, types in pairs(lanes) do
   if #types == 1 then ready(types[1], lane) else ready_all(lane, types) end
 end
 

@@ -29,25 +29,25 @@ end
 local ends = {}
 
 function ends.completed(record, id, item, more)
-  call('HSET', record, 'status', 'completed', 'result', item[7], 'finished', now)
+  call('HSET', record, 'status', 'completed', 'result', item[7], 'finished', text(now))
   if item[5] > 1 then call('HDEL', record, 'error', 'run_at') end
   if more or item[12] or item[13] then
     finish(record, id, item[2], 'completed', now, more, item[9], limits, item[12], item[13])
   else
-    call('PEXPIRE', record, item[9])
+    call('PEXPIRE', record, text(item[9]))
   end
   return 'completed'
 end
 
 function ends.failed(record, id, item, more)
-  call('HSET', record, 'status', 'failed', 'error', item[7], 'finished', now)
+  call('HSET', record, 'status', 'failed', 'error', item[7], 'finished', text(now))
   call('HDEL', record, 'run_at')
   finish(record, id, item[2], 'failed', now, more, item[9], limits)
   return 'failed'
 end
 
 function ends.cancelled(record, id, item, more)
-  call('HSET', record, 'status', 'cancelled', 'finished', now)
+  call('HSET', record, 'status', 'cancelled', 'finished', text(now))
   call('HDEL', record, 'run_at')
   finish(record, id, item[2], 'cancelled', now, more, item[9], limits)
   return 'cancelled'

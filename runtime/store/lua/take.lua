@@ -52,14 +52,17 @@ local soonest = -1 -- ms until a rate lets the next job of a function start
 local cap = free
 local backs = call('EXISTS', BACKS) == 1
 
--- The version of a function that the worker has, or nil where it has none of it.
-local known = {}
+-- The version of a function that the worker has, or false where it has none of it. Both what it has and what is ready
+-- come by their names, as a rule: the next is looked for where the last was found.
+local known, found = {}, 1
 local function version_of(type)
   local version = known[type]
   if version == nil then
-    version = false
-    local _, at = string.find(serves, ',' .. type .. '=', 1, true)
-    if at then version = string.sub(serves, at + 1, string.find(serves, ',', at, true) - 1) end
+    local name = ',' .. type .. '='
+    local from, at = string.find(serves, name, found, true)
+    if not from then from, at = string.find(serves, name, 1, true) end
+    version = from and string.match(serves, '[^,]*', at + 1) or false
+    found = from or found
     known[type] = version
   end
   return version
@@ -149,7 +152,7 @@ local function start(key, type, lane, entry, id, back)
   if job[2] then
     attempt, spared = tonumber(job[2]) + 1, tonumber(call('HGET', record, 'spared')) or 0
   end
-  call('HSET', record, 'status', 'running', 'attempt', attempt, 'started', now, 'worker', worker, 'version',
+  call('HSET', record, 'status', 'running', 'attempt', text(attempt), 'started', text(now), 'worker', worker, 'version',
     version_of(type))
   if busy ~= '' then call('HSET', record, 'busy', busy) end
   event(id, type, 'running', attempt)
@@ -202,6 +205,37 @@ local function serve(type, lane)
   return false
 end
 
+-- How many functions from the one at `from` on a single read may serve: those without limits, as long as there is room
+-- for two jobs of each. One that gives all it was asked for has to be asked again.
+local function alike(types, from)
+  local most, many = math.floor(math.min(STEP, cap - #jobs) / 2), 0
+  while many < most and not backs and types[from + many] and not limits[types[from + many]] do many = many + 1 end
+  return many
+end
+
+-- Serves `many` functions with one read, and adds those that have nothing left to `drained`.
+local function serve_together(types, from, many, lane, drained)
+  local want = math.floor(math.min(STEP, cap - #jobs) / many)
+  local read, type_of, more = {'XREADGROUP', 'GROUP', GROUP, HELD, 'COUNT', want, 'STREAMS'}, {}, {}
+  for i = from, from + many - 1 do
+    local key = lane_key(types[i], lane)
+    read[#read + 1], type_of[key] = key, types[i]
+  end
+  for _ = 1, many do read[#read + 1] = '>' end
+  local reply = redis.pcall(unpack(read)) or {}
+  for _, stream in ipairs(reply) do
+    local key, entries = stream[1], stream[2]
+    local type = type_of[key]
+    for _, entry in ipairs(entries) do start(key, type, lane, entry[1], entry[2][2]) end
+    more[type] = #entries == want
+  end
+  for i = from, from + many - 1 do
+    if reply.err and full() then return end -- a group was missing: each was served alone, as long as there was room
+    local over = not reply.err and not more[types[i]]
+    if over or serve(types[i], lane) then drained[#drained + 1] = types[i] end
+  end
+end
+
 -- Pages through the functions that wait in a lane; those served move behind, so what is collected
 -- first is what is served first.
 local function serve_lane(lane)
@@ -210,21 +244,30 @@ local function serve_lane(lane)
   repeat
     local page = call('ZRANGE', ready_key(lane), from, from + PAGE - 1)
     for _, type in ipairs(page) do
-      if version_of(type) and not paused['function:' .. type]
+      if version_of(type) and not (next(paused) and paused['function:' .. type])
         and (not limits[type] or room(type) > 0) then
         names[#names + 1] = type
       end
     end
     from = from + PAGE
   until #page < PAGE or #names >= free
-  local drained = {}
-  for _, type in ipairs(names) do
-    if full() then break end
-    if serve(type, lane) then drained[#drained + 1] = type end
+  local drained, at = {}, 1
+  while at <= #names and not full() do
+    local many = alike(names, at)
+    if many > 1 then
+      serve_together(names, at, many, lane, drained)
+      at = at + many
+    else
+      if serve(names[at], lane) then drained[#drained + 1] = names[at] end
+      at = at + 1
+    end
   end
-  local over = {}
-  for _, type in ipairs(drained) do -- what came back meanwhile, as a parked entry may, is there to be taken
-    if not handed[type .. ':' .. lane] then over[#over + 1] = type end
+  local over = drained
+  if next(handed) then -- what came back meanwhile, as a parked entry may, is there to be taken
+    over = {}
+    for _, type in ipairs(drained) do
+      if not handed[type .. ':' .. lane] then over[#over + 1] = type end
+    end
   end
   if #over > 0 then call('ZREM', ready_key(lane), unpack(over)) end
 end
