@@ -134,6 +134,8 @@ class Lanes:
         self._keep = int(settings.keep * 1000)
         self._lease = int(settings.lease * 1000)
         self._failed = (int(settings.keep_failed * 1000), settings.dead_limit)
+        self._served: Mapping[str, str] = {}
+        self._serves = ","
         self.limit(limits or {})
 
     def limit(self, limits: Mapping[str, Limit]) -> None:
@@ -143,7 +145,10 @@ class Lanes:
             self._rules = codec.pack_batch((limits, self._settings.lane_weights))
 
     async def take(self, free: int, functions: Mapping[str, str]) -> Took:
-        """Up to `free` attempts of `functions` (types and their versions), from the highest lane down."""
+        """Up to `free` attempts of `functions` (types and their versions), from the highest lane down.
+
+        The mapping is not to be changed afterwards: what is made of it is kept for the next take with it.
+        """
         return self._took(await scripts.TAKE(self._client, self._root, *self._take_args(free, functions, ahead=0)))
 
     async def hear_and_take(
@@ -179,8 +184,10 @@ class Lanes:
         return [self._keys.bell(self._shard, name) for name in (*functions, f"@{self._worker}{ear}")]
 
     def _take_args(self, free: int, functions: Mapping[str, str], *, ahead: int) -> tuple[str | bytes | int, ...]:
-        serves = "".join([",", *(f"{name}={version}," for name, version in sorted(functions.items()))])
-        return (self._worker, free, serves, self._lease, ahead, self._rules, *self._settings.descending_lanes)
+        if functions is not self._served:
+            self._served = functions
+            self._serves = "".join([",", *(f"{name}={version}," for name, version in sorted(functions.items()))])
+        return (self._worker, free, self._serves, self._lease, ahead, self._rules, *self._settings.descending_lanes)
 
     def _took(self, reply: Any) -> Took:
         now, due_in, more, rows = reply

@@ -52,8 +52,7 @@ class Reader:
             self._idle = False
         # half of the slots at most, so that one half's round trip overlaps with the other half's work
         reserved = await self._slots.reserve((self._slots.room + 1) // 2)
-        functions = self._serving.functions  # what a take says of versions is what its attempts run
-        versions = {name: function.version for name, function in functions.items()}
+        functions, versions = self._serving.functions, self._serving.versions  # attempts run what their take said
         self._asked()
         if self._idle:
             with self._alarm():

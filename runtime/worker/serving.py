@@ -13,6 +13,7 @@ class Serving:
 
     def __init__(self) -> None:
         self.functions: Mapping[str, Spec] = {}
+        self.versions: Mapping[str, str] = {}
         self._changed = asyncio.Event()
 
     def change(self, functions: Mapping[str, Spec]) -> bool:
@@ -20,6 +21,7 @@ class Serving:
         if functions == self.functions:
             return False
         self.functions = functions
+        self.versions = {name: function.version for name, function in functions.items()}
         self._changed.set()
         return True
 

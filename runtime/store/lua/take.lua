@@ -227,7 +227,7 @@ local function serve_together(types, from, many, lane, drained)
     local key, entries = stream[1], stream[2]
     local type = type_of[key]
     for _, entry in ipairs(entries) do start(key, type, lane, entry[1], entry[2][2]) end
-    more[type] = #entries == want
+    if #entries == want then more[type] = true end
   end
   for i = from, from + many - 1 do
     if reply.err and full() then return end -- a group was missing: each was served alone, as long as there was room
