@@ -99,6 +99,17 @@ async def test_jobs_and_functions_are_tables_for_people_and_json_for_programs(la
     assert "Add two numbers." in functions
 
 
+async def test_functions_shows_the_traceback_of_a_module_that_does_not_load(lanework, worker, settings, folder):
+    folder.write(torn="def helper():\n    return 1 / 0\n\nhelper()\n")
+    async with worker(settings.model_copy(update={"functions_dir": folder.path})):
+        code, out, err = await lanework("functions")
+
+    assert code == 0
+    assert "torn" in out
+    assert "line 2, in helper" in err
+    assert "ZeroDivisionError: division by zero" in err
+
+
 async def test_settings_are_listed_with_their_meaning_and_without_passwords(lanework, monkeypatch):
     monkeypatch.setenv("REDIS_URL", "redis://user:secret@somewhere:6379/0")
 

@@ -521,6 +521,25 @@ async def test_a_process_is_replaced_after_so_many_attempts_or_above_a_size(run,
     assert len(set(pids)) == (2 if recycle == "3" else 6)
 
 
+async def test_the_next_process_is_started_before_it_is_needed(client, worker, settings, folder):
+    folder.write(
+        born="""
+        import psutil
+        from runtime import function
+
+        @function(recycle=1)
+        def handle():
+            return psutil.Process().create_time()
+        """
+    )
+    async with worker(settings.model_copy(update={"functions_dir": folder.path})) as one:
+        for _ in range(3):
+            await asyncio.wait_for(asyncio.shield(one._pool._spare), WAIT)
+            asked_at = time.time()
+            job = await client.wait((await client.enqueue("born")).id, WAIT)
+            assert job.result < asked_at
+
+
 async def test_functions_share_no_state_and_each_is_imported_once(run, tmp_path):
     once = f"""
         from pathlib import Path
