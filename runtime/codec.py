@@ -7,12 +7,15 @@ with the types that pydantic can turn into JSON (models, dataclasses, dates, enu
 from __future__ import annotations
 
 import base64
+import json
+import re
 from typing import Any
 
 import msgpack
 import orjson
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 
+_LONG_NUMBER = re.compile(rb"[0-9]{19}")
 _SCALARS = frozenset((type(None), bool, int, float, str, bytes))
 
 
@@ -20,7 +23,9 @@ def pack(value: Any) -> bytes:
     """msgpack; raises TypeError or ValueError for what it cannot hold."""
     try:
         packed: bytes = msgpack.packb(value, default=_plain)
-    except (OverflowError, PydanticSerializationError, RecursionError) as error:
+    except OverflowError:
+        raise ValueError("an integer has at most 64 bits; give a larger one as text") from None
+    except (PydanticSerializationError, RecursionError) as error:
         raise ValueError(str(error)) from None
     return packed
 
@@ -56,8 +61,14 @@ def to_json(value: Any) -> bytes:
 
 
 def from_json(data: bytes) -> Any:
-    """Raises ValueError (orjson.JSONDecodeError) where `data` is not JSON."""
-    return orjson.loads(data)
+    """Raises ValueError where `data` is not JSON (RFC 8259).
+
+    Integers are exact. orjson makes a float of one beyond 64 bits, and so of one that is merely wrong by a digit.
+    """
+    value = orjson.loads(data)
+    if _LONG_NUMBER.search(data):
+        return json.loads(data)
+    return value
 
 
 def _plain(value: Any) -> Any:

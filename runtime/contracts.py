@@ -102,9 +102,20 @@ class Contracts:
 
 def _field_errors(error: Any) -> list[FieldError]:
     """One for each field: an error about a missing or unknown key belongs to the key."""
-    at = "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in error.instance_path)
+    at = _pointer(error.instance_path)
     if error.kind.name == "required":
         return [{"field": f"{at}/{error.kind.property}", "message": "is required"}]
     if error.kind.name == "additionalProperties":
         return [{"field": f"{at}/{name}", "message": "is not a parameter"} for name in error.kind.unexpected]
-    return [{"field": at, "message": str(error.message)[:500]}]
+    ways = [way[0] for way in getattr(error.kind, "context", []) if way]
+    if not ways:
+        return [{"field": at, "message": str(error.message)[:500]}]
+    # of a union: why it is none of them, each by its first reason
+    reasons = [_field_errors(way)[0] for way in ways]
+    told = [f"{r['field'].removeprefix(at)} {r['message']}".strip() for r in reasons]
+    return [{"field": at, "message": ", and ".join(dict.fromkeys(told))[:500]}]
+
+
+def _pointer(path: list[str | int]) -> str:
+    """A JSON Pointer (RFC 6901)."""
+    return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in path)

@@ -20,7 +20,7 @@ def _listens(port: int) -> bool:
 
 @pytest.fixture
 async def deployed(client: Any) -> None:
-    """Two functions that the gateway knows, and no worker that has them."""
+    """Functions that the gateway knows, and no worker that has them."""
     from tests.conftest import deploy
 
     async def add(a: int, b: int = 0) -> int:
@@ -31,4 +31,6 @@ async def deployed(client: Any) -> None:
 
     async def ints(xs: list[int]) -> None: ...
 
-    await deploy(client, add=add, echo=echo, ints=ints)
+    async def union(when: dict[str, int] | int) -> None: ...
+
+    await deploy(client, add=add, echo=echo, ints=ints, union=union)

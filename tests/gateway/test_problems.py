@@ -58,6 +58,19 @@ async def test_each_field_that_does_not_fit_is_named(http):
     assert {e["field"] for e in problem["errors"]} == {"/a", "/b", "/c"}
 
 
+async def test_a_value_that_is_none_of_a_union_says_why_it_is_each_not(http):
+    body = {"type": "union", "payload": {"when": {"x": "q"}}}
+
+    problem = assert_problem(await http.post("/jobs", json=body), 422, "payload-invalid")
+
+    assert problem["errors"] == [
+        {
+            "field": "/when",
+            "message": '/x "q" is not of type "integer", and {"x":"q"} is not of type "integer"',
+        }
+    ]
+
+
 @pytest.mark.parametrize("payload", [[1], "text", 5, True])
 async def test_a_payload_of_another_kind_is_refused(http, payload):
     assert_problem(await http.post("/jobs", json={"type": "add", "payload": payload}), 422, "payload-invalid")
@@ -124,6 +137,17 @@ async def test_a_payload_nested_beyond_what_can_be_shown_is_refused(http, levels
     body = b'{"type":"echo","payload":' + b"[" * levels + b"]" * levels + b"}"
 
     assert_problem(await http.post("/jobs", content=body, headers=JSON), 422, "payload-invalid")
+
+
+async def test_an_integer_beyond_64_bits_is_refused_and_not_rounded(http):
+    body = b'{"type":"echo","payload":123456789012345678901234567890}'
+
+    problem = assert_problem(await http.post("/jobs", content=body, headers=JSON), 422, "payload-invalid")
+
+    assert (
+        problem["errors"][0]["message"]
+        == "cannot be stored: an integer has at most 64 bits; give a larger one as text"
+    )
 
 
 async def test_a_number_of_many_digits_is_no_priority(http):

@@ -49,6 +49,19 @@ def test_bytes_stay_bytes_in_redis_and_are_marked_in_json():
     assert codec.to_json({"file": b"\x00\xff"}) == b'{"file":{"$base64":"AP8="}}'
 
 
+@pytest.mark.parametrize("number", [2**53 + 1, 2**63 - 1, -(2**63), 2**64 - 1, 2**64, 10**30, -(10**30)])
+def test_integers_of_json_are_exact(number):
+    assert codec.from_json(b'[%d, "%d"]' % (number, number)) == [number, str(number)]
+
+
+@pytest.mark.parametrize(
+    "text", [b"[NaN, 1234567890123456789]", b"1" * 5000, b"[" * 2000 + b"1" * 20 + b"]" * 2000]
+)
+def test_what_is_not_json_or_too_much_of_it_is_an_error(text):
+    with pytest.raises(ValueError, match=r".+"):
+        codec.from_json(text)
+
+
 @pytest.mark.parametrize("value", [object(), 2**70])
 def test_what_cannot_be_packed_is_an_error_of_its_own(value):
     with pytest.raises((TypeError, ValueError)):
