@@ -1,4 +1,4 @@
-"""POST a JSON document to a URL, and fail on an answer of 400 or more so that it is tried again.
+"""POST a JSON document to a URL, and fail on an answer other than success (2xx) so that it is tried again.
 
 It reaches whatever its worker's network reaches: keep it to callers you trust, or restrict the network.
 """

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from runtime.contracts import Contracts
-from runtime.errors import KeyReused, QueueFull
+from runtime.errors import KeyReused, LaneworkError, QueueFull
 from runtime.intake import Intake
 from runtime.request import JobRequest, NewJob
 from runtime.store.jobs import Refusal
@@ -35,7 +35,8 @@ class Bulk:
         ids: list[str] = []
         batch: list[NewJob] = []
         size = 0
-        stored: asyncio.Task[None] | None = None
+        storing: asyncio.Task[None] | None = None
+        begun = done = 0  # how many are being stored, and how many are
         try:
             for number, payload in enumerate(payloads, 1):
                 request = JobRequest(type, payload, **options)
@@ -47,13 +48,22 @@ class Bulk:
                     await asyncio.sleep(0)
                 if len(batch) == _BATCH or size >= _BATCH_BYTES or number == len(payloads):
                     # one batch is stored while the next is made ready; never two, which could change their order
-                    if stored is not None:
-                        await stored
-                    stored = asyncio.create_task(self._part(batch, ids))
+                    if storing is not None:
+                        await storing
+                    done, begun = begun, number
+                    storing = asyncio.create_task(self._part(batch, ids))
                     batch, size = [], 0
+            if storing is not None:
+                await storing
+        except LaneworkError as error:
+            if storing is not None:
+                await asyncio.wait([storing])
+                done = done if storing.exception() else begun
+            error.stored = error.stored or ids[:done]
+            raise
         finally:
-            if stored is not None:
-                await stored
+            if storing is not None:
+                await asyncio.wait([storing])
         return ids
 
     async def _part(self, batch: list[NewJob], ids: list[str]) -> None:
@@ -63,9 +73,11 @@ class Bulk:
             refusal = refused.get(job_id)
             if refusal is None:
                 continue
-            if refusal.verdict == "full":
+            if refusal.verdict in ("full", "differs"):
+                error: LaneworkError = KeyReused(refusal.other)
+                if refusal.verdict == "full":
+                    error = QueueFull(batch[0].type, refusal.waiting)
                 tried = ids[: ids.index(batch[-1].id) + 1]
-                raise QueueFull(batch[0].type, refusal.waiting, [one for one in tried if one not in refused])
-            if refusal.verdict == "differs":
-                raise KeyReused(refusal.other)
+                error.stored = [one for one in tried if one not in refused]
+                raise error
             ids[position] = refusal.other

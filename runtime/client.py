@@ -146,7 +146,8 @@ class Lanework:
     async def enqueue_many(self, type: str, payloads: Sequence[Any], **options: Unpack[Options]) -> list[str]:
         """Stores jobs by the thousand; returns their ids in order, of equal ones that live (`unique`) theirs.
 
-        Payloads are validated before any is stored. Raises as `enqueue`; QueueFull tells what was stored.
+        Payloads are checked against the schema before any is stored. Raises as `enqueue`; an error's `stored`
+        has the ids of those that were stored before it.
         """
         return await self._bulk.enqueue(type, payloads, {**options})
 

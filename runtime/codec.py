@@ -66,9 +66,12 @@ def from_json(data: bytes) -> Any:
     Integers are exact. orjson makes a float of one beyond 64 bits, and so of one that is merely wrong by a digit.
     """
     value = orjson.loads(data)
-    if _LONG_NUMBER.search(data):
+    if not _LONG_NUMBER.search(data):
+        return value
+    try:
         return json.loads(data)
-    return value
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
 
 
 def _plain(value: Any) -> Any:

@@ -71,7 +71,8 @@ class Context:
     def enqueue(self, type: str, payload: Any = None, **options: Any) -> str:
         """Start a job if this attempt completes, in the same step and so exactly once; returns its id.
 
-        `options` as in `Lanework.enqueue`. A request that cannot be stored fails the attempt.
+        `options` as in `Lanework.enqueue`, without `key`. A request that cannot be stored fails the attempt. Where
+        an equal job lives (`unique`) none is stored, and nothing is found under the id.
         """
         request = JobRequest(type, payload, **options)
         job_id = ids.new_id(ids.shard_of(self.job.id))
@@ -89,7 +90,7 @@ class Context:
         return self.follow_up[0]
 
     def file(self, name: str | Path) -> Path:
-        """The path of a file that functions may read and write, below `LANEWORK_FILES_DIR`.
+        """The path of a file that functions may read and write, below `LANEWORK_FILES_DIR`; its folder is made.
 
         Raises Permanent for a name that leads out of that folder.
         """

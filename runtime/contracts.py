@@ -6,6 +6,7 @@ import asyncio
 import difflib
 import itertools
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import jsonschema_rs
@@ -16,18 +17,23 @@ from runtime.store.registry import Deployed, Registry
 
 _FRESH = 1.0
 _STALE = 1.5
+_DEEPEST_CHECKED = 8  # levels of a payload whose contract contains itself
+_DEEPEST_TOLD = 4
 _SOON = 0.1  # an unknown name is looked up again, but not for every request of a flood
 
 
 class Contract:
     """One deployed function and its validator."""
 
-    __slots__ = ("_validator", "deployed", "plain")
+    __slots__ = ("_recursive", "_validator", "deployed", "plain")
 
     def __init__(self, deployed: Deployed) -> None:
         self.deployed = deployed
         # whether its policy says nothing that each job would have to carry
-        self.plain = not (deployed.at_home or deployed.ttl is not None or deployed.concurrency_key)
+        self.plain = not (
+            deployed.at_home or deployed.ttl is not None or deployed.keep is not None or deployed.concurrency_key
+        )
+        self._recursive = _is_recursive(deployed.schema)
         self._validator: jsonschema_rs.Validator | None = None
         try:
             if deployed.schema:
@@ -41,13 +47,23 @@ class Contract:
             return  # no schema is known: the worker that can load the module validates
         if payload is None and self.deployed.schema.get("type") == "object":
             payload = {}
-        try:
-            if self._validator.is_valid(payload):
-                return
-        except ValueError:
-            return  # not JSON, such as bytes from the Python client; the worker validates
+        # Where unions contain themselves, each level of nesting multiplies what is tried: for whether it fits, and
+        # far more for why not. The worker validates again, and nobody waits behind it there.
+        if self._recursive and _is_deeper(payload, _DEEPEST_TOLD):
+            if not _is_deeper(payload, _DEEPEST_CHECKED) and not self._is_valid(payload):
+                raise PayloadInvalid(self.deployed.name, [{"field": "", "message": "does not fit the schema"}])
+            return
+        if self._is_valid(payload):
+            return
         wrong = itertools.islice(self._validator.iter_errors(payload), ERRORS_SHOWN)
         raise PayloadInvalid(self.deployed.name, [found for error in wrong for found in _field_errors(error)])
+
+    def _is_valid(self, payload: Any) -> bool:
+        assert self._validator is not None
+        try:
+            return self._validator.is_valid(payload)
+        except ValueError:
+            return True  # not JSON, such as bytes from the Python client; the worker validates
 
 
 class Contracts:
@@ -107,11 +123,14 @@ def _field_errors(error: Any) -> list[FieldError]:
         return [{"field": f"{at}/{error.kind.property}", "message": "is required"}]
     if error.kind.name == "additionalProperties":
         return [{"field": f"{at}/{name}", "message": "is not a parameter"} for name in error.kind.unexpected]
-    ways = [way[0] for way in getattr(error.kind, "context", []) if way]
+    ways = [way for way in getattr(error.kind, "context", []) if way]
     if not ways:
         return [{"field": at, "message": str(error.message)[:500]}]
-    # of a union: why it is none of them, each by its first reason
-    reasons = [_field_errors(way)[0] for way in ways]
+    # of a union: why it is none of them, each by one reason; of one with tags, why it is not what its tag says
+    tags = [next((e for e in way if e.kind.name in ("const", "enum")), None) for way in ways]
+    if None in tags and any(tags):
+        ways, tags = [way for way, tag in zip(ways, tags, strict=True) if tag is None], []
+    reasons = [_field_errors(tag or way[0])[0] for way, tag in itertools.zip_longest(ways, tags)]
     told = [f"{r['field'].removeprefix(at)} {r['message']}".strip() for r in reasons]
     return [{"field": at, "message": ", and ".join(dict.fromkeys(told))[:500]}]
 
@@ -119,3 +138,34 @@ def _field_errors(error: Any) -> list[FieldError]:
 def _pointer(path: list[str | int]) -> str:
     """A JSON Pointer (RFC 6901)."""
     return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in path)
+
+
+def _is_deeper(value: Any, levels: int) -> bool:
+    """Whether lists and objects are nested in each other more than `levels` deep."""
+    if not isinstance(value, (dict, list, tuple)):
+        return False
+    inner = value.values() if isinstance(value, dict) else value
+    return levels == 0 or any(_is_deeper(one, levels - 1) for one in inner)
+
+
+def _is_recursive(schema: dict[str, Any]) -> bool:
+    """Whether a definition of the schema contains itself."""
+    named = {f"#/$defs/{name}": set(_references(one)) for name, one in schema.get("$defs", {}).items()}
+    for start in named:
+        reached, new = set[str](), {start}
+        while new:
+            new = {ref for one in new for ref in named.get(one, ())} - reached
+            if start in new:
+                return True
+            reached |= new
+    return False
+
+
+def _references(schema: Any) -> Iterator[str]:
+    if isinstance(schema, dict):
+        if isinstance(ref := schema.get("$ref"), str):
+            yield ref
+        schema = list(schema.values())
+    if isinstance(schema, list):
+        for inner in schema:
+            yield from _references(inner)

@@ -10,6 +10,7 @@ _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0, "w": 604
 _LENGTH = re.compile(r"\s*(\d{1,15}(?:\.\d{1,15})?)\s*(ms|s|m|h|d|w)?\s*")
 _RATE = re.compile(r"\s*(\d{1,9})\s*/\s*(\d{1,9})?\s*(ms|s|m|h|d|w)\s*")
 _LONGEST = 100 * 365 * 86_400.0
+_LEAST_KEPT = 1000  # ms
 _LATEST = 221_845_132_800_000  # the year 9000: with what is added to it, times keep four-digit years
 
 
@@ -27,9 +28,16 @@ def seconds(value: float | str) -> float:
     return float(value)
 
 
+def kept_ms(seconds: float) -> int:
+    """ms for which a settled job is kept whose function keeps it for so long; who waits for it is to see it."""
+    return max(_LEAST_KEPT, int(seconds * 1000))
+
+
 def unix_ms(value: int | str | datetime) -> int:
     """Unix milliseconds from such a number, or from RFC 3339 with a zone. Raises ValueError."""
     told = 'a time is Unix milliseconds or RFC 3339 with a zone, such as "2030-01-31T09:00:00Z"'
+    if isinstance(value, str) and re.fullmatch(r"[0-9]{9,15}", value):  # as in a query; "2030" is no time
+        value = int(value)
     if isinstance(value, str):
         try:
             value = datetime.fromisoformat(value)

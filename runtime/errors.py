@@ -38,9 +38,11 @@ class FieldError(TypedDict):
 
 
 class LaneworkError(Exception):
-    """The root of the tree; `code` never changes once released."""
+    """The root of the tree; `code` never changes once released. `stored`: the ids of those jobs of the same call
+    that were stored before."""
 
     code: ClassVar[str] = "error"
+    stored: Sequence[str] = ()
 
 
 class SettingsInvalid(LaneworkError):
@@ -85,12 +87,9 @@ class KeyReused(LaneworkError):
 
 
 class QueueFull(LaneworkError):
-    """`stored`: the ids of those jobs of the same call that were stored before."""
-
     code = "queue-full"
 
-    def __init__(self, function: str, waiting: int, stored: Sequence[str] = ()) -> None:
-        self.stored = list(stored)
+    def __init__(self, function: str, waiting: int) -> None:
         super().__init__(f"{waiting} jobs of {function} wait, and it allows no more; try again later")
 
 

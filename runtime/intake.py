@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from runtime import codec, ids
+from runtime import codec, durations, ids
 from runtime.contracts import Contract, Contracts
 from runtime.errors import JobInvalid, PayloadInvalid
 from runtime.request import JobRequest, NewJob
@@ -27,6 +27,11 @@ class Intake:
 
         Raises FunctionUnknown, PayloadInvalid, LaneUnknown, JobInvalid.
         """
+        if beside is not None and request.key is not None:
+            told = (
+                "an idempotency key is for jobs that are enqueued from outside; this one is stored once in any case"
+            )
+            raise JobInvalid(told, [{"field": "/key", "message": told}])
         contract = self._contracts.known(request.type)
         if contract is None:
             contract = await self._contracts.get(request.type)
@@ -60,6 +65,8 @@ class Intake:
             deployed.concurrency_key,
             timed=bool(asks and asks.keys() & {"ttl", "start_before"}),
         )
+        if deployed.keep is not None:
+            more["keep"] = durations.kept_ms(deployed.keep)
         if join is not None:
             more["join"] = join
         if following:

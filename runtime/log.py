@@ -10,12 +10,20 @@ import structlog
 
 from runtime.settings import Settings
 
+_METHODS = ("debug", "info", "warning", "error", "critical", "exception")
+_TAKEN = ("self", "event", "job", "function", "attempt", "version", "exc_info")
 _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
 
 def get(part: str) -> Any:
     """A logger bound to a part of Lanework: worker, store, gateway, …"""
     return structlog.get_logger(part=part)
+
+
+def tell(logger: Any, level: str, event: str, fields: dict[str, Any]) -> None:
+    """Logs what a function's process said, under names that the log has not taken for itself."""
+    method = getattr(logger, level if level in _METHODS else "info")
+    method(event, **{f"{name}_" if name in _TAKEN else name: value for name, value in fields.items()})
 
 
 def configure(settings: Settings) -> None:

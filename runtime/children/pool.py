@@ -251,4 +251,4 @@ class _Loading:
         """There is none."""
 
     def log(self, level: str, event: str, fields: dict[str, Any]) -> None:
-        getattr(self._log, level)(event, **fields)
+        log.tell(self._log, level, event, fields)

@@ -113,16 +113,18 @@ class Child:
         """`status`: as waitpid(2) gives it; None where nobody can know it."""
         if self.ended.done():
             return
-        self._hear()
-        self._listen()
-        self._end_line()
         self._cause = self._why(status)
-        for fd in (self._talk.fileno(), self._output):
-            self._loop.remove_reader(fd)
-        self._talk.close()
-        os.close(self._output)
-        self.ended.set_result(None)
-        self._wake()
+        try:
+            self._hear()
+            self._listen()
+            self._end_line()
+        finally:  # whatever it said last, it has ended, and somebody waits to know
+            for fd in (self._talk.fileno(), self._output):
+                self._loop.remove_reader(fd)
+            self._talk.close()
+            os.close(self._output)
+            self.ended.set_result(None)
+            self._wake()
 
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
@@ -143,7 +145,7 @@ class Child:
             return OutOfMemory(None)
         ceiling = "" if self.memory is None else "; it may have met its memory ceiling"
         hint = ceiling if number in (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS) else ""
-        return Crashed(f"its process was killed by {signal.Signals(number).name}{hint}")
+        return Crashed(f"its process was killed by {_signal_name(number)}{hint}")
 
     def _hear(self) -> None:
         while True:
@@ -214,3 +216,10 @@ class Child:
         self._tail.append(text)
         if self.sink is not None:
             self.sink.log("info", "function.printed", {"line": text})
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # most real-time signals have no name
+        return f"signal {number}"

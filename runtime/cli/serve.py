@@ -85,6 +85,10 @@ async def _worker(settings: Settings) -> int:
     try:
         await worker.run()
         code = show.DONE
+    except Exception as error:
+        if worker.stuck:  # nobody would see it
+            log.get("worker").error("worker.failed", exc_info=error)
+        raise
     finally:
         await port.close()
         if worker.stuck:

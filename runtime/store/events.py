@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, cast
 from runtime import codec, ids, log
 from runtime.errors import StoreError
 from runtime.job import SETTLED, Job
-from runtime.store.connect import Redis, translated
+from runtime.store.connect import OVERDUE, Redis, translated
 from runtime.store.jobs import Jobs
 from runtime.store.keys import Keys
 
@@ -35,13 +35,15 @@ class Events:
     async def open(self) -> None:
         """Events after this call are read."""
         with translated():
-            newest = await cast("Any", self._blocking.xrevrange(self._key, count=1))
+            async with asyncio.timeout(OVERDUE):
+                newest = await cast("Any", self._blocking.xrevrange(self._key, count=1))
         self._last = newest[0][0] if newest else "0-0"
 
     async def read(self) -> list[Change]:
-        """The next changes; waits for them, at most 10 s."""
+        """The next changes; waits for them, at most 10 s. Raises StoreUnavailable where the connection hangs."""
         with translated():
-            reply = await cast("Any", self._blocking.xread({self._key: self._last}, count=100, block=_BLOCK_MS))
+            async with asyncio.timeout(_BLOCK_MS / 1000 + OVERDUE):
+                reply = await cast("Any", self._blocking.xread({self._key: self._last}, count=100, block=_BLOCK_MS))
         changes: list[Change] = []
         for _stream, entries in reply or ():
             self._last = entries[-1][0]
@@ -64,7 +66,7 @@ class Waiters:
     async def wait(self, job_id: str, timeout: float) -> Job:
         """The job once it has settled, or as it is after `timeout` seconds.
 
-        Raises JobNotFound, and StoreUnavailable where Redis goes away meanwhile and does not come back.
+        Raises JobNotFound, and StoreUnavailable where Redis does not answer.
         """
         job = await self._jobs.get(job_id)
         if job.settled or timeout <= 0:
@@ -73,8 +75,8 @@ class Waiters:
             async with asyncio.timeout(timeout):
                 while not job.settled:
                     job = await self._wait_once(job_id)
-        except TimeoutError:
-            pass
+        except TimeoutError:  # something else than its end may have happened since
+            return await self._jobs.get(job_id)
         return job
 
     async def _wait_once(self, job_id: str) -> Job:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any, NamedTuple, cast
 
+from runtime import ids
 from runtime.job import Job, shown_status
 from runtime.settings import Settings
 from runtime.store.connect import Redis, translated
@@ -14,7 +15,7 @@ from runtime.store.keys import Keys
 _SCAN_PAGE = 500
 _SCAN_MOST = 10_000
 _ENTRY = re.compile(r"[0-9]{1,15}-[0-9]{1,15}")
-_OFFSET = re.compile(r"due-([0-9]{1,9})")
+_DUE = re.compile(r"due-([0-9]{1,15})-(.{36})")
 
 
 class Page(NamedTuple):
@@ -87,33 +88,63 @@ class Listing:
 
         Raises ValueError for a cursor not given here.
         """
-        found = _OFFSET.fullmatch(cursor or "due-0")
-        if not found:
-            raise ValueError("not a cursor of this list")
-        offset = int(found[1])
+        place = _due_place(cursor)
         jobs: list[Job] = []
         for _ in range(_SCAN_MOST // _SCAN_PAGE):
-            ids = await self._due(offset, _SCAN_PAGE)
-            for index, job in enumerate(await self._jobs.some(ids), 1):
-                if job.status == "scheduled" and type in (None, job.type):
+            rows = await self._due(place, _SCAN_PAGE)
+            found = {job.id: job for job in await self._jobs.some([job_id for _, job_id in rows])}
+            for place in rows:
+                job = found.get(place[1])
+                if job is not None and job.status == "scheduled" and type in (None, job.type):
                     jobs.append(job)
                     if len(jobs) == limit:
-                        return Page(jobs, f"due-{offset + index}")
-            if len(ids) < _SCAN_PAGE:
+                        return Page(jobs, _due_cursor(place))
+            if len(rows) < _SCAN_PAGE:
                 return Page(jobs, None)
-            offset += len(ids)
-        return Page(jobs, f"due-{offset}")
+        return Page(jobs, _due_cursor(place))
 
-    async def _due(self, offset: int, count: int) -> list[str]:
-        rows: list[tuple[float, bytes]] = []
+    async def _due(self, after: tuple[int, str], count: int) -> list[tuple[int, str]]:
+        """(Unix ms, id) of the next jobs that wait for their time, of all shards."""
+        rows: list[tuple[int, str]] = []
         for shard in range(self._settings.shards):
+            rows += await self._due_in(shard, after, count)
+        return sorted(rows)[:count]
+
+    async def _due_in(self, shard: int, after: tuple[int, str], count: int) -> list[tuple[int, str]]:
+        rows: list[tuple[int, str]] = []
+        offset = 0  # among those of the same millisecond, which come in the order of their ids
+        while len(rows) < count:
             with translated():
                 found = await cast(
-                    "Any", self._client.zrange(self._keys.due(shard), 0, offset + count - 1, withscores=True)
+                    "Any",
+                    self._client.zrange(
+                        self._keys.due(shard),
+                        after[0],
+                        "+inf",
+                        byscore=True,
+                        offset=offset,
+                        num=count,
+                        withscores=True,
+                    ),
                 )
-            rows += [(at, job_id) for job_id, at in found]
-        rows.sort()
-        return [job_id.decode() for _, job_id in rows[offset : offset + count]]
+            rows += [row for job_id, at in found if (row := (int(at), job_id.decode())) > after]
+            if len(found) < count:
+                break
+            offset += count
+        return rows
+
+
+def _due_place(cursor: str | None) -> tuple[int, str]:
+    if cursor is None:
+        return 0, ""
+    found = _DUE.fullmatch(cursor)
+    if not found or not ids.is_id(found[2]):
+        raise ValueError("not a cursor of this list")
+    return int(found[1]), found[2]
+
+
+def _due_cursor(place: tuple[int, str]) -> str:
+    return f"due-{place[0]}-{place[1]}"
 
 
 def _when(entry: bytes) -> tuple[int, int]:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Any, cast
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, TypeVar, cast
 
 from runtime import codec
-from runtime.clock import now_ms
 from runtime.settings import Settings
 from runtime.spec import Spec
 from runtime.store.connect import Redis, translated
@@ -15,6 +14,7 @@ from runtime.store.keys import Keys
 
 HEARTBEAT = 3.0
 ALIVE_MS = 15_000
+Told = TypeVar("Told", "Deployed", "WorkerInfo")
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,15 +123,14 @@ class Registry:
     async def functions(self) -> dict[str, Deployed]:
         with translated():
             stored = await cast("Any", self._client.hgetall(self._keys.functions))
-        return {name.decode(): Deployed(**codec.unpack(packed)) for name, packed in sorted(stored.items())}
+        return {name.decode(): _read(Deployed, packed) for name, packed in sorted(stored.items())}
 
     async def beat(self, worker: WorkerInfo) -> list[str]:
         """Says that a worker is alive, for the next 15 s; returns those of its functions that are not published."""
         with translated():
             async with self._client.pipeline(transaction=False) as pipe:
                 pipe.set(self._keys.worker(worker.id), codec.pack(asdict(worker)), px=ALIVE_MS)
-                pipe.zadd(self._keys.workers, {worker.id: now_ms() + ALIVE_MS})
-                pipe.zremrangebyscore(self._keys.workers, "-inf", now_ms() - ALIVE_MS)
+                pipe.zadd(self._keys.workers, {worker.id: worker.started_at})
                 pipe.hkeys(self._keys.functions)
                 *_, names = await pipe.execute()
         return [name for name in worker.functions if name.encode() not in names]
@@ -149,4 +148,14 @@ class Registry:
             if not names:
                 return []
             stored = await cast("Any", self._client.mget([self._keys.worker(name.decode()) for name in names]))
-        return [WorkerInfo(**codec.unpack(packed)) for packed in stored if packed is not None]
+        gone = [name for name, packed in zip(names, stored, strict=True) if packed is None]
+        if gone:  # killed; one that was merely silent comes back with its next beat
+            with translated():
+                await self._client.zrem(self._keys.workers, *gone)
+        return [_read(WorkerInfo, packed) for packed in stored if packed is not None]
+
+
+def _read(kind: type[Told], packed: bytes) -> Told:
+    """What a process told, which may be of a later version and tell more."""
+    known = {one.name for one in fields(kind)}
+    return kind(**{name: value for name, value in codec.unpack(packed).items() if name in known})

@@ -8,13 +8,14 @@ from collections.abc import Mapping
 
 from runtime import log, metrics
 from runtime.cron import Schedule
-from runtime.errors import JobInvalid, PayloadInvalid
+from runtime.errors import FunctionUnknown, JobInvalid, LaneUnknown, PayloadInvalid
 from runtime.intake import Intake
 from runtime.request import JobRequest
 from runtime.settings import Settings
 from runtime.store.schedules import Schedules, Ticked
 
 _LONGEST = 30.0  # seconds between two looks: clocks may be set
+_AGAIN = 1000  # ms until a function is looked for again that should be there
 
 
 class Ticker:
@@ -70,7 +71,10 @@ class Ticker:
         in_time = now - tick <= self._grace
         try:
             job = await self._intake.prepare(JobRequest(function)) if in_time else None
-        except (PayloadInvalid, JobInvalid) as error:
+        except FunctionUnknown:
+            self._log.warning("cron.unpublished", function=function, cron=schedule.cron)
+            return now + _AGAIN  # with a server that has lost its data, until the next heartbeat
+        except (PayloadInvalid, JobInvalid, LaneUnknown) as error:
             self._log.error("cron.unusable", function=function, cron=schedule.cron, error=str(error))
             job = None
         skipped += job is None

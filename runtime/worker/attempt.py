@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from runtime import codec, log, metrics
+from runtime import codec, durations, log, metrics
 from runtime.children.pool import Pool
 from runtime.children.turns import NoRoom
 from runtime.context import Context, JobInfo
@@ -26,7 +26,6 @@ Cause = Literal["lost", "released", "cancelled", "timeout"]
 
 _LONGEST = 10 * 365 * 86_400.0  # seconds; a job's times stay within four-digit years
 _PAUSE = 0.2
-_LEAST_KEPT = 1000  # ms: `keep=0` lets those who wait for the job see its result
 
 
 class Attempt:
@@ -197,11 +196,7 @@ def _policy(fn: Spec, taken: Taken) -> Retry:
 
 def _keep(fn: Spec) -> int | None:
     """ms for which the function's settled jobs are kept, None for as long as the settings say."""
-    return None if fn.policy.keep is None else max(_LEAST_KEPT, int(fn.policy.keep * 1000))
-
-
-_LEVELS = ("debug", "info", "warning", "error", "critical", "exception")
-_TAKEN = ("self", "event", "job", "function", "attempt", "exc_info")
+    return None if fn.policy.keep is None else durations.kept_ms(fn.policy.keep)
 
 
 class _Sink:
@@ -219,8 +214,7 @@ class _Sink:
         if self._log is None:
             taken = self._attempt.taken
             self._log = log.get("function").bind(job=taken.id, function=taken.type, attempt=taken.attempt)
-        method = getattr(self._log, level if level in _LEVELS else "info")
-        method(event, **{f"{name}_" if name in _TAKEN else name: value for name, value in fields.items()})
+        log.tell(self._log, level, event, fields)
 
 
 def _request(packed: list[Any]) -> tuple[str, JobRequest]:

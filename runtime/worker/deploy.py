@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import time
+import traceback
 
 from runtime import log
 from runtime.children.pool import LoadFailed, Pool
@@ -13,6 +15,8 @@ from runtime.sources import Source, Sources, load, unload
 from runtime.spec import Spec
 
 WATCH_EVERY = 0.4  # seconds; twice that and a load are well below the 2 s that a change may take
+TRY_AGAIN = 10.0  # seconds after which a module that did not load is tried again, and twice that the next time
+_RAREST = 300.0
 _AT_ONCE = 8
 _KEPT = 3  # versions of a function on the event loop that stay loaded, for attempts that still run
 
@@ -29,6 +33,9 @@ class Deployer:
         self._sources = Sources(settings.functions_dir)
         self._seen: dict[str, Source] = {}  # as the last look found them
         self._tried: dict[str, str] = {}  # the versions that load, were loaded, or did not load
+        self._again: dict[
+            str, tuple[float, float]
+        ] = {}  # when to try a broken one again, and the pause before that
         self._loading: dict[str, asyncio.Task[None]] = {}
         self._gate = asyncio.Semaphore(_AT_ONCE)
         self._good: dict[str, Spec] = {}
@@ -83,16 +90,24 @@ class Deployer:
         ]:
             self._remove(name)
         for source in settled.values():
-            if self._tried.get(source.name) != source.version and self._wanted(source.name):
+            if self._wanted(source.name) and (
+                self._tried.get(source.name) != source.version or self._is_to_be_tried_again(source.name)
+            ):
                 if source.name in self._loading:
                     self._loading[source.name].cancel()
                 again = source.name in self._tried
+                if self._tried.get(source.name) != source.version:
+                    self._again.pop(source.name, None)
                 self._tried[source.name] = source.version
                 task = asyncio.get_running_loop().create_task(self._load(source, again=again))
                 self._loading[source.name] = task
 
+    def _is_to_be_tried_again(self, name: str) -> bool:
+        return name in self._again and name not in self._loading and time.monotonic() >= self._again[name][0]
+
     def _remove(self, name: str) -> None:
         del self._tried[name]
+        self._again.pop(name, None)
         if name in self._loading:
             self._loading[name].cancel()
         self._broken.pop(name, None)
@@ -118,6 +133,7 @@ class Deployer:
         else:
             self._good[source.name] = spec
             self._broken.pop(source.name, None)
+            self._again.pop(source.name, None)
             if self._started:
                 event = "function.changed" if again else "function.added"
                 self._log.info(event, function=source.name, version=source.version)
@@ -126,15 +142,27 @@ class Deployer:
             del self._loading[source.name]
 
     async def _import(self, source: Source) -> Spec:
-        """Into this process: on the main thread as long as nothing runs, then beside what does."""
+        """Into this process, on a thread: beside what runs, and at the start too, since what loads there has to
+        load again when it changes."""
         here = self._here.setdefault(source.name, [])
-        spec = await asyncio.to_thread(load, source) if self._started else load(source)
+        try:
+            spec = await asyncio.to_thread(load, source)
+        except SystemExit as error:  # it ends a process of its own that way, but not the worker
+            raise LoadFailed("".join(traceback.format_exception(error))) from None
+        if source in here:  # a version came back: it is the newest again
+            here.remove(source)
         here.append(source)
         while len(here) > _KEPT:
             unload(here.pop(0))
         return spec
 
     def _fail(self, source: Source, told: str) -> None:
+        """It is tried again, ever more rarely: what it needs may come later, a library, a file or a calmer host."""
+        before = self._again.get(source.name)
+        pause = TRY_AGAIN if before is None else min(_RAREST, 2 * before[1])
+        self._again[source.name] = time.monotonic() + pause, pause
+        if before is not None and self._broken.get(source.name) == told:
+            return
         self._broken[source.name] = told
         goes_on = self._good.get(source.name)
         self._log.error(
@@ -147,7 +175,8 @@ class Deployer:
 
     def _assemble(self) -> None:
         catalogue = Catalogue(broken=dict(self._broken))
-        for name, spec in sorted(self._good.items()):
+        served = self.catalogue.functions  # a newcomer takes no name from those that run
+        for name, spec in sorted(self._good.items(), key=lambda item: (item[0] not in served, item[0])):
             try:
                 catalogue.add(spec)
             except FunctionInvalid as error:

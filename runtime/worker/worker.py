@@ -8,7 +8,7 @@ import os
 import secrets
 import socket
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from runtime import durations, log, metrics
@@ -95,10 +95,14 @@ class Worker:
                 self.started.set()
                 told = {"concurrency": settings.concurrency, "processes": settings.processes}
                 self._log.info("worker.started", functions=sorted(catalogue.functions), **told)
-                await self._work()
-                await self._leave()
+                grace = 0.0  # for a worker that fails, or whose task is cancelled
+                try:
+                    await self._work()
+                    grace = settings.grace
+                finally:
+                    await self._leave(grace)
             finally:
-                self._leases.stop()
+                await asyncio.to_thread(self._leases.stop)
                 for group in self._groups:
                     await group.close()
         finally:
@@ -180,7 +184,7 @@ class Worker:
         return WATCH_EVERY
 
     async def _work(self) -> None:
-        """Until `stop`, or until a role fails: then the worker fails with it."""
+        """Until `stop`, or until a role fails: then the worker fails with it. Nothing is taken afterwards."""
         readers = [self._role("reader", reader.step) for group in self._groups for reader in group.readers]
         others = [self._role("upkeep", sweeper.step) for sweeper in self._sweepers]
         others += [self._role("orders", orders.step) for orders in self._orders]
@@ -190,27 +194,23 @@ class Worker:
             others.append(self._role("watch", self._watch))
         self._roles = [*readers, *others]
         stopping = asyncio.create_task(self._stop.wait())
-        done, _ = await asyncio.wait([*readers, *others, stopping], return_when=asyncio.FIRST_COMPLETED)
-        for task in (*readers, stopping):
-            task.cancel()
-        await asyncio.wait([*readers, stopping])
-        self._others = others
-        if stopping not in done:
-            self._log.error("worker.failed", role=next(iter(done)).get_name())
-            for task in done:
-                task.result()
+        try:
+            done, _ = await asyncio.wait([*self._roles, stopping], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            await _ended([*readers, stopping])
+        for role in done - {stopping}:
+            self._log.error("worker.failed", role=role.get_name())
+            role.result()
 
-    async def _leave(self) -> None:
-        settings = self._settings
+    async def _leave(self, grace: float) -> None:
+        """Lets what runs finish within `grace` seconds, and hands back the rest."""
         running = sum(group.slots.running for group in self._groups)
-        self._log.info("worker.leaving", running=running, grace=settings.grace)
-        finished = await self._idle_within(settings.grace)
+        self._log.info("worker.leaving", running=running, grace=grace)
+        finished = await self._idle_within(grace)
         released = 0 if finished else self._slots.release_all()
         await self._idle_within(_LET_GO)
         unsettled = await self._settler.drained(5.0)
-        for task in self._others:
-            task.cancel()
-        await asyncio.gather(*self._others, return_exceptions=True)
+        await _ended(self._roles)
         await self._announcer.leave()
         self._log.info("worker.left", finished=running - released, released=released, unsettled=unsettled)
 
@@ -231,6 +231,13 @@ class Worker:
 
     def _cancel(self, taken: Taken) -> None:
         self._loop.call_soon_threadsafe(self._slots.cancel, taken.id, taken.attempt)
+
+
+async def _ended(tasks: Sequence[asyncio.Task[Any]]) -> None:
+    """Cancels tasks, and returns once they have ended, however."""
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _refuse_unknown_lanes(catalogue: Catalogue, settings: Settings) -> None:

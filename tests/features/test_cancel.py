@@ -125,12 +125,14 @@ async def test_a_job_whose_worker_was_lost_while_it_was_being_cancelled_is_cance
 ):
     place = tmp_path / "functions"
     place.mkdir()
-    (place / "block.py").write_text("import time\nasync def handle(): time.sleep(60)")
+    blocks = tmp_path / "blocks"
+    (place / "block.py").write_text(
+        f"import time, pathlib\nasync def handle():\n    pathlib.Path({str(blocks)!r}).touch()\n    time.sleep(60)"
+    )
     doomed = process("worker", "--functions-dir", str(place), LEASE="1")
     doomed.await_said("worker.started")
     job = await client.enqueue("block")
-    while (await client.get(job.id)).status != "running":
-        pass
+    until(blocks.exists, "handler that blocks its worker, which so learns of nothing more")
 
     await client.cancel(job.id)
     doomed.popen.kill()

@@ -195,3 +195,14 @@ async def test_a_child_that_runs_again_is_not_counted_twice(client, worker):
         await settle_all(client)
 
     assert [j.status for j in (await client.page(type="leaf")).jobs] == ["completed"]
+
+
+async def test_a_child_has_no_idempotency_key(client, worker):
+    async def parent(ctx: Context) -> None:
+        ctx.enqueue("leaf", key="once")
+
+    async with worker(parent=parent, leaf=leaf):
+        job = await client.wait((await client.enqueue("parent", max_attempts=1)).id, WAIT)
+
+    assert job.status == "failed"
+    assert "idempotency key" in job.error["message"]

@@ -122,3 +122,32 @@ async def test_jobs_spread_over_shards_all_run(settings, worker):
         results = [(await client.wait(job.id, WAIT)).result for job in jobs]
 
     assert results == [2 * n for n in range(9)]
+
+
+async def test_an_error_in_the_middle_of_many_tells_what_was_stored(client):
+    async def note(n: int) -> None: ...
+
+    await deploy(client, note=note)
+
+    with pytest.raises(PayloadInvalid, match="64 bits") as wrong:
+        await client.enqueue_many("note", [{"n": 1}] * 2500 + [{"n": 2**70}] + [{"n": 1}] * 10)
+    stored = {job.id for job in (await client.page(limit=500)).jobs}
+    assert len(wrong.value.stored) == 2000
+    assert stored <= set(wrong.value.stored)
+
+
+async def test_after_the_time_to_wait_the_job_is_told_as_it_is_then(client, worker):
+    started = asyncio.Event()
+
+    async def slow() -> None:
+        started.set()
+        await asyncio.Event().wait()
+
+    async with worker(slow=slow):
+        await client.pause()
+        job = await client.enqueue("slow")
+        waiting = asyncio.create_task(client.wait(job.id, 3.0))
+        await client.resume()
+        await asyncio.wait_for(started.wait(), 2.5)
+        assert (await waiting).status == "running"
+        await client.cancel(job.id)

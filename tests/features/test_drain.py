@@ -3,7 +3,12 @@
 import asyncio
 import json
 
+import pytest
+
 from runtime.clock import now_ms
+from runtime.upkeep.cron import Ticker
+from runtime.worker.worker import Worker
+from tests.conftest import catalogue
 
 WAIT = 30
 
@@ -67,3 +72,42 @@ async def test_a_leaving_worker_says_how_many_finished_and_how_many_it_handed_ba
     for job_id in long:
         job = await client.get(job_id)
         assert (job.status, [a["outcome"] for a in job.attempts]) == ("pending", ["released"])
+
+
+async def test_a_role_that_fails_ends_its_worker_and_costs_no_attempt(client, settings, monkeypatch):
+    started = asyncio.Event()
+
+    async def f() -> None:
+        started.set()
+        await asyncio.Event().wait()
+
+    async def fail(_: Ticker) -> float:
+        await started.wait()
+        raise RuntimeError("a fault of the runtime's own")
+
+    monkeypatch.setattr(Ticker, "step", fail)
+    one = Worker(settings, catalogue(f=f))
+    running = asyncio.create_task(one.run())
+    await asyncio.wait_for(one.started.wait(), WAIT)
+    job = await client.enqueue("f", max_attempts=1)
+
+    with pytest.raises(RuntimeError, match="own"):
+        await asyncio.wait_for(running, WAIT)
+
+    job = await client.get(job.id)
+    assert (job.status, [attempt["outcome"] for attempt in job.attempts]) == ("pending", ["released"])
+
+
+async def test_a_worker_whose_task_is_cancelled_leaves_nothing_behind(client, settings):
+    async def f() -> None: ...
+
+    before = asyncio.all_tasks()
+    one = Worker(settings, catalogue(f=f))
+    running = asyncio.create_task(one.run())
+    await asyncio.wait_for(one.started.wait(), WAIT)
+
+    running.cancel()
+    await asyncio.wait([running], timeout=WAIT)
+
+    assert asyncio.all_tasks() - before == set()
+    assert one.id not in {worker.id for worker in await client.workers()}

@@ -92,6 +92,21 @@ async def test_a_function_may_keep_its_jobs_for_longer_or_shorter(client, worker
     assert 0 < left[1] <= 2000
 
 
+async def test_a_job_that_is_cancelled_before_it_ran_is_kept_as_its_function_says(client, settings):
+    from runtime.store.connect import opened
+
+    @function(keep="2s")
+    async def short() -> None: ...
+
+    await deploy(client, short=short)
+    job = await client.enqueue("short")
+
+    await client.cancel(job.id)
+
+    async with opened(settings) as redis:
+        assert 0 < await redis.pttl(f"{settings.prefix}:{{0}}:job:{job.id}") <= 2000
+
+
 async def test_a_job_that_is_not_kept_is_seen_by_those_who_wait_and_gone_soon(client, worker):
     started, let_go = asyncio.Event(), asyncio.Event()
 

@@ -319,3 +319,62 @@ async def test_a_half_finished_rollout_is_visible(client, http, worker, settings
 
     assert len({one["version"] for one in shown["workers"]}) == 2
     assert shown["trouble"] == "workers have 2 versions of it"
+
+
+async def test_a_version_that_comes_back_imports_what_it_needs_late(client, hot, folder):
+    package = folder.path / "late"
+    package.mkdir()
+    (package / "helper.py").write_text("word = 'helped'")
+    tagged = "async def handle():\n    from .helper import word\n    return [word, {!r}]"
+
+    async def write(tag):
+        (package / "__init__.py").write_text(tagged.format(tag))
+        async with asyncio.timeout(WAIT):
+            while (await result(client, "late")) != ["helped", tag]:
+                await asyncio.sleep(0.02)
+
+    (package / "__init__.py").write_text(tagged.format("a"))
+    async with hot:
+        for tag in "abca":
+            await write(tag)
+        for tag in "bcda":
+            await write(tag)
+
+
+async def test_a_newcomer_takes_no_name_from_a_function_that_runs(client, http, hot, folder):
+    shared = "from runtime import function\n@function(aliases=('shared',))\nasync def handle(): return {!r}"
+    folder.write(good=shared.format("good"))
+    async with hot:
+        folder.write(a_new=shared.format("new"))
+        await known(client, "a_new")
+        assert await result(client, "good") == "good"
+        assert await result(client, "shared") == "good"
+        assert "served by good already" in (await http.get("/functions/a_new")).json()["broken"]
+
+
+async def test_a_module_that_leaves_as_it_is_imported_leaves_the_worker_alone(client, hot, folder):
+    leaves = """
+        import sys, threading
+        if threading.current_thread() is not threading.main_thread():
+            sys.exit(3)
+        async def handle(): ...
+    """
+    folder.write(f=ASYNC.format("good"))
+    async with hot:
+        folder.write(leaves=leaves)
+        await known(client, "leaves")
+        assert "SystemExit: 3" in (await client.registry.functions())["leaves"].broken
+        assert await result(client, "f") == "good"
+
+
+async def test_a_module_is_tried_again_since_what_it_needs_may_come_later(client, hot, folder, monkeypatch):
+    monkeypatch.setattr("runtime.worker.deploy.TRY_AGAIN", 0.5)
+    needed = folder.path / "_words.txt"
+    with structlog.testing.capture_logs() as logs:
+        async with hot:
+            folder.write(f=f"words = open({str(needed)!r}).read()\ndef handle(): return words")
+            await known(client, "f")
+            needed.write_text("here")
+            await known(client, "f", broken=None)
+            assert await result(client, "f") == "here"
+    assert len([entry for entry in logs if entry["event"] == "function.broken"]) == 1

@@ -183,6 +183,7 @@ async def test_more_memory_than_its_ceiling_is_out_of_memory(run):
         ("import os; os.abort()", "killed by SIGABRT"),
         ("import os; os.kill(os.getpid(), 9)", "killed by SIGKILL"),
         ("import os; os.killpg(0, 9)", "killed by SIGKILL"),
+        ("import os; os.kill(os.getpid(), 35)", "killed by signal 35"),
         ("import sys; sys.exit(4)", "4"),
         ("raise KeyboardInterrupt", ""),
     ],

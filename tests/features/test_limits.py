@@ -223,3 +223,28 @@ async def test_many_at_once_are_stored_up_to_the_bound_and_told(client):
 def test_a_wrong_limit_is_refused(given):
     with pytest.raises(FunctionInvalid):
         function(**given)
+
+
+async def test_jobs_that_a_removed_limit_held_up_start_at_once(client, worker):
+    started, let_go = asyncio.Event(), asyncio.Event()
+
+    async def held(k: str) -> None:
+        started.set()
+        await let_go.wait()
+
+    async def free(k: str) -> None: ...
+
+    limited = function(concurrency=1, concurrency_key="k")(held)
+    async with worker(f=limited):
+        ids = await client.enqueue_many("f", [{"k": "x"}] * 100)
+        await asyncio.wait_for(started.wait(), WAIT)
+        await client.pause()
+        let_go.set()
+        await client.wait(ids[0], WAIT)
+    async with worker(f=free):
+        begun = now_ms()
+        await client.resume()
+        jobs = [await client.wait(job_id, WAIT) for job_id in ids]
+
+    assert {job.status for job in jobs} == {"completed"}
+    assert now_ms() - begun < 10_000  # one a sweep would be 50 s

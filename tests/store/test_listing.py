@@ -1,5 +1,9 @@
 import pytest
 
+from runtime.client import Lanework
+from runtime.clock import now_ms
+from tests.conftest import deploy
+
 
 async def listed(store, **query):
     ids, cursor = [], None
@@ -60,3 +64,31 @@ async def test_jobs_of_all_shards_are_merged(store, settings, redis):
     store.listing = Listing(redis, three, sharded)
 
     assert sorted(await listed(store, limit=4)) == sorted(job.id for job in made)
+
+
+@pytest.mark.parametrize("shards", [1, 3])
+async def test_jobs_that_wait_for_the_same_time_are_listed_once_each(client, settings, shards):
+    async def f() -> None: ...
+
+    async with Lanework(
+        settings.model_copy(update={"shards": shards, "prefix": f"{settings.prefix}-{shards}"})
+    ) as some:
+        await deploy(some, f=f)
+        at = now_ms() + 3_600_000
+        same = [(await some.enqueue("f", run_at=at)).id for _ in range(7)]
+        first, last = (await some.enqueue("f", run_at=at - 1)).id, (await some.enqueue("f", run_at=at + 1)).id
+
+        found, cursor = [], None
+        while True:
+            page = await some.page(limit=2, cursor=cursor, status="scheduled")
+            found += [job.id for job in page.jobs]
+            if (cursor := page.cursor) is None:
+                break
+
+    assert found == [first, *sorted(same), last]
+
+
+@pytest.mark.parametrize("cursor", ["due-0", "due-1-x", "due--1-01890000-0000-7000-8000-000000000000", "1-1"])
+async def test_a_cursor_of_scheduled_jobs_that_was_not_given_here_is_refused(store, cursor):
+    with pytest.raises(ValueError, match="cursor"):
+        await store.listing.scheduled(limit=1, cursor=cursor)

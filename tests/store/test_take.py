@@ -190,3 +190,31 @@ async def test_a_worker_without_room_for_all_rings_for_the_next(store, settings)
         await store.take(4)
 
         assert await store.b.hear(blocking, ["f"], 5)
+
+
+async def test_a_reply_has_some_4_mib_at_most_and_the_rest_comes_next_in_its_order(store):
+    names = [f"f{n}" for n in range(16)]
+    ids = [job for name in names for job in await store.enqueue(name, count=1)]
+    await store.take(16, *names)  # each has its group
+    ids = {name: await store.enqueue(name, count=4, payload=b"x" * 1_000_000) for name in names}
+
+    first = await store.take(100, *names)
+    rest = [await store.take(100, *names) for _ in range(15)]
+
+    assert len(first) == 5
+    assert max(map(len, rest)) == 5
+    took = [t for batch in (first, *rest) for t in batch]
+    assert {name: [t.id for t in took if t.type == name] for name in names} == ids
+
+
+async def test_a_worker_that_took_something_else_than_it_was_woken_for_wakes_another(store, redis):
+    await store.take(1, "none")  # it lives
+    await store.enqueue("f", count=2)
+    await store.enqueue("g")
+    f, g = store.keys.bell(0, "f"), store.keys.bell(0, "g")
+    await redis.delete(f)
+
+    took = await store.a.hear_and_take(redis, 1, {"f": "", "g": ""}, 1.0)  # hears the bell of g
+
+    assert [t.type for t in took.jobs] == ["f"]
+    assert await redis.exists(f, g) == 2

@@ -79,3 +79,8 @@ def test_values_packed_one_after_the_other_come_apart_again(values):
 def test_times_are_shown_in_utc_with_milliseconds(ms, text):
     assert rfc3339(ms) == text
     assert rfc3339(None) is None
+
+
+def test_long_integers_nested_deeply_are_an_error_and_not_a_crash():
+    with pytest.raises(ValueError, match="nested"):
+        codec.from_json(b"[" * 990 + b"1234567890123456789" + b"]" * 990)

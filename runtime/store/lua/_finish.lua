@@ -57,6 +57,11 @@ local function finish(record, id, type, status, now, more, keep, limits, childre
   call('PEXPIRE', record, keep)
 end
 
+-- ms that a settled record stays where no worker has ended it: as its function said when it was stored.
+local function kept(more, keep)
+  return more and cmsgpack.unpack(more).keep or keep
+end
+
 -- Takes a job that does not run out of wherever it waits.
 local function withdraw(record, id)
   local job = call('HMGET', record, 'type', 'lane', 'entry', 'expires', 'parked')

@@ -15,7 +15,7 @@ if status == 'pending' or status == 'scheduled' then
   call('HSET', record, 'status', 'cancelled', 'finished', now)
   call('HDEL', record, 'run_at', 'entry')
   event(id, type, 'cancelled', attempt)
-  finish(record, id, type, 'cancelled', now, job[5], keep)
+  finish(record, id, type, 'cancelled', now, job[5], kept(job[5], keep))
 elseif status == 'running' then
   call('HSET', record, 'status', 'cancelling', 'updated', now, 'cancel_at', now)
   local orders = root .. ':orders:' .. job[4]

@@ -29,7 +29,7 @@ for _, name in ipairs(call('SMEMBERS', PAUSED)) do paused[name] = true end
 local function fail(record, id, type, more, name, message)
   call('HSET', record, 'status', 'failed', 'finished', now, 'error', cmsgpack.pack({type = name, message = message}))
   call('HDEL', record, 'run_at')
-  finish(record, id, type, 'failed', now, more, keep, limits)
+  finish(record, id, type, 'failed', now, more, kept(more, keep), limits)
   return 'failed'
 end
 
@@ -51,7 +51,7 @@ local function lose(key, type, lane, entry, id)
   if job[1] == 'cancelling' then
     verdict, status = 'cancelled', 'cancelled'
     call('HSET', record, 'status', status, 'finished', now)
-    finish(record, id, type, status, now, more, keep, limits)
+    finish(record, id, type, status, now, more, kept(more, keep), limits)
   elseif crashes >= limit then
     verdict = 'poison'
     status = fail(record, id, type, more, 'Poison', crashes .. ' workers died running it; the last was ' .. worker)

@@ -16,7 +16,7 @@
 -- more follow: the limit that the attempt counts for or '', and `more` or ''.
 local worker, free, serves = ARGV[1], tonumber(ARGV[2]), ARGV[3]
 local now = now_ms()
-local PAGE, STEP = 32, 32
+local PAGE, STEP, UNPARK = 32, 32, 10
 local BYTES = 4194304
 -- At its maxmemory a server refuses a script whose first write needs memory; were nothing taken, nothing would
 -- be freed either.
@@ -24,15 +24,19 @@ call('DEL', root .. ':nothing')
 
 promote(now)
 
+local function ring_for_all()
+  for i = 7, #ARGV do
+    for _, type in ipairs(call('ZRANGE', ready_key(ARGV[i]), 0, PAGE - 1)) do ring(type) end
+  end
+end
+
 -- A call that was sent ahead runs even if its worker has been stopped since. One that has not been heard
 -- of for a lease is given nothing, and another is woken in its place.
 local alive = root .. ':alive:' .. worker
 if ARGV[5] == '0' then
   call('SET', alive, 1, 'PX', ARGV[4])
 elseif call('EXISTS', alive) == 0 then
-  for i = 7, #ARGV do
-    for _, type in ipairs(call('ZRANGE', ready_key(ARGV[i]), 0, PAGE - 1)) do ring(type) end
-  end
+  ring_for_all()
   tell_events()
   return {now, -1, 1, {}}
 end
@@ -50,7 +54,7 @@ local bytes = 0 -- of payloads; a reply that takes too long would be lost, and i
 local parks = 0 -- entries set aside in this call
 local soonest = -1 -- ms until a rate lets the next job of a function start
 local cap = free
-local backs = call('EXISTS', BACKS) == 1
+local backs, parks_are = call('EXISTS', BACKS) == 1, call('EXISTS', PARKS) == 1
 
 -- The version of a function that the worker has, or false where it has none of it. Both what it has and what is ready
 -- come by their names, as a rule: the next is looked for where the last was found.
@@ -109,6 +113,10 @@ end
 -- The limit that a job counts for, or nil where its key is busy and the entry was parked.
 local function enter(type, lane, entry, id, more, back)
   local limit = limits[type]
+  if more and parks_are and not (limit and limit[3] == 1) then -- of jobs by key, once there is no such limit any more
+    local name = (limit and limit[1] or type) .. ':' .. (cmsgpack.unpack(more).ckey or '')
+    for _ = 1, UNPARK do unpark(name) end
+  end
   if not limit or limit[2] == 0 then return '' end
   local name = limit[1]
   if limit[3] == 1 then
@@ -131,6 +139,11 @@ end
 
 -- Marks an entry's job as running; an entry without a waiting job is dropped.
 local function start(key, type, lane, entry, id, back)
+  if bytes >= BYTES then -- read together with large ones: it keeps its place
+    call('XCLAIM', key, GROUP, BACK, 0, entry, 'JUSTID')
+    hand_back(type, lane)
+    return
+  end
   local record = job_key(id)
   local job = call('HMGET', record, 'status', 'attempt', 'payload', 'max_attempts', 'created', 'more')
   if job[1] ~= 'pending' then
@@ -312,6 +325,9 @@ else
     serve_lane(ARGV[i])
   end
 end
+
+-- The bell that woke this worker may have been for what it had no room for, and others have.
+if ARGV[5] == '1' and full() then ring_for_all() end
 
 tell_events()
 local due = call('ZRANGE', DUE, 0, 0, 'WITHSCORES')
