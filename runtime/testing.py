@@ -26,8 +26,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 import httpx
-import pytest
 import structlog
+
+try:
+    import pytest
+except ImportError as error:
+    raise ImportError("runtime.testing needs pytest: python -m pip install pytest") from error
 
 from runtime import codec, ids, settings
 from runtime.clock import now_ms

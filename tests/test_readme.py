@@ -103,12 +103,12 @@ def test_the_python_client_of_the_readme_runs(lanework):
     place, _port, env = lanework
     source = PYTHON[1].replace("100_000", "1000")
     script = "import asyncio\nasync def main():\n" + textwrap.indent(source, "    ") + "\nasyncio.run(main())"
-    socket = next(iter((place / ".lanework").glob("*.sock")), None) or next(Path("/tmp").glob("lanework-*.sock"))
+    (url,) = re.findall(r"export REDIS_URL=(\S+)", (place / "up.log").read_text())
 
     done = subprocess.run(
         [str(place / ".venv/bin/python"), "-c", script],
         cwd=place,
-        env=env | {"REDIS_URL": f"unix://{socket}"},
+        env=env | {"REDIS_URL": url},
         capture_output=True,
         text=True,
         check=False,

@@ -58,8 +58,8 @@ class _Context(Context):
         return self._stopped
 
 
-class Child:
-    """The loop of a child."""
+class Executor:
+    """What a child does: loads its function, and runs one attempt after the other for the worker."""
 
     def __init__(self, worker: socket.socket) -> None:
         self._worker = worker
@@ -237,7 +237,7 @@ def main(forkserver: int, worker: int, output: int) -> None:
     sys.stderr = open(2, "w", buffering=1, errors="backslashreplace", closefd=False)  # noqa: SIM115
     faulthandler.enable()
     try:
-        Child(socket.socket(fileno=worker)).serve()
+        Executor(socket.socket(fileno=worker)).serve()
     except BaseException:
         with contextlib.suppress(Exception):
             traceback.print_exc()

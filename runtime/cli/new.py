@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 from string import Template
 
@@ -61,5 +62,8 @@ def write(settings: Settings, name: str, tests: Path, *, is_async: bool) -> int:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text.substitute(name=name, async_="async " if is_async else ""))
     print(f"{module}\n{test}")
-    show.note(f'try it: pytest {test}; lanework call {name} \'{{"name": "Ada"}}\' --wait')
+    call = f'{show.beside("lanework")} call {name} \'{{"name": "Ada"}}\' --wait'
+    show.note(f"try it: {show.beside('pytest')} {test}; {call}")
+    if find_spec("pytest") is None:
+        show.note("its test needs pytest: python -m pip install pytest, or make test")
     return show.DONE

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
@@ -29,6 +31,16 @@ def error(code: str, message: str) -> None:
 
 def note(message: str) -> None:
     Console(stderr=True, soft_wrap=True).print(Text(message, "dim"))
+
+
+def beside(program: str) -> str:
+    """How a program is called that is installed beside this one: by a path, unless it is elsewhere."""
+    path = Path(sys.argv[0]).resolve().with_name(program)
+    if not path.exists():
+        return program
+    with contextlib.suppress(ValueError):
+        return str(path.relative_to(Path.cwd()))
+    return program
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[Any]], empty: str) -> None:

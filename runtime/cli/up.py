@@ -26,7 +26,7 @@ from runtime.store import embedded
 _START = 30.0
 
 
-class Child:
+class Supervised:
     """A process that is started again when it dies, at most every few seconds."""
 
     def __init__(self, name: str, command: list[str], env: dict[str, str]) -> None:
@@ -92,11 +92,11 @@ async def _run(settings: Settings, data: Path, workers: int) -> int:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    server = Child("server", embedded.command(data), dict(os.environ))
+    server = Supervised("server", embedded.command(data), dict(os.environ))
     env = _environment(settings, data)
     lanework = [sys.executable, "-m", "runtime.cli.main"]
-    others = [Child("gateway", [*lanework, "gateway"], env)]
-    others += [Child(f"worker {n}", [*lanework, "worker", "--port", "0"], env) for n in range(1, workers + 1)]
+    others = [Supervised("gateway", [*lanework, "gateway"], env)]
+    others += [Supervised(f"worker {n}", [*lanework, "worker", "--port", "0"], env) for n in range(1, workers + 1)]
 
     await server.start()
     tasks = [asyncio.create_task(server.run())]
@@ -182,17 +182,11 @@ Lanework is up on {url}; its functions are in {settings.functions_dir}/, its dat
 
   curl --json '{{"type":"math","payload":{{"a":"5","b":"3"}}}}' {url}/jobs
   curl {url}/jobs                    # what became of it
-  {_lanework()} call math '{{"a":5,"b":3}}' --wait
-  {_lanework()} functions
+  {show.beside("lanework")} call math '{{"a":5,"b":3}}' --wait
+  {show.beside("lanework")} functions
+  export REDIS_URL=unix://{embedded.socket_path(data)}    # for programs in Python
 
 Ctrl-C stops it; what waits then goes on with the next start.
 """,
         flush=True,
     )
-
-
-def _lanework() -> str:
-    path = Path(sys.argv[0])
-    with contextlib.suppress(ValueError):
-        return str(path.resolve().relative_to(Path.cwd()))
-    return "lanework"
