@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,6 +23,7 @@ from runtime.store.lanes import Settlement, Taken
 from runtime.worker.threads import Threads
 
 Cause = Literal["lost", "released", "cancelled", "timeout"]
+Report = Callable[["Attempt", dict[str, Any]], None]  # of an attempt's progress, from any thread
 
 _LONGEST = 10 * 365 * 86_400.0  # seconds; a job's times stay within four-digit years
 _PAUSE = 0.2
@@ -57,7 +58,7 @@ class Attempt:
 class Runner:
     """Turns attempts into settlements."""
 
-    def __init__(self, threads: Threads, pool: Pool, intake: Intake, settings: Settings, report: Any) -> None:
+    def __init__(self, threads: Threads, pool: Pool, intake: Intake, settings: Settings, report: Report) -> None:
         self._threads = threads
         self._pool = pool
         self._intake = intake
@@ -78,7 +79,7 @@ class Runner:
                 raise asyncio.CancelledError
             value = await self._call(fn, attempt)
             if attempt.asked or attempt.follow_up:
-                children, after = await self._started(attempt)
+                children, after = await self._made_ready(attempt)
         except BaseException as raised:  # a handler may raise what it likes: it ends its attempt alone
             error = raised
         if error is None and attempt.cause in (None, "released") and len(value) <= self._result_limit:
@@ -100,7 +101,7 @@ class Runner:
             error = ResultTooLarge(len(value), self._result_limit)
         return self._failed(fn, taken, error)
 
-    async def _started(self, attempt: Attempt) -> tuple[Sequence[NewJob], NewJob | None]:
+    async def _made_ready(self, attempt: Attempt) -> tuple[Sequence[NewJob], NewJob | None]:
         """The jobs that a handler asked for, made ready. Raises what `Intake.prepare` does for a wrong one."""
         job_id, after = attempt.taken.id, attempt.follow_up
         join = None if after is None else job_id
@@ -202,7 +203,7 @@ def _keep(fn: Spec) -> int | None:
 class _Sink:
     """Where what a child tells of its attempt goes; the job is bound to what it logs."""
 
-    def __init__(self, attempt: Attempt, report: Any) -> None:
+    def __init__(self, attempt: Attempt, report: Report) -> None:
         self._attempt = attempt
         self._report = report
         self._log: Any = None

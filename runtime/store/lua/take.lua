@@ -1,3 +1,4 @@
+-- with: limits
 -- Gives a worker attempts to run: promotes what is due, then takes from the highest lane down, or as the lanes'
 -- weights say, in each lane from the function that was served longest ago.
 -- ARGV[1]  the worker's id
@@ -16,7 +17,7 @@
 -- more follow: the limit that the attempt counts for or '', and `more` or ''.
 local worker, free, serves = ARGV[1], tonumber(ARGV[2]), ARGV[3]
 local now = now_ms()
-local PAGE, STEP, UNPARK = 32, 32, 10
+local PAGE, STEP = 32, 32
 local BYTES = 4194304
 -- At its maxmemory a server refuses a script whose first write needs memory; were nothing taken, nothing would
 -- be freed either.
@@ -54,7 +55,7 @@ local bytes = 0 -- of payloads; a reply that takes too long would be lost, and i
 local parks = 0 -- entries set aside in this call
 local soonest = -1 -- ms until a rate lets the next job of a function start
 local cap = free
-local backs, parks_are = call('EXISTS', BACKS) == 1, call('EXISTS', PARKS) == 1
+local backs = call('EXISTS', BACKS) == 1
 
 -- The version of a function that the worker has, or false where it has none of it. Both what it has and what is ready
 -- come by their names, as a rule: the next is looked for where the last was found.
@@ -74,67 +75,13 @@ end
 
 local function full() return #jobs >= cap or bytes >= BYTES or parks >= 200 end
 
--- The generic cell rate algorithm (ITU-T I.371), on Redis' clock. The theoretical arrival time of a function's next
--- attempt may lie ahead by its burst.
-local function rate_key(name) return root .. ':rate:' .. name end
-local function clock_us()
-  local t = call('TIME')
-  return t[1] * 1000000 + t[2]
-end
-
 -- How many more of a function may start now.
 local function room(type)
   local limit = limits[type]
   if not limit then return free end
-  local name, most, keyed, every, burst = unpack(limit)
-  local left = free
-  if most > 0 and keyed == 0 then left = math.min(left, most - call('SCARD', busy_key(name))) end
-  if every > 0 then
-    local us = clock_us()
-    local ahead = math.max(0, (tonumber(call('GET', rate_key(name))) or 0) - us)
-    local fits = math.floor(burst - ahead / every)
-    left = math.min(left, fits)
-    if fits <= 0 then
-      local wait = math.ceil((ahead - (burst - 1) * every) / 1000)
-      if soonest < 0 or wait < soonest then soonest = wait end
-    end
-  end
+  local left, wait = room_within(limit, free)
+  if wait and (soonest < 0 or wait < soonest) then soonest = wait end
   return left
-end
-
-local function spend(type, started)
-  local limit = limits[type]
-  if not limit or limit[4] == 0 or started == 0 then return end
-  local us, key = clock_us(), rate_key(limit[1])
-  local ahead = math.max(0, (tonumber(call('GET', key)) or 0) - us) + started * limit[4]
-  call('SET', key, string.format('%.0f', us + ahead), 'PX', math.ceil(ahead / 1000) + 1)
-end
-
--- The limit that a job counts for, or nil where its key is busy and the entry was parked.
-local function enter(type, lane, entry, id, more, back)
-  local limit = limits[type]
-  if more and parks_are and not (limit and limit[3] == 1) then -- of jobs by key, once there is no such limit any more
-    local name = (limit and limit[1] or type) .. ':' .. (cmsgpack.unpack(more).ckey or '')
-    for _ = 1, UNPARK do unpark(name) end
-  end
-  if not limit or limit[2] == 0 then return '' end
-  local name = limit[1]
-  if limit[3] == 1 then
-    name = name .. ':' .. (more and cmsgpack.unpack(more).ckey or '')
-    local parked = parked_key(name)
-    local inside, waits = call('SCARD', busy_key(name)), call('EXISTS', parked) == 1
-    if inside >= limit[2] or (not back and waits) then
-      call('XACK', lane_key(type, lane), GROUP, entry)
-      call(back and 'LPUSH' or 'RPUSH', parked, cmsgpack.pack({type, lane, entry, id}))
-      call('HSET', job_key(id), 'parked', name)
-      call('SADD', PARKS, name)
-      parks = parks + 1
-      return nil
-    end
-    if waits and inside + 1 < limit[2] then unpark(name) end
-  end
-  call('SADD', busy_key(name), id)
-  return name
 end
 
 -- Marks an entry's job as running; an entry without a waiting job is dropped.
@@ -158,8 +105,11 @@ local function start(key, type, lane, entry, id, back)
     call('XACK', key, GROUP, entry)
     return
   end
-  local busy = enter(type, lane, entry, id, more, back)
-  if not busy then return end
+  local busy = enter(limits[type], type, lane, entry, id, more, back)
+  if not busy then
+    parks = parks + 1
+    return
+  end
   if expires then call('ZREM', EXPIRY, id) end
   local attempt, spared = 1, 0
   if job[2] then
@@ -210,7 +160,7 @@ local function serve(type, lane)
     back_over = take_back(key, type, lane, most)
   end
   local drained = take_new(key, type, lane, before + most) and back_over
-  spend(type, #jobs - before)
+  if limits[type] then spend(limits[type], #jobs - before) end
   if drained then return true end
   -- to the microsecond: two takes in one millisecond are two turns
   call('ZADD', ready_key(lane), clock_us(), type)

@@ -1,0 +1,62 @@
+-- What holds a function's attempts back: [name, most, keyed, every, burst], as take.lua has it.
+local function rate_key(name) return root .. ':rate:' .. name end
+
+local function clock_us()
+  local t = call('TIME')
+  return t[1] * 1000000 + t[2]
+end
+
+-- How many of `free` may start now, and, if the rate lets none start, ms until it does. The rate is kept by the generic
+-- cell rate algorithm (ITU-T I.371), on Redis' clock: the theoretical arrival time of a function's next attempt may lie
+-- ahead by its burst.
+local function room_within(limit, free)
+  local name, most, keyed, every, burst = unpack(limit)
+  local left, wait = free, nil
+  if most > 0 and keyed == 0 then left = math.min(left, most - call('SCARD', busy_key(name))) end
+  if every > 0 then
+    local ahead = math.max(0, (tonumber(call('GET', rate_key(name))) or 0) - clock_us())
+    local fits = math.floor(burst - ahead / every)
+    left = math.min(left, fits)
+    if fits <= 0 then wait = math.ceil((ahead - (burst - 1) * every) / 1000) end
+  end
+  return left, wait
+end
+
+-- Counts attempts that have started towards the rate.
+local function spend(limit, started)
+  local every = limit[4]
+  if every == 0 or started == 0 then return end
+  local us, key = clock_us(), rate_key(limit[1])
+  local ahead = math.max(0, (tonumber(call('GET', key)) or 0) - us) + started * every
+  call('SET', key, string.format('%.0f', us + ahead), 'PX', math.ceil(ahead / 1000) + 1)
+end
+
+local some_are_parked = call('EXISTS', PARKS) == 1
+local AT_A_TIME = 10 -- a removed limit lets so many follow each that starts
+
+-- The name that a job counts for while it runs, '' where none counts it, or nil where its key is busy: then the entry was
+-- parked. `limit`: the function's, or nil. `back`: whether the entry was handed back, and so comes before what is parked.
+local function enter(limit, type, lane, entry, id, more, back)
+  local keyed = limit and limit[3] == 1
+  local name = limit and limit[1] or type
+  local parked
+  if keyed or (more and some_are_parked) then
+    local by_key = name .. ':' .. (more and cmsgpack.unpack(more).ckey or '')
+    parked = parked_key(by_key)
+    if keyed then name = by_key else for _ = 1, AT_A_TIME do unpark(by_key) end end
+  end
+  if not limit or limit[2] == 0 then return '' end
+  if keyed then
+    local inside, waits = call('SCARD', busy_key(name)), call('EXISTS', parked) == 1
+    if inside >= limit[2] or (not back and waits) then
+      call('XACK', lane_key(type, lane), GROUP, entry)
+      call(back and 'LPUSH' or 'RPUSH', parked, cmsgpack.pack({type, lane, entry, id}))
+      call('HSET', job_key(id), 'parked', name)
+      call('SADD', PARKS, name)
+      return nil
+    end
+    if waits and inside + 1 < limit[2] then unpark(name) end
+  end
+  call('SADD', busy_key(name), id)
+  return name
+end
