@@ -3,114 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, cast
+from typing import Any, cast
 
 from redis.exceptions import NoScriptError
 
 from runtime import codec
-from runtime.request import NewJob
 from runtime.settings import Settings
 from runtime.store import scripts
+from runtime.store.attempts import End, Limit, Offer, Settlement, Swept, Taken, Took
 from runtime.store.connect import OVERDUE, Redis, SyncRedis, blpop, translated
 from runtime.store.keys import Keys
 from runtime.store.wire import Command
 
-End = Literal["ended", "cancelled", "lost"]
 _ENDS: dict[int, End] = {0: "lost", 1: "ended", 2: "cancelled"}
-
-Outcome = Literal["completed", "retry", "failed", "cancelled", "released"]
-
-
-@dataclass(slots=True)
-class Taken:
-    """An attempt that a worker holds. `spared`: how many attempts before it do not count."""
-
-    type: str
-    lane: str
-    entry: bytes
-    id: str
-    attempt: int
-    payload: bytes
-    max_attempts: int
-    created_at: int
-    spared: int
-    started_at: int
-    busy: str = ""  # the limit that it counts for
-    more: bytes = b""  # what was asked for with it, packed
-
-    @property
-    def backoff(self) -> tuple[float, float] | None:
-        """The job's own base and cap in seconds, in place of its function's."""
-        asked = codec.unpack(self.more).get("backoff") if self.more else None
-        return None if asked is None else (asked[0], asked[1])
-
-    @property
-    def tries(self) -> int:
-        """Which of its `max_attempts` this attempt is, from 1."""
-        return self.attempt - self.spared
-
-    @property
-    def waited(self) -> float:
-        """Seconds that the entry waited in its lane: an entry's id begins with the ms of its making."""
-        return max(0, self.started_at - int(self.entry.partition(b"-")[0])) / 1000
-
-
-class Settlement(NamedTuple):
-    """The end of an attempt. `value`: the packed result or error. `delay`: ms until a retry is due.
-
-    `keep`: ms that the settled job is kept, None for as long as the settings say. `children`: jobs that
-    start if it completed; `after`: one more, once all of them have settled.
-    """
-
-    taken: Taken
-    outcome: Outcome
-    value: bytes = b""
-    delay: int = 0
-    keep: int | None = None
-    children: Sequence[NewJob] = ()
-    after: NewJob | None = None
-
-    @property
-    def plain(self) -> bool:
-        return not (self.taken.more or self.taken.busy or self.children or self.after)
-
-    @property
-    def rest(self) -> tuple[Any, ...]:
-        taken = self.taken
-        return bool(taken.more) or None, taken.busy or None, self.children or None, self.after
-
-
-class Limit(NamedTuple):
-    """How a function's attempts are held back, fleet-wide. `most`: at once, 0 for no limit; `keyed`: for each
-    concurrency key. `every`: µs from one start to the next, 0 for no limit, after a `burst`."""
-
-    function: str
-    most: int
-    keyed: int
-    every: int
-    burst: int
-
-
-class Took(NamedTuple):
-    """What a take gave: the attempts, ms until the next job is due (None: none is scheduled), and
-    whether more may be waiting."""
-
-    jobs: list[Taken]
-    due_in: int | None
-    more: bool
-
-
-class Swept(NamedTuple):
-    """What the sweeper did to a job: handed back what a lost worker held (retry), settled it (poison,
-    cancelled), or failed it because it had not started in time (expired)."""
-
-    id: str
-    type: str
-    lane: str
-    attempt: int
-    worker: str
-    verdict: str
 
 
 class Lanes:
@@ -134,8 +39,6 @@ class Lanes:
         self._keep = int(settings.keep * 1000)
         self._lease = int(settings.lease * 1000)
         self._failed = (int(settings.keep_failed * 1000), settings.dead_limit)
-        self._served: Mapping[str, str] = {}
-        self._serves = ","
         self.limit(limits or {})
 
     def limit(self, limits: Mapping[str, Limit]) -> None:
@@ -144,25 +47,20 @@ class Lanes:
         if limits or self._settings.lane_weights:
             self._rules = codec.pack_batch((limits, self._settings.lane_weights))
 
-    async def take(self, free: int, functions: Mapping[str, str]) -> Took:
-        """Up to `free` attempts of `functions` (types and their versions), from the highest lane down.
+    async def take(self, free: int, offer: Offer) -> Took:
+        """Up to `free` attempts of what is offered, from the highest lane down."""
+        return self._took(await scripts.TAKE(self._client, self._root, *self._take_args(free, offer, ahead=0)))
 
-        The mapping is not to be changed afterwards: what is made of it is kept for the next take with it.
-        """
-        return self._took(await scripts.TAKE(self._client, self._root, *self._take_args(free, functions, ahead=0)))
-
-    async def hear_and_take(
-        self, blocking: Redis, free: int, functions: Mapping[str, str], timeout: float, ear: str = ""
-    ) -> Took:
+    async def hear_and_take(self, blocking: Redis, free: int, offer: Offer, timeout: float, ear: str = "") -> Took:
         """Waits as `hear` does and then takes, in one round trip. `blocking`: a client of this call's own.
 
         Both commands are sent at once: a server keeps what follows a blocked command of a connection
         until that one is over.
         """
-        bells = self._bells(functions, ear)
+        bells = self._bells(offer.types, ear)
         with translated():
             listen: Command = ("BLPOP", *bells, timeout)
-            take = scripts.TAKE.by_sha(self._root, *self._take_args(free, functions, ahead=1))
+            take = scripts.TAKE.by_sha(self._root, *self._take_args(free, offer, ahead=1))
             _heard, reply = await blocking.wire.call(listen, take, timeout=timeout + OVERDUE)
             if isinstance(reply, NoScriptError):
                 return Took([], None, more=True)  # the next take brings the script along
@@ -183,11 +81,8 @@ class Lanes:
         """Theirs, and one that is heard with this worker's `ear` alone."""
         return [self._keys.bell(self._shard, name) for name in (*functions, f"@{self._worker}{ear}")]
 
-    def _take_args(self, free: int, functions: Mapping[str, str], *, ahead: int) -> tuple[str | bytes | int, ...]:
-        if functions is not self._served:
-            self._served = functions
-            self._serves = "".join([",", *(f"{name}={version}," for name, version in sorted(functions.items()))])
-        return (self._worker, free, self._serves, self._lease, ahead, self._rules, *self._settings.descending_lanes)
+    def _take_args(self, free: int, offer: Offer, *, ahead: int) -> tuple[str | bytes | int, ...]:
+        return (self._worker, free, offer.text, self._lease, ahead, self._rules, *self._settings.descending_lanes)
 
     def _took(self, reply: Any) -> Took:
         now, due_in, more, rows = reply

@@ -8,7 +8,8 @@ import time
 from runtime import log, metrics
 from runtime.errors import StoreError
 from runtime.settings import Settings
-from runtime.store.lanes import Lanes, Swept
+from runtime.store.attempts import Swept
+from runtime.store.lanes import Lanes
 
 _CHUNK = 200
 _NEXT = {"retry": "runs again", "poison": "failed as poison", "cancelled": "cancelled, as was asked"}

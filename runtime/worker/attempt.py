@@ -19,7 +19,7 @@ from runtime.request import JobRequest, NewJob
 from runtime.retry import Retry
 from runtime.settings import Settings
 from runtime.spec import Function, Spec
-from runtime.store.lanes import Settlement, Taken
+from runtime.store.attempts import Settlement, Taken
 from runtime.worker.threads import Threads
 
 Cause = Literal["lost", "released", "cancelled", "timeout"]

@@ -7,8 +7,9 @@ from collections.abc import Callable, Mapping
 
 from runtime import ids, log
 from runtime.settings import Settings
+from runtime.store.attempts import Taken
 from runtime.store.connect import SyncRedis, connect_sync
-from runtime.store.lanes import Lanes, Taken
+from runtime.store.lanes import Lanes
 from runtime.worker.attempt import Attempt
 
 _BATCH = 500

@@ -10,8 +10,9 @@ from typing import Any
 
 from runtime.errors import StoreError
 from runtime.spec import Spec
+from runtime.store.attempts import Took
 from runtime.store.connect import Redis
-from runtime.store.lanes import Lanes, Took
+from runtime.store.lanes import Lanes
 from runtime.worker.serving import Serving
 from runtime.worker.slots import Slots
 
@@ -52,14 +53,14 @@ class Reader:
             self._idle = False
         # half of the slots at most, so that one half's round trip overlaps with the other half's work
         reserved = await self._slots.reserve((self._slots.room + 1) // 2)
-        functions, versions = self._serving.functions, self._serving.versions  # attempts run what their take said
+        functions, offer = self._serving.functions, self._serving.offer  # attempts run what their take offered
         self._asked()
         if self._idle:
             with self._alarm():
-                call = self._lanes.hear_and_take(self._blocking, reserved, versions, LISTEN, self._ear)
+                call = self._lanes.hear_and_take(self._blocking, reserved, offer, LISTEN, self._ear)
                 await self._take(reserved, functions, call)
         else:
-            await self._take(reserved, functions, self._lanes.take(reserved, versions))
+            await self._take(reserved, functions, self._lanes.take(reserved, offer))
         self._asked_at = None
         return 0.0
 

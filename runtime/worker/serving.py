@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Mapping
 
 from runtime.spec import Spec
+from runtime.store.attempts import Offer
 
 
 class Serving:
@@ -13,7 +14,7 @@ class Serving:
 
     def __init__(self) -> None:
         self.functions: Mapping[str, Spec] = {}
-        self.versions: Mapping[str, str] = {}
+        self.offer = Offer({})
         self._changed = asyncio.Event()
 
     def change(self, functions: Mapping[str, Spec]) -> bool:
@@ -21,7 +22,7 @@ class Serving:
         if functions == self.functions:
             return False
         self.functions = functions
-        self.versions = {name: function.version for name, function in functions.items()}
+        self.offer = Offer({name: function.version for name, function in functions.items()})
         self._changed.set()
         return True
 

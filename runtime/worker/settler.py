@@ -9,8 +9,9 @@ from typing import Any
 
 from runtime import codec, ids, log, metrics
 from runtime.errors import StoreError, StoreUnavailable
+from runtime.store.attempts import End, Settlement
 from runtime.store.batch import GroupCommit
-from runtime.store.lanes import End, Lanes, Settlement
+from runtime.store.lanes import Lanes
 from runtime.worker.attempt import Attempt
 
 _PAUSE = 0.2

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from runtime import log
 from runtime.failure import record
 from runtime.spec import Spec
-from runtime.store.lanes import Settlement, Taken
+from runtime.store.attempts import Settlement, Taken
 from runtime.worker.attempt import Attempt, Runner
 from runtime.worker.settler import Settler
 

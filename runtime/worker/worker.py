@@ -19,9 +19,10 @@ from runtime.errors import LaneUnknown, StoreUnavailable
 from runtime.intake import Intake
 from runtime.service import keep_going
 from runtime.settings import Settings
+from runtime.store.attempts import Limit, Taken
 from runtime.store.connect import OVERDUE, Redis, check_server, connect
 from runtime.store.jobs import Jobs
-from runtime.store.lanes import Lanes, Limit, Taken
+from runtime.store.lanes import Lanes
 from runtime.store.registry import Registry
 from runtime.store.schedules import Schedules
 from runtime.store.stats import Stats

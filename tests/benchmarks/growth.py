@@ -14,9 +14,10 @@ import uvloop
 from runtime import settings
 from runtime.request import NewJob
 from runtime.settings import Settings
+from runtime.store.attempts import Offer, Settlement
 from runtime.store.connect import opened
 from runtime.store.jobs import Jobs
-from runtime.store.lanes import Lanes, Settlement
+from runtime.store.lanes import Lanes
 from tests.benchmarks.machine import Server, server
 
 _CHUNKS = 12
@@ -82,12 +83,12 @@ async def _measure(servers: list[Server]) -> dict[str, tuple[float, float]]:
 async def _run(jobs: Jobs, lanes: Lanes, given: Settings, names: list[str], busy: list[str], at_once: int) -> None:
     """`at_once`: how many are stored before the first of them is taken. With `_BATCH` and 200 functions, no two
     jobs of a batch are of the same function, and each leaves its stream empty."""
-    versions = dict.fromkeys(names, "1f3c5a7e9b0d")
+    offer = Offer(dict.fromkeys(names, "1f3c5a7e9b0d"))
     for _ in range(_CHUNK // at_once):
         await _fill(jobs, given, busy, at_once)
         left = at_once
         while left:
-            taken = (await lanes.take(min(left, _BATCH), versions)).jobs
+            taken = (await lanes.take(min(left, _BATCH), offer)).jobs
             await lanes.settle([Settlement(t, "completed", b"\xc0") for t in taken])
             left -= len(taken)
 

@@ -11,12 +11,13 @@ import pytest
 from runtime import codec
 from runtime.request import NewJob
 from runtime.settings import Settings
+from runtime.store.attempts import Offer, Settlement, Taken
 from runtime.store.connect import Redis, connect, connect_sync
 from runtime.store.control import Control
 from runtime.store.dead import Dead
 from runtime.store.jobs import Jobs
 from runtime.store.keys import Keys
-from runtime.store.lanes import Lanes, Settlement, Taken
+from runtime.store.lanes import Lanes
 from runtime.store.listing import Listing
 
 
@@ -58,7 +59,7 @@ class Store:
         return [job.id for job in made]
 
     async def take(self, free: int = 100, *functions: str, by: Lanes | None = None) -> list[Taken]:
-        return (await (by or self.a).take(free, dict.fromkeys(functions or ("f",), ""))).jobs
+        return (await (by or self.a).take(free, Offer(dict.fromkeys(functions or ("f",), "")))).jobs
 
     async def settle(
         self, taken: Taken, outcome: Any = "completed", *, by: Lanes | None = None, **more: Any

@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from runtime.store.attempts import Offer
 from runtime.store.connect import opened
 
 
@@ -16,7 +17,7 @@ async def listening(store, settings):
         async def listen():
             await store.take()
             before = int((await store.client.info("clients"))["blocked_clients"])
-            tasks.append(asyncio.create_task(store.a.hear_and_take(blocking, 5, {"f": ""}, 30)))
+            tasks.append(asyncio.create_task(store.a.hear_and_take(blocking, 5, Offer({"f": ""}), 30)))
             async with asyncio.timeout(10):
                 while int((await store.client.info("clients"))["blocked_clients"]) <= before:
                     await asyncio.sleep(0)

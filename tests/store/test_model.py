@@ -20,12 +20,13 @@ from runtime import settings as settings_module
 from runtime.errors import StatusConflict
 from runtime.request import NewJob
 from runtime.store import scripts
+from runtime.store.attempts import Limit, Offer, Settlement, Taken
 from runtime.store.connect import connect, connect_sync
 from runtime.store.control import Control
 from runtime.store.dead import Dead
 from runtime.store.jobs import Jobs
 from runtime.store.keys import Keys
-from runtime.store.lanes import Lanes, Limit, Settlement, Taken
+from runtime.store.lanes import Lanes
 
 LANES = ("low", "high")
 LIVE = ("scheduled", "pending", "running", "cancelling")
@@ -148,7 +149,7 @@ class Store(RuleBasedStateMachine):
             if job.status == "pending" and job.expires is not None and job.expires <= self.now:
                 job.found_expired = True
         eligible = [job for job in self.known.values() if self._may_start(job)]
-        took = self.run(self.workers[worker].take(free, dict.fromkeys(TYPES, ""))).jobs
+        took = self.run(self.workers[worker].take(free, Offer(dict.fromkeys(TYPES, "")))).jobs
         assert len(took) <= free
         for taken in took:
             job = self.known[taken.id]

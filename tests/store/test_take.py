@@ -3,6 +3,8 @@ from collections import Counter
 
 import pytest
 
+from runtime.store.attempts import Offer
+
 
 async def test_first_in_is_first_out(store):
     ids = await store.enqueue(count=3)
@@ -119,7 +121,7 @@ async def test_an_empty_take_tells_when_the_next_job_is_due(store):
     (taken,) = await store.take()
     await store.settle(taken, "retry", delay=60_000)
 
-    took = await store.a.take(1, {"f": ""})
+    took = await store.a.take(1, Offer({"f": ""}))
 
     assert took.jobs == []
     assert 59_000 < took.due_in <= 60_000
@@ -214,7 +216,7 @@ async def test_a_worker_that_took_something_else_than_it_was_woken_for_wakes_ano
     f, g = store.keys.bell(0, "f"), store.keys.bell(0, "g")
     await redis.delete(f)
 
-    took = await store.a.hear_and_take(redis, 1, {"f": "", "g": ""}, 1.0)  # hears the bell of g
+    took = await store.a.hear_and_take(redis, 1, Offer({"f": "", "g": ""}), 1.0)  # hears the bell of g
 
     assert [t.type for t in took.jobs] == ["f"]
     assert await redis.exists(f, g) == 2

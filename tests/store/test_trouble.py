@@ -3,6 +3,7 @@
 import pytest
 
 from runtime.errors import StoreUnavailable
+from runtime.store.attempts import Offer
 
 
 @pytest.fixture
@@ -47,7 +48,7 @@ async def test_a_server_without_memory_accepts_no_job_but_settles_those_that_run
 async def test_one_take_brings_no_more_than_some_megabytes(store):
     await store.enqueue(count=60, payload="x" * 500_000)
 
-    took = await store.a.take(60, {"f": ""})
+    took = await store.a.take(60, Offer({"f": ""}))
 
     assert 8 <= len(took.jobs) < 60
     assert took.more

@@ -1,0 +1,112 @@
+"""What a worker is told of attempts, and what it tells."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+from runtime import codec
+from runtime.request import NewJob
+
+End = Literal["ended", "cancelled", "lost"]
+Outcome = Literal["completed", "retry", "failed", "cancelled", "released"]
+
+
+@dataclass(slots=True)
+class Taken:
+    """An attempt that a worker holds. `spared`: how many attempts before it do not count."""
+
+    type: str
+    lane: str
+    entry: bytes
+    id: str
+    attempt: int
+    payload: bytes
+    max_attempts: int
+    created_at: int
+    spared: int
+    started_at: int
+    busy: str = ""  # the limit that it counts for
+    more: bytes = b""  # what was asked for with it, packed
+
+    @property
+    def backoff(self) -> tuple[float, float] | None:
+        """The job's own base and cap in seconds, in place of its function's."""
+        asked = codec.unpack(self.more).get("backoff") if self.more else None
+        return None if asked is None else (asked[0], asked[1])
+
+    @property
+    def tries(self) -> int:
+        """Which of its `max_attempts` this attempt is, from 1."""
+        return self.attempt - self.spared
+
+    @property
+    def waited(self) -> float:
+        """Seconds that the entry waited in its lane: an entry's id begins with the ms of its making."""
+        return max(0, self.started_at - int(self.entry.partition(b"-")[0])) / 1000
+
+
+class Settlement(NamedTuple):
+    """The end of an attempt. `value`: the packed result or error. `delay`: ms until a retry is due.
+
+    `keep`: ms that the settled job is kept, None for as long as the settings say. `children`: jobs that
+    start if it completed; `after`: one more, once all of them have settled.
+    """
+
+    taken: Taken
+    outcome: Outcome
+    value: bytes = b""
+    delay: int = 0
+    keep: int | None = None
+    children: Sequence[NewJob] = ()
+    after: NewJob | None = None
+
+    @property
+    def plain(self) -> bool:
+        return not (self.taken.more or self.taken.busy or self.children or self.after)
+
+    @property
+    def rest(self) -> tuple[Any, ...]:
+        taken = self.taken
+        return bool(taken.more) or None, taken.busy or None, self.children or None, self.after
+
+
+class Offer:
+    """The functions that a worker serves: job types with their versions, as takes tell of them."""
+
+    def __init__(self, versions: Mapping[str, str]) -> None:
+        self.types = tuple(sorted(versions))
+        self.text = "".join([",", *(f"{name}={versions[name]}," for name in self.types)])
+
+
+class Limit(NamedTuple):
+    """How a function's attempts are held back, fleet-wide. `most`: at once, 0 for no limit; `keyed`: for each
+    concurrency key. `every`: µs from one start to the next, 0 for no limit, after a `burst`."""
+
+    function: str
+    most: int
+    keyed: int
+    every: int
+    burst: int
+
+
+class Took(NamedTuple):
+    """What a take gave: the attempts, ms until the next job is due (None: none is scheduled), and
+    whether more may be waiting."""
+
+    jobs: list[Taken]
+    due_in: int | None
+    more: bool
+
+
+class Swept(NamedTuple):
+    """What the sweeper did to a job: handed back what a lost worker held (retry), settled it (poison,
+    cancelled), or failed it because it had not started in time (expired)."""
+
+    id: str
+    type: str
+    lane: str
+    attempt: int
+    worker: str
+    verdict: str
