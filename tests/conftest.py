@@ -93,7 +93,7 @@ def server_url(request: pytest.FixtureRequest) -> str:
         return url
     try:
         return str(request.getfixturevalue("container_url" if docker_answers() else "embedded_url"))
-    except Exception:
+    except (Exception, pytest.skip.Exception):  # an engine without a network has no image
         if CI:
             raise
         return str(request.getfixturevalue("embedded_url"))

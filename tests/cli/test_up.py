@@ -9,6 +9,7 @@ import psutil
 import pytest
 
 from tests.gateway.conftest import free_port
+from tests.processes import alive, command
 
 FUNCTIONS = str(Path(__file__).parents[2] / "functions")
 WAIT = {"Prefer": "wait=20"}
@@ -42,25 +43,18 @@ def math(http, a=5, b=3):
 def children(running, word=None):
     """The supervisor's processes; only those with `word` as a command or an argument."""
     found = psutil.Process(running.popen.pid).children(recursive=True)
-    return [p for p in found if word is None or word in (p.name(), *p.cmdline())]
-
-
-def runs(process):
-    try:
-        return process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
+    return [p for p in found if word is None or word in command(p.pid)]
 
 
 def test_it_serves_and_leaves_nothing_behind_when_stopped(up):
     running = up()
     assert math(running.http)["result"] == 8
     processes = children(running)
-    assert len([p for p in processes if p.ppid() == running.popen.pid]) == 3
+    assert len(psutil.Process(running.popen.pid).children()) == 3
 
     assert running.stop(signal.SIGINT) == 0
 
-    assert not any(runs(p) for p in processes)
+    assert not any(alive(p.pid) for p in processes)
 
 
 def test_what_was_stored_is_there_after_a_restart(up):
@@ -97,7 +91,7 @@ def test_a_killed_supervisor_takes_its_processes_with_it_and_the_next_one_starts
     processes = children(running)
 
     running.stop(signal.SIGKILL)
-    until(lambda: not any(runs(p) for p in processes), "end of all processes")
+    until(lambda: not any(alive(p.pid) for p in processes), "end of all processes")
 
     assert up().http.get(done["links"]["self"]).json()["result"] == 8
 

@@ -11,6 +11,7 @@ import structlog
 from runtime import codec, ids
 from runtime.children.pool import Pool
 from runtime.sources import Sources
+from tests.processes import alive, command, status
 
 WAIT = 15
 
@@ -38,10 +39,6 @@ def run(client, worker, settings, folder):
 
 
 NEXT = "def handle(): return 'fine'"
-
-
-def alive(pid):
-    return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
 
 
 async def gone(pid):
@@ -535,7 +532,7 @@ async def test_the_next_process_is_started_before_it_is_needed(client, worker, s
     )
     async with worker(settings.model_copy(update={"functions_dir": folder.path})) as one:
         for _ in range(3):
-            await asyncio.wait_for(asyncio.shield(one._pool._spare), WAIT)
+            await asyncio.wait_for(asyncio.shield(one._parts.pool._spare), WAIT)
             asked_at = time.time()
             job = await client.wait((await client.enqueue("born")).id, WAIT)
             assert job.result < asked_at
@@ -584,9 +581,7 @@ async def test_when_the_process_that_starts_them_dies_attempts_fail_and_the_next
     async with run(slow=slow, other=NEXT) as call:
         job = await client.enqueue("slow", max_attempts=1)
         await asyncio.to_thread(until, begun.exists, "start")
-        (server,) = [
-            p for p in psutil.Process().children() if "runtime.children.forkserver" in " ".join(p.cmdline())
-        ]
+        (server,) = [p for p in psutil.Process().children() if "runtime.children.forkserver" in command(p.pid)]
         server.kill()
         done = await client.wait(job.id, WAIT)
         assert (await call("other")).result == "fine"
@@ -595,14 +590,15 @@ async def test_when_the_process_that_starts_them_dies_attempts_fail_and_the_next
 
 
 async def test_no_process_and_no_descriptor_is_left_when_a_worker_has_left(run):
-    before = len(psutil.Process().open_files()), psutil.Process().num_fds()
+    here = psutil.Process()
+    before, descriptors = set(here.children(recursive=True)), here.num_fds()
     async with run(other=NEXT) as call:
         await call("other")
-        inside = psutil.Process().children(recursive=True)
+        inside = set(here.children(recursive=True)) - before
         assert inside
 
-    assert not [p for p in inside if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
-    assert psutil.Process().num_fds() <= before[1] + 2
+    assert not [p for p in inside if alive(p.pid)]
+    assert here.num_fds() <= descriptors + 2
 
 
 async def test_when_a_worker_is_killed_nothing_of_its_functions_keeps_working(process, client, folder, until):
@@ -638,8 +634,9 @@ async def test_when_a_worker_is_killed_nothing_of_its_functions_keeps_working(pr
 async def test_a_thousand_kills_leave_no_zombie_and_no_descriptor(settings, folder):
     folder.write(hang="import time\ndef handle():\n    time.sleep(600)")
     pool = Pool(settings.model_copy(update={"processes": 4}))
-    spec = await pool.load(Sources(folder.path).scan()["hang"])
     here = psutil.Process()
+    others = set(here.children(recursive=True))
+    spec = await pool.load(Sources(folder.path).scan()["hang"])
 
     async def kill_one():
         begun = asyncio.Event()
@@ -655,11 +652,11 @@ async def test_a_thousand_kills_leave_no_zombie_and_no_descriptor(settings, fold
             await kill_one()
 
     await kill_some(8)
-    descriptors, processes = here.num_fds(), len(here.children(recursive=True))
+    descriptors, processes = here.num_fds(), len(here.children(recursive=True)) - len(others)
     await asyncio.gather(*(kill_some(250) for _ in range(4)))
 
-    left = here.children(recursive=True)
-    assert not [p for p in left if p.status() == psutil.STATUS_ZOMBIE]
+    left = set(here.children(recursive=True)) - others
+    assert not [p for p in left if status(p.pid) == psutil.STATUS_ZOMBIE]
     assert len(left) <= processes + 4
     assert here.num_fds() <= descriptors + 2 * 4
     await pool.close()

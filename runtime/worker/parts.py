@@ -1,0 +1,121 @@
+"""What a worker is made of while it runs."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from typing import Any
+
+from runtime import durations, metrics
+from runtime.children.pool import Pool
+from runtime.contracts import Contracts
+from runtime.discovery import Catalogue
+from runtime.intake import Intake
+from runtime.settings import Settings
+from runtime.store.attempts import Limit, Taken
+from runtime.store.connect import Redis
+from runtime.store.jobs import Jobs
+from runtime.store.lanes import Lanes
+from runtime.store.registry import Registry
+from runtime.store.schedules import Schedules
+from runtime.store.stats import Stats
+from runtime.upkeep.cron import Ticker
+from runtime.upkeep.reclaim import Sweeper
+from runtime.worker.announce import Announcer
+from runtime.worker.attempt import Attempt, Runner
+from runtime.worker.group import Group
+from runtime.worker.leases import Leases
+from runtime.worker.orders import Orders
+from runtime.worker.settler import Settler
+from runtime.worker.slots import Slots
+from runtime.worker.threads import Threads
+
+
+class Parts:
+    """The roles of a worker and what they share. Made on its event loop; nothing runs yet."""
+
+    def __init__(
+        self, worker: str, client: Redis, blocking: Redis, pool: Pool, threads: Threads, settings: Settings
+    ) -> None:
+        """`worker`: its id. `blocking`: a client without a time limit, for reads that block."""
+        self.pool = pool
+        self._loop = asyncio.get_running_loop()
+        self._loop_thread = threading.get_ident()
+        self.lanes = {shard: Lanes(client, settings, shard, worker) for shard in range(settings.shards)}
+        self.settler = Settler(self.lanes, debug=settings.log_level == "debug")
+        jobs, registry = Jobs(client, settings), Registry(client, settings)
+        intake = Intake(Contracts(registry), jobs, settings)
+        runner = Runner(threads, pool, intake, settings, self._report)
+        most = settings.concurrency + settings.processes
+        metrics.set_slots(most)
+        # all slots see all that is held: these serve to stop attempts of either group
+        self.slots = Slots(settings.concurrency, 2 * most, runner, self.settler)
+        in_processes = Slots(settings.processes, 2 * most, runner, self.settler, lambda: pool.turns.ahead)
+        self.groups = [
+            Group(name, slots, self.lanes, settings)
+            for name, slots in (("loop", self.slots), ("process", in_processes))
+        ]
+        self.readers = [reader for group in self.groups for reader in group.readers]
+        self.leases = Leases(self.lanes, self.settler.held, settings, self._lose, self._cancel)
+        self.sweepers = [Sweeper(lanes, settings) for lanes in self.lanes.values()]
+        self.orders = [Orders(lanes, blocking, self.slots.cancel) for lanes in self.lanes.values()]
+        self.ticker = Ticker(Schedules(client, settings, jobs), intake, settings)
+        self.announcer = Announcer(worker, registry, Stats(client, settings), settings)
+
+    async def serve(self, catalogue: Catalogue) -> None:
+        """From now on the functions of this catalogue. Raises StoreError."""
+        await self.announcer.publish(catalogue)
+        limits = _limits(catalogue)
+        for lanes in self.lanes.values():
+            lanes.limit(limits)
+        own = {name: fn for name, fn in catalogue.functions.items() if name == fn.name}
+        self.ticker.follow({name: fn.policy.schedules for name, fn in own.items() if fn.policy.schedules})
+        for group in self.groups:
+            in_processes = group.name == "process"
+            await group.serve(
+                {
+                    name: fn
+                    for name, fn in catalogue.functions.items()
+                    if (fn.isolation == "process") == in_processes
+                }
+            )
+
+    @property
+    def running(self) -> int:
+        """How many handlers run."""
+        return sum(group.slots.running for group in self.groups)
+
+    async def idle_within(self, seconds: float) -> bool:
+        """Whether every handler has ended within that time."""
+        return all(await asyncio.gather(*(group.slots.wait_idle(seconds) for group in self.groups)))
+
+    async def close(self) -> None:
+        await asyncio.to_thread(self.leases.stop)
+        for group in self.groups:
+            await group.close()
+
+    # called from any thread
+
+    def _report(self, attempt: Attempt, progress: dict[str, Any]) -> None:
+        if threading.get_ident() == self._loop_thread:
+            self.settler.progress(attempt, progress)
+        else:
+            self._loop.call_soon_threadsafe(self.settler.progress, attempt, progress)
+
+    def _lose(self, taken: Taken) -> None:
+        self._loop.call_soon_threadsafe(self.slots.lose, taken)
+
+    def _cancel(self, taken: Taken) -> None:
+        self._loop.call_soon_threadsafe(self.slots.cancel, taken.id, taken.attempt)
+
+
+def _limits(catalogue: Catalogue) -> dict[str, Limit]:
+    """What holds jobs back, by their type; all names of a function share its limit."""
+    limits = {}
+    for name, function in catalogue.functions.items():
+        policy = function.policy
+        if policy.concurrency is not None or policy.rate is not None:
+            every, burst = (0.0, 1) if policy.rate is None else durations.rate(policy.rate)
+            keyed = int(policy.concurrency_key is not None)
+            limits[name] = Limit(function.name, policy.concurrency or 0, keyed, round(every * 1e6), burst)
+    return limits
