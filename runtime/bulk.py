@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
@@ -30,54 +31,77 @@ class Bulk:
     async def enqueue(self, type: str, payloads: Sequence[Any], options: dict[str, Any]) -> list[str]:
         """See `Lanework.enqueue_many`."""
         contract = await self._contracts.get(type)
-        for payload in payloads:
+        for number, payload in enumerate(payloads, 1):
             contract.check(payload)
-        ids: list[str] = []
-        batch: list[NewJob] = []
-        size = 0
-        storing: asyncio.Task[None] | None = None
-        begun = done = 0  # how many are being stored, and how many are
+            if number % _TURN == 0:
+                await asyncio.sleep(0)
+        parts = _Parts(self._store)
         try:
             for number, payload in enumerate(payloads, 1):
                 request = JobRequest(type, payload, **options)
                 job = await self._intake.prepare(request) if request.then else self._intake.ready(request, contract)
-                ids.append(job.id)
-                batch.append(job)
-                size += len(job.payload)
+                if parts.add(job):
+                    await parts.store()
                 if number % _TURN == 0:
                     await asyncio.sleep(0)
-                if len(batch) == _BATCH or size >= _BATCH_BYTES or number == len(payloads):
-                    # one batch is stored while the next is made ready; never two, which could change their order
-                    if storing is not None:
-                        await storing
-                    done, begun = begun, number
-                    storing = asyncio.create_task(self._part(batch, ids))
-                    batch, size = [], 0
-            if storing is not None:
-                await storing
+            await parts.store()
+            await parts.stored()
         except LaneworkError as error:
-            if storing is not None:
-                await asyncio.wait([storing])
-                done = done if storing.exception() else begun
-            error.stored = error.stored or ids[:done]
+            with contextlib.suppress(LaneworkError):
+                await parts.stored()
+            error.stored = error.stored or parts.ids[: parts.done]
             raise
-        finally:
-            if storing is not None:
-                await asyncio.wait([storing])
-        return ids
+        return parts.ids
 
-    async def _part(self, batch: list[NewJob], ids: list[str]) -> None:
-        """Stores a part of many, and puts the ids of those found in place of theirs that were not stored."""
-        _, refused = await self._store(batch)
-        for position, job_id in enumerate(ids) if refused else ():
+
+class _Parts:
+    """Jobs as they are made ready, and stored part by part: one part is stored while the next is made ready,
+    never two, which could change their order."""
+
+    def __init__(self, store: Store) -> None:
+        self.ids: list[str] = []
+        self.done = 0  # how many are stored
+        self._begun = 0  # how many are, or are being stored
+        self._store = store
+        self._part: list[NewJob] = []
+        self._size = 0
+        self._storing: asyncio.Task[None] | None = None
+
+    def add(self, job: NewJob) -> bool:
+        """Whether there are enough for a part."""
+        self.ids.append(job.id)
+        self._part.append(job)
+        self._size += len(job.payload)
+        return len(self._part) == _BATCH or self._size >= _BATCH_BYTES
+
+    async def store(self) -> None:
+        """Begins to store what has gathered, once the part before it is stored. Raises what that raised."""
+        await self.stored()
+        if self._part:
+            part, self._part, self._size = self._part, [], 0
+            self._begun = len(self.ids)
+            self._storing = asyncio.create_task(self._store_part(part))
+
+    async def stored(self) -> None:
+        """Returns once nothing is being stored. Raises what that raised."""
+        if self._storing is not None:
+            await asyncio.wait([self._storing])
+            storing, self._storing = self._storing, None
+            storing.result()
+            self.done = self._begun
+
+    async def _store_part(self, part: list[NewJob]) -> None:
+        """Puts the ids of those found in place of theirs that were not stored."""
+        _, refused = await self._store(part)
+        for position, job_id in enumerate(self.ids) if refused else ():
             refusal = refused.get(job_id)
             if refusal is None:
                 continue
             if refusal.verdict in ("full", "differs"):
                 error: LaneworkError = KeyReused(refusal.other)
                 if refusal.verdict == "full":
-                    error = QueueFull(batch[0].type, refusal.waiting)
-                tried = ids[: ids.index(batch[-1].id) + 1]
+                    error = QueueFull(part[0].type, refusal.waiting)
+                tried = self.ids[: self.ids.index(part[-1].id) + 1]
                 error.stored = [one for one in tried if one not in refused]
                 raise error
-            ids[position] = refusal.other
+            self.ids[position] = refusal.other
