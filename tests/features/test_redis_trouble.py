@@ -1,9 +1,11 @@
 """A server that is restarted, away, stopped or full: nothing accepted is lost, and work goes on by itself."""
 
 import asyncio
+import contextlib
 import os
 import signal
 import subprocess
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -214,3 +216,56 @@ async def follow(redis, port):
     async with asyncio.timeout(WAIT):
         while (await redis.info("replication"))["master_link_status"] != "up":
             await asyncio.sleep(0.05)
+
+
+class Proxy:
+    """Between a client and the server; it can fall silent as networks do: connections stay, and nothing comes."""
+
+    def __init__(self, url):
+        self._url = urlsplit(url)
+        self.silent = False
+        self.sent = b""
+
+    async def __aenter__(self):
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self.url = f"redis://127.0.0.1:{self._server.sockets[0].getsockname()[1]}/0"
+        return self
+
+    async def __aexit__(self, *_):
+        self._server.close()
+
+    async def _serve(self, reader, writer):
+        if self._url.scheme == "unix":
+            above = await asyncio.open_unix_connection(self._url.path)
+        else:
+            above = await asyncio.open_connection(self._url.hostname, self._url.port)
+        await asyncio.gather(self._pump(reader, above[1], told=True), self._pump(above[0], writer, told=False))
+
+    async def _pump(self, reader, writer, *, told):
+        with contextlib.suppress(OSError):
+            while data := await reader.read(65536):
+                if told:
+                    self.sent += data
+                if not self.silent:
+                    writer.write(data)
+        writer.close()
+
+
+async def test_who_waits_on_a_connection_that_has_died_silently_is_told(client, settings, monkeypatch):
+    async def never() -> None: ...
+
+    await deploy(client, never=never)
+    job = await client.enqueue("never")
+    monkeypatch.setattr("runtime.store.events._BLOCK_MS", 500)
+    monkeypatch.setattr("runtime.store.events.OVERDUE", 0.5)
+    async with (
+        Proxy(settings.redis_url) as proxy,
+        Lanework(settings.model_copy(update={"redis_url": proxy.url})) as far,
+    ):
+        waiting = asyncio.create_task(far.wait(job.id, 60))
+        async with asyncio.timeout(WAIT):
+            while b"XREAD" not in proxy.sent:
+                await asyncio.sleep(0.01)
+        proxy.silent = True
+        with pytest.raises(StoreUnavailable):
+            await asyncio.wait_for(waiting, WAIT)
