@@ -20,27 +20,18 @@ ISOLATIONS = ("loop", "thread", "process")
 Handler = TypeVar("Handler", bound=Callable[..., Any])
 
 
-@dataclass(frozen=True, slots=True)
-class Policy:
-    """How a function's jobs are run, where the job itself does not say otherwise. Times in seconds.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bounds:
+    """What a policy asks of whoever stores a function's jobs, and so is published with it.
 
-    `lane`: None for the default lane. `timeout`: for one attempt. `aliases`: further job types that
-    this function serves. `schedules`: when it runs by itself, without a payload. `concurrency`: how
-    many attempts may run at once in the whole fleet, for each value of the payload's key
-    `concurrency_key` where that is given. `rate`: how many may start in a time, such as "100/m".
-    `max_waiting`: how many jobs may wait before more are refused. `ttl`: until when a job must have
-    started. `keep`: for how long a settled job is kept; 0 means the second that waiters need to see
-    it. `unique`: "payload", or a key: while a job with an equal payload or the same key lives, a
-    second one is not stored. `isolation`: where attempts run; None: `async def` on the worker's event
-    loop, `def` in a process of its own. `memory`: bytes that such a process may allocate. `recycle`:
-    attempts after which it is replaced; `recycle_above`: the resident bytes from which on it is.
+    `concurrency`: how many attempts may run at once in the whole fleet, for each value of the payload's
+    key `concurrency_key` where that is given. `rate`: how many may start in a time, such as "100/m".
+    `max_waiting`: how many jobs may wait before more are refused. `ttl`: seconds within which a job must
+    have started. `keep`: seconds for which a settled job is kept; 0 means the second that waiters need to
+    see it. `unique`: "payload", or a key: while a job with an equal payload or the same key lives, a
+    second one is not stored.
     """
 
-    lane: str | None = None
-    timeout: float = 300.0
-    retry: Retry = field(default_factory=Retry)
-    aliases: tuple[str, ...] = ()
-    schedules: tuple[Schedule, ...] = ()
     concurrency: int | None = None
     concurrency_key: str | None = None
     rate: str | None = None
@@ -48,6 +39,24 @@ class Policy:
     ttl: float | None = None
     keep: float | None = None
     unique: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Policy(Bounds):
+    """How a function's jobs are run, where the job itself does not say otherwise. Times in seconds.
+
+    `lane`: None for the default lane. `timeout`: for one attempt. `aliases`: further job types that
+    this function serves. `schedules`: when it runs by itself, without a payload. `isolation`: where
+    attempts run; None: `async def` on the worker's event loop, `def` in a process of its own.
+    `memory`: bytes that such a process may allocate. `recycle`: attempts after which it is replaced;
+    `recycle_above`: the resident bytes from which on it is.
+    """
+
+    lane: str | None = None
+    timeout: float = 300.0
+    retry: Retry = field(default_factory=Retry)
+    aliases: tuple[str, ...] = ()
+    schedules: tuple[Schedule, ...] = ()
     isolation: Isolation | None = None
     memory: int | None = None
     recycle: int | None = None
@@ -110,22 +119,22 @@ def function(
             durations.rate(rate)
         crons = (schedule,) if isinstance(schedule, str) else tuple(schedule)
         policy = Policy(
-            lane,
-            durations.seconds(timeout),
-            _retry(retry),
-            tuple(aliases),
-            tuple(Schedule(cron, timezone) for cron in crons),
-            concurrency,
-            concurrency_key,
-            rate,
-            max_waiting,
-            None if ttl is None else durations.seconds(ttl),
-            None if keep is None else durations.seconds(keep),
-            unique,
-            isolation,
-            None if memory is None else sizes.octets(memory),
-            recycle if isinstance(recycle, int) else None,
-            sizes.octets(recycle) if isinstance(recycle, str) else None,
+            lane=lane,
+            timeout=durations.seconds(timeout),
+            retry=_retry(retry),
+            aliases=tuple(aliases),
+            schedules=tuple(Schedule(cron, timezone) for cron in crons),
+            concurrency=concurrency,
+            concurrency_key=concurrency_key,
+            rate=rate,
+            max_waiting=max_waiting,
+            ttl=None if ttl is None else durations.seconds(ttl),
+            keep=None if keep is None else durations.seconds(keep),
+            unique=unique,
+            isolation=isolation,
+            memory=None if memory is None else sizes.octets(memory),
+            recycle=recycle if isinstance(recycle, int) else None,
+            recycle_above=sizes.octets(recycle) if isinstance(recycle, str) else None,
         )
     except ValueError as error:
         raise FunctionInvalid(str(error)) from None

@@ -20,6 +20,7 @@ from pydantic import (
 from pydantic_core import to_jsonable_python
 from typing_extensions import TypedDict
 
+from runtime import codec
 from runtime.context import Context
 from runtime.errors import ERRORS_SHOWN, FieldError, FunctionInvalid, PayloadInvalid
 from runtime.policy import MARK, Isolation, Policy
@@ -104,6 +105,16 @@ class Function(Spec):
             return "process"
         # what came from no file cannot be loaded in another process
         return "loop" if self.is_async else "thread"
+
+    def arguments(self, packed: bytes, context: Callable[[], Context]) -> dict[str, Any]:
+        """What the handler is called with for a packed payload; `context` is asked for one where it takes one.
+
+        Raises PayloadInvalid.
+        """
+        arguments = self.bind(codec.unpack(packed))
+        if self.context is not None:
+            arguments[self.context] = context()
+        return arguments
 
     def bind(self, payload: Any) -> dict[str, Any]:
         """The handler's keyword arguments, without the context. Raises PayloadInvalid."""

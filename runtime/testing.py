@@ -113,9 +113,7 @@ async def call_async(
 
 
 async def _attempt(fn: Function, ctx: Context, payload: bytes) -> bytes:
-    arguments = fn.bind(codec.unpack(payload))
-    if fn.context is not None:
-        arguments[fn.context] = ctx
+    arguments = fn.arguments(payload, lambda: ctx)
     if fn.is_async:
         try:
             result = await asyncio.wait_for(fn.handler(**arguments), fn.policy.timeout)

@@ -153,9 +153,7 @@ class Executor:
     def _call(self, ctx: _Context, payload: bytes) -> Any:
         function = self._function
         assert function is not None
-        arguments = function.bind(codec.unpack(payload))
-        if function.context is not None:
-            arguments[function.context] = ctx
+        arguments = function.arguments(payload, lambda: ctx)
         if self._stopped:
             raise Stopped
         self._handling = True

@@ -34,7 +34,6 @@ class Spawner:
         """A child that has loaded nothing. Raises Crashed where none could be started."""
         async with self._one_at_a_time:
             if self._control is None:
-                await asyncio.to_thread(self._reap)  # the last one, should it have ended
                 self._start()
             assert self._control is not None
             talk, theirs = socket.socketpair()
@@ -61,6 +60,7 @@ class Spawner:
             return child
 
     def _start(self) -> None:
+        self._reap()  # the last one, should there have been one: it has ended
         ours, theirs = socket.socketpair()
         command = [sys.executable, "-m", "runtime.children.forkserver", str(theirs.fileno()), str(os.getpid())]
         self._server = subprocess.Popen(

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any, TypeVar, cast
 
 from runtime import codec
+from runtime.policy import Bounds
 from runtime.settings import Settings
 from runtime.spec import Spec
 from runtime.store.connect import Redis, translated
@@ -18,7 +19,7 @@ Told = TypeVar("Told", "Deployed", "WorkerInfo")
 
 
 @dataclass(frozen=True, slots=True)
-class Deployed:
+class Deployed(Bounds):
     """A function as the gateway knows it. `broken`: the traceback of a module that did not load."""
 
     name: str
@@ -30,13 +31,6 @@ class Deployed:
     serves: str
     broken: str | None = None
     schedules: list[tuple[str, str]] = field(default_factory=list)  # cron and time zone of each
-    concurrency: int | None = None
-    concurrency_key: str | None = None
-    rate: str | None = None
-    max_waiting: int | None = None
-    ttl: float | None = None
-    keep: float | None = None
-    unique: str | None = None
     returns: dict[str, Any] = field(default_factory=dict)
     isolation: str = ""
     memory: int | None = None
@@ -75,13 +69,7 @@ def describe(name: str, function: Spec, settings: Settings) -> Deployed:
         function.schema,
         function.name,
         schedules=[(s.cron, s.timezone) for s in policy.schedules] if name == function.name else [],
-        concurrency=policy.concurrency,
-        concurrency_key=policy.concurrency_key,
-        rate=policy.rate,
-        max_waiting=policy.max_waiting,
-        ttl=policy.ttl,
-        keep=policy.keep,
-        unique=policy.unique,
+        **{bound.name: getattr(policy, bound.name) for bound in fields(Bounds)},
         returns=function.returns,
         isolation=function.isolation,
         memory=policy.memory,

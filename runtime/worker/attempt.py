@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -124,9 +125,7 @@ class Runner:
         return await self._call_child(fn, attempt)
 
     async def _call_here(self, fn: Function, attempt: Attempt) -> Any:
-        arguments = fn.bind(codec.unpack(attempt.taken.payload))
-        if fn.context is not None:
-            arguments[fn.context] = self._context(attempt)
+        arguments = fn.arguments(attempt.taken.payload, partial(self._context, attempt))
         timer = self._timer(fn, attempt)
         try:
             if fn.is_async:

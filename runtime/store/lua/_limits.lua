@@ -6,6 +6,11 @@ local function clock_us()
   return t[1] * 1000000 + t[2]
 end
 
+-- µs by which a function's theoretical arrival time lies ahead of now.
+local function ahead_of(us, name)
+  return math.max(0, (tonumber(call('GET', rate_key(name))) or 0) - us)
+end
+
 -- How many of `free` may start now, and, if the rate lets none start, ms until it does. The rate is kept by the generic
 -- cell rate algorithm (ITU-T I.371), on Redis' clock: the theoretical arrival time of a function's next attempt may lie
 -- ahead by its burst.
@@ -14,7 +19,7 @@ local function room_within(limit, free)
   local left, wait = free, nil
   if most > 0 and keyed == 0 then left = math.min(left, most - call('SCARD', busy_key(name))) end
   if every > 0 then
-    local ahead = math.max(0, (tonumber(call('GET', rate_key(name))) or 0) - clock_us())
+    local ahead = ahead_of(clock_us(), name)
     local fits = math.floor(burst - ahead / every)
     left = math.min(left, fits)
     if fits <= 0 then wait = math.ceil((ahead - (burst - 1) * every) / 1000) end
@@ -26,9 +31,9 @@ end
 local function spend(limit, started)
   local every = limit[4]
   if every == 0 or started == 0 then return end
-  local us, key = clock_us(), rate_key(limit[1])
-  local ahead = math.max(0, (tonumber(call('GET', key)) or 0) - us) + started * every
-  call('SET', key, string.format('%.0f', us + ahead), 'PX', math.ceil(ahead / 1000) + 1)
+  local us = clock_us()
+  local ahead = ahead_of(us, limit[1]) + started * every
+  call('SET', rate_key(limit[1]), string.format('%.0f', us + ahead), 'PX', math.ceil(ahead / 1000) + 1)
 end
 
 local some_are_parked = call('EXISTS', PARKS) == 1

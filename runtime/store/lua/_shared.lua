@@ -61,20 +61,18 @@ end
 -- The same for many functions of a lane, with a call for all of them where one for each would do.
 local function ready_all(lane, types)
   local scores = call('ZMSCORE', ready_key(lane), unpack(types))
-  local added, names, bells = {}, {}, {}
+  local added, fresh, names, bells = {}, {}, {}, {}
   for i, type in ipairs(types) do
     if not scores[i] then
       added[#added + 1], added[#added + 2] = '0', type
-      names[#names + 1], bells[#bells + 1] = type .. ':' .. lane, bell_key(type)
+      fresh[#fresh + 1], names[#names + 1], bells[#bells + 1] = type, type .. ':' .. lane, bell_key(type)
     end
   end
   if #names == 0 then return end
   call('ZADD', ready_key(lane), unpack(added))
   call('SADD', LANES, unpack(names))
   if call('EXISTS', unpack(bells)) == #bells then return end
-  for _, bell in ipairs(bells) do
-    if call('EXISTS', bell) == 0 then call('RPUSH', bell, 1) end
-  end
+  for _, type in ipairs(fresh) do ring(type) end
 end
 
 -- Where entries that were handed back may be; the pending list of the consumer BACK is the truth.
