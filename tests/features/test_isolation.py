@@ -589,6 +589,13 @@ async def test_when_the_process_that_starts_them_dies_attempts_fail_and_the_next
     assert done.error["type"] == "Crashed"
 
 
+async def test_the_process_that_forks_has_no_threads(run):
+    async with run(other=NEXT) as call:
+        await call("other")
+        (forks,) = [p for p in psutil.Process().children() if "runtime.children.forkserver" in command(p.pid)]
+        assert forks.num_threads() == 1
+
+
 async def test_no_process_and_no_descriptor_is_left_when_a_worker_has_left(run):
     here = psutil.Process()
     before, descriptors = set(here.children(recursive=True)), here.num_fds()
