@@ -1,8 +1,8 @@
 """Lanework: functions that appear when a file is dropped in, and run as jobs on Redis Streams."""
 
 from runtime.context import Context
-from runtime.errors import Permanent, RetryLater
+from runtime.errors import Permanent, RetryLater, Stopped
 from runtime.policy import function
 from runtime.retry import Retry
 
-__all__ = ["Context", "Permanent", "Retry", "RetryLater", "function"]
+__all__ = ["Context", "Permanent", "Retry", "RetryLater", "Stopped", "function"]

@@ -43,6 +43,28 @@ def unpack(data: bytes) -> Any:
     return msgpack.unpackb(data, strict_map_key=False)
 
 
+def unpack_any(data: bytes) -> Any:
+    """As `unpack`; what cannot be read is shown as such, so that it takes no page down with it."""
+    try:
+        return unpack(data)
+    except (ValueError, TypeError, RecursionError, msgpack.UnpackException) as error:
+        return unreadable(error)
+
+
+def unreadable(error: Exception) -> dict[str, str]:
+    """What stands in place of a value that cannot be shown."""
+    return {"$unreadable": (str(error) or type(error).__name__)[:200]}
+
+
+def showable(value: Any) -> Any:
+    """The value, or what stands in its place where JSON cannot show it."""
+    try:
+        to_json([[[value]]])
+    except (ValueError, TypeError, RecursionError) as error:
+        return unreadable(error)
+    return value
+
+
 def unpack_stream(data: bytes) -> list[Any]:
     """Values packed one after the other, as scripts append them; `cmsgpack` knows raw strings only."""
     unpacker = msgpack.Unpacker(raw=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import numbers
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,8 +12,10 @@ from typing import Any
 import structlog
 
 from runtime import ids
-from runtime.errors import Permanent
+from runtime.errors import Permanent, Stopped
 from runtime.request import JobRequest
+
+_NOTE = 4096  # bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,19 +58,31 @@ class Context:
     @property
     def cancelled(self) -> bool:
         """Whether this attempt should stop: its job was cancelled, it timed out, lost its lease, or its worker
-        is leaving.
+        is leaving. Whatever it returns from then on is not recorded: half of the work is not a result.
 
-        An `async def` handler is cancelled besides; a `def` handler that works long asks here.
+        An `async def` handler is cancelled besides; a `def` handler that works long asks here, or calls `check`.
         """
         return self._stopped
+
+    def check(self) -> None:
+        """Raises Stopped where this attempt should stop: the way out of a loop."""
+        if self.cancelled:
+            raise Stopped
 
     def stop(self) -> None:
         """Make `cancelled` true."""
         self._stopped = True
 
     def progress(self, done: float, total: float | None = None, note: str | None = None) -> None:
-        """Show how far the job is; the newest report replaces the one before it."""
-        self._report({"done": done, "total": total, "note": note})
+        """Show how far the job is; the newest report replaces the one before it.
+
+        A note of more than 4 KiB is cut. Raises ValueError for what is no number, or no text.
+        """
+        if note is not None and not isinstance(note, str):
+            raise ValueError(f"progress: note is text, not {type(note).__name__}; give str(…) of it")
+        self._report(
+            {"done": _number(done), "total": None if total is None else _number(total), "note": _cut(note)}
+        )
 
     def enqueue(self, type: str, payload: Any = None, **options: Any) -> str:
         """Start a job if this attempt completes, in the same step and so exactly once; returns its id.
@@ -100,3 +116,23 @@ class Context:
             raise Permanent(f"{str(name)!r} lies outside the folder of files ({self._files})")
         path.parent.mkdir(parents=True, exist_ok=True)
         return path
+
+
+def _number(value: float) -> float:
+    """As any record can hold it."""
+    if isinstance(value, numbers.Real) and math.isfinite(value):
+        if not isinstance(value, numbers.Integral):
+            return float(value)
+        if abs(value) < 1 << 63:
+            return int(value)
+    raise ValueError("progress: done and total are numbers, of at most 64 bits and not infinite")
+
+
+def _cut(note: str | None) -> str | None:
+    """As much of a note as is kept; what is not valid Unicode is escaped."""
+    if note is None or (len(note) <= _NOTE // 4 and note.isascii()):
+        return note
+    text = note[:_NOTE].encode("utf-8", "backslashreplace")
+    if len(text) <= _NOTE and len(note) <= _NOTE:
+        return text.decode()
+    return text[: _NOTE - 3].decode("utf-8", "ignore") + "…"

@@ -19,7 +19,7 @@ LaneworkError
     └── StoreMismatch      store-mismatch        processes disagree about lanes or shards
 
 Raised by handlers to steer their own attempt, and not errors of Lanework:
-Permanent (fail at once) and RetryLater (retry after a chosen delay).
+Permanent (fail at once) and RetryLater (retry after a chosen delay). Raised in them: Stopped.
 """
 
 from __future__ import annotations
@@ -134,6 +134,13 @@ class StoreMismatch(StoreError):
 
 class Permanent(Exception):
     """Raise from a handler to fail the job now, whatever attempts are left."""
+
+
+class Stopped(BaseException):
+    """Raised in a handler whose attempt is over: it timed out, was cancelled, lost its lease, or its worker leaves.
+
+    Not an `Exception`, so that a handler's own `except Exception` lets it pass.
+    """
 
 
 class RetryLater(Exception):

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from runtime import codec, sizes
 from runtime.errors import PayloadInvalid, Permanent, RetryLater
 
+_NAME = 200
 _MESSAGE = 2_000
 _TRACEBACK = 4_000
 _FRAMES = 12
@@ -31,6 +32,21 @@ class TimedOut(Exception):
 
 class Crashed(Exception):
     """The process of an attempt died."""
+
+
+class ForkserverLost(Crashed):
+    """The process of an attempt was lost with the one that starts them: whose fault that was, nobody can say."""
+
+    def __init__(self) -> None:
+        super().__init__("its process was lost together with the one that starts them")
+
+
+class Exited(Exception):
+    """A handler tried to end its process by `error`, SystemExit or KeyboardInterrupt."""
+
+    def __init__(self, error: BaseException) -> None:
+        super().__init__(str(error))
+        self.error = error
 
 
 class OutOfMemory(Exception):
@@ -67,7 +83,8 @@ def failure(error: BaseException, words: str = "") -> Failure:
     """
     if isinstance(error, HandlerFailed):
         return error.failure
-    name = "Timeout" if isinstance(error, TimedOut) else type(error).__name__
+    error = error.error if isinstance(error, Exited) else error
+    name = "Timeout" if isinstance(error, TimedOut) else type(error).__name__[:_NAME]
     final = isinstance(error, (Permanent, PayloadInvalid))
     told = _text(error)
     trace = words or None

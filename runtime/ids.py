@@ -44,6 +44,11 @@ def is_id(text: str) -> bool:
     return [len(g) for g in groups] == [8, 4, 4, 4, 12] and all(c in "0123456789abcdef-" for c in text)
 
 
+def created_ms(job_id: str) -> int:
+    """When the id was made, in Unix ms by the clock of its maker."""
+    return int(job_id[:8] + job_id[9:13], 16)
+
+
 def shard_of(job_id: str) -> int:
     """The shard that an id names."""
     return int(job_id[15:18], 16)

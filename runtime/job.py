@@ -6,12 +6,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from runtime import codec
+from runtime import codec, ids
 from runtime.clock import rfc3339
 
 Status = Literal["scheduled", "pending", "running", "completed", "failed", "cancelled"]
 STATUSES: tuple[Status, ...] = ("scheduled", "pending", "running", "completed", "failed", "cancelled")
 SETTLED = frozenset(("completed", "failed", "cancelled"))
+
+
+# the record's fields, those apart that may be large: in lists they are left out beyond so many bytes
+SMALL = (
+    *("type", "lane", "status", "created", "max_attempts", "attempt", "error", "progress", "updated", "run_at"),
+    *("started", "finished", "expires", "cancel_at", "parent", "worker", "version"),
+)
+LARGE = {"payload": 4096, "result": 4096, "history": 16_384, "children": 16_384}
 
 
 def shown_status(stored: bytes) -> str:
@@ -44,6 +52,7 @@ class Job:
     cancel_requested_at: int | None = None
     parent: str | None = None
     children: list[str] = field(default_factory=list)
+    omitted: tuple[str, ...] = ()  # what a list leaves out: payload, result, history, children
 
     @property
     def settled(self) -> bool:
@@ -75,11 +84,34 @@ class Job:
             "parent": self.parent,
             "children": self.children,
             "links": {"self": f"/jobs/{self.id}", "result": f"/jobs/{self.id}/result"},
+            **{f"{name}_omitted": True for name in self.omitted},
         }
 
+    def to_safe_json(self) -> dict[str, Any]:
+        """As `to_json`; what JSON cannot show is shown as such."""
+        return {name: codec.showable(value) for name, value in self.to_json().items()}
 
-def from_record(job_id: str, record: Mapping[bytes, bytes], lanes: tuple[str, ...]) -> Job:
-    """A job from its hash; `lanes` from lowest to highest give its priority a number."""
+
+def from_record(
+    job_id: str, record: Mapping[bytes, bytes], lanes: tuple[str, ...], omitted: tuple[str, ...] = ()
+) -> Job:
+    """A job from its hash; `lanes` from lowest to highest give its priority a number.
+
+    `omitted`: what was too large to be read. A record that cannot be read makes a job that says so.
+    """
+    try:
+        return _from_record(job_id, record, lanes, omitted)
+    except (ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
+        status = shown_status(record.get(b"status", b"failed"))
+        told = {"type": "RecordUnreadable", "message": f"{type(error).__name__}: {error}"[:200], "traceback": None}
+        name, lane = (record.get(field, b"").decode("utf-8", "replace") for field in (b"type", b"lane"))
+        known: Status = status if status in STATUSES else "failed"
+        return Job(job_id, name, lane, known, None, ids.created_ms(job_id), 1, error=told)
+
+
+def _from_record(
+    job_id: str, record: Mapping[bytes, bytes], lanes: tuple[str, ...], omitted: tuple[str, ...]
+) -> Job:
     lane = record[b"lane"].decode()
     error, progress, result = record.get(b"error"), record.get(b"progress"), record.get(b"result")
     job = Job(
@@ -88,13 +120,13 @@ def from_record(job_id: str, record: Mapping[bytes, bytes], lanes: tuple[str, ..
         lane=lane,
         priority=lanes.index(lane) if lane in lanes else 0,
         status=shown_status(record[b"status"]),  # type: ignore[arg-type]
-        payload=codec.unpack(record[b"payload"]),
+        payload=codec.unpack_any(record[b"payload"]) if b"payload" in record else None,
         created_at=int(record[b"created"]),
         max_attempts=int(record[b"max_attempts"]),
         attempt=int(record.get(b"attempt", 0)),
-        result=None if result is None else codec.unpack(result),
+        result=None if result is None else codec.unpack_any(result),
         error=None if error is None else codec.unpack(error),
-        progress=None if progress is None else codec.unpack(progress),
+        progress=None if progress is None else codec.unpack_any(progress),
         updated_at=max(int(record.get(name, 0)) for name in (b"created", b"updated", b"started", b"finished")),
         run_at=_int(record.get(b"run_at")),
         started_at=_int(record.get(b"started")),
@@ -103,6 +135,7 @@ def from_record(job_id: str, record: Mapping[bytes, bytes], lanes: tuple[str, ..
         cancel_requested_at=_int(record.get(b"cancel_at")),
         parent=record[b"parent"].decode() if b"parent" in record else None,
         children=[child.decode() for child in codec.unpack_stream(record.get(b"children", b""))],
+        omitted=omitted,
     )
     job.attempts = _attempts(job, record)
     return job

@@ -31,16 +31,13 @@ import msgpack
 from runtime import codec
 from runtime.children import linux, logs
 from runtime.context import Context, JobInfo
+from runtime.errors import Stopped
 from runtime.failure import OutOfMemory, ResultTooLarge, failure, load_trace
 from runtime.request import JobRequest
 from runtime.sources import Source, load
 from runtime.spec import Function
 
 _TERM = (signal.SIGTERM,)
-
-
-class Stopped(BaseException):
-    """Raised in a handler whose attempt is over: it timed out, was cancelled, or its worker is leaving."""
 
 
 class _Context(Context):
@@ -158,11 +155,13 @@ class Executor:
             raise Stopped
         self._handling = True
         try:
-            if function.is_async:
-                return self._call_async(function, arguments)
-            return function.handler(**arguments)
+            call = self._call_async if function.is_async else _call_plainly
+            value = call(function, arguments)
         finally:
             self._handling = False
+        if self._stopped:  # what it returns may be half of the work; told later, it has completed
+            raise Stopped
+        return value
 
     def _call_async(self, function: Function, arguments: dict[str, Any]) -> Any:
         if self._runner is None:
@@ -197,6 +196,10 @@ class Executor:
         elif self._handling and not (self._ctx and self._ctx.cooperates):
             self._handling = False
             raise Stopped
+
+
+def _call_plainly(function: Function, arguments: dict[str, Any]) -> Any:
+    return function.handler(**arguments)
 
 
 def _started(ctx: Context) -> bytes:

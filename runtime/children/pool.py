@@ -14,7 +14,7 @@ from runtime import log
 from runtime.children.process import Child, Sink
 from runtime.children.spawner import Spawner
 from runtime.children.turns import Turns
-from runtime.failure import Crashed, Failure, HandlerFailed, LoadTimeout, OutOfMemory, failure
+from runtime.failure import Crashed, Failure, ForkserverLost, HandlerFailed, LoadTimeout, OutOfMemory, failure
 from runtime.policy import Policy
 from runtime.settings import Settings
 from runtime.sources import Source
@@ -71,7 +71,7 @@ class Pool:
         """The answer of a handler that completed: its value, and what it starts; calls `begun` as it starts.
 
         Where it is cancelled the handler is told to stop, and killed if it does not; one that completes
-        nevertheless has completed. Raises HandlerFailed, and NoRoom.
+        nevertheless has completed. Raises HandlerFailed, ForkserverLost and NoRoom.
         """
         await self.turns.take(patient=spec.policy.rate is not None)  # its start has been counted
         try:
@@ -84,6 +84,8 @@ class Pool:
     ) -> list[Any]:
         try:
             child = await self._bound(spec)
+        except ForkserverLost:
+            raise
         except (LoadFailed, LoadTimeout, Crashed, OutOfMemory) as error:
             raise HandlerFailed(failure(error)) from None
         child.attempts += 1
@@ -97,6 +99,8 @@ class Pool:
             answer = await self._stopped(child)
             if answer is None or answer[0] != "done":
                 raise
+        except ForkserverLost:
+            raise
         except (Crashed, OutOfMemory) as error:
             raise HandlerFailed(failure(error, child.last_words)) from None
         finally:

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import msgpack
 
 from runtime.children.linux import OomKills
-from runtime.failure import Crashed, OutOfMemory
+from runtime.failure import Crashed, ForkserverLost, OutOfMemory
 
 _LINES = 1_000  # of one attempt that reach the log; what a handler prints beyond is counted
 _LINE = 4_000
@@ -137,7 +137,7 @@ class Child:
 
     def _why(self, status: int | None) -> Exception:
         if status is None:
-            return Crashed("its process was lost together with the one that starts them")
+            return ForkserverLost()
         if not os.WIFSIGNALED(status):
             return Crashed(f"its process exited with status {os.waitstatus_to_exitcode(status)}")
         number = os.WTERMSIG(status)

@@ -12,7 +12,7 @@ import sys
 from runtime.children.forkserver import MESSAGE
 from runtime.children.linux import OomKills
 from runtime.children.process import Child
-from runtime.failure import Crashed
+from runtime.failure import Crashed, ForkserverLost
 
 _GONE_WITHIN = 5.0
 
@@ -48,7 +48,9 @@ class Spawner:
             except BaseException as error:  # a child that nobody waits for any more finds its socket closed
                 talk.close()
                 os.close(output)
-                if isinstance(error, (OSError, Crashed)):
+                if isinstance(error, (BrokenPipeError, ConnectionResetError)):
+                    raise ForkserverLost from None
+                if isinstance(error, (OSError, Crashed)) and not isinstance(error, ForkserverLost):
                     raise Crashed(f"no process could be started: {error}") from None
                 raise
             finally:
@@ -129,7 +131,7 @@ class Spawner:
             asyncio.get_running_loop().remove_reader(control.fileno())
             control.close()
         if self._forked is not None and not self._forked.done():
-            self._forked.set_exception(Crashed("the process that starts them has ended"))
+            self._forked.set_exception(ForkserverLost())
         children, self._children = self._children, {}
         for child in children.values():
             child.has_ended(None)

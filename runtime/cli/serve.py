@@ -6,6 +6,8 @@ import asyncio
 import gc
 import os
 import signal
+import sys
+import threading
 
 import uvicorn
 import uvloop
@@ -18,6 +20,8 @@ from runtime.settings import Settings
 from runtime.store.connect import check_server, opened
 from runtime.worker.port import Port
 from runtime.worker.worker import Worker
+
+_GONE_WITHIN = 2.0  # seconds after a worker has left
 
 
 def gateway(settings: Settings) -> int:
@@ -81,19 +85,31 @@ async def _worker(settings: Settings) -> int:
     port.start()
     _settle_heap()
     _stop_on_signals(worker)
-    code = show.FAILED
+    failed: BaseException | None = None
     try:
         await worker.run()
-        code = show.DONE
-    except Exception as error:
-        if worker.stuck:  # nobody would see it
-            log.get("worker").error("worker.failed", exc_info=error)
+    except BaseException as error:
+        failed = error
         raise
     finally:
+        _end_within(_GONE_WITHIN, failed)
         await port.close()
-        if worker.stuck:
-            os._exit(code)  # threads that cannot be stopped would keep the process; their jobs run elsewhere
-    return code
+    return show.DONE
+
+
+def _end_within(seconds: float, failed: BaseException | None) -> None:
+    """Ends the process by then at the latest. Threads of handlers, or of what modules import, would keep it for
+    ever, and whoever started it would believe that it works. What those do is lost with it; jobs are not."""
+
+    def end() -> None:
+        threads = [one.name for one in threading.enumerate() if one is not timer and not one.daemon]
+        log.get("worker").warning("process.ended", threads=threads, why="they did not end", exc_info=failed)
+        sys.stdout.flush()
+        os._exit(show.DONE if failed is None else show.FAILED)
+
+    timer = threading.Timer(seconds, end)
+    timer.daemon = True
+    timer.start()
 
 
 def _stop_on_signals(worker: Worker) -> None:

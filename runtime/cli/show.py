@@ -61,10 +61,10 @@ def job_row(job: Mapping[str, Any]) -> list[str]:
     if job["error"]:
         told = f"{job['error']['type']}: {job['error']['message']}"
     elif job["status"] == "completed":
-        told = orjson.dumps(job["result"]).decode()
+        told = "(large)" if job.get("result_omitted") else orjson.dumps(job["result"]).decode()
     elif job["progress"]:
         progress = job["progress"]
-        told = f"{progress['done']}/{progress['total']} {progress['note'] or ''}".strip()
+        told = f"{progress.get('done')}/{progress.get('total')} {progress.get('note') or ''}".strip()
     attempt = f"{job['attempt']}/{job['max_attempts']}"
     return [job["id"], job["type"], job["lane"], job["status"], attempt, job["created_at"], _short(told)]
 

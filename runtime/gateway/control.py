@@ -13,6 +13,7 @@ from runtime.client import Lanework, within
 from runtime.gateway import requests
 from runtime.gateway.functions import describe_function
 from runtime.gateway.problems import BadRequest, json_reply
+from runtime.gateway.replies import job_reply, page_reply
 from runtime.job import Job
 
 
@@ -27,24 +28,24 @@ class ControlApi:
         """200 with the cancelled job; 202 while its attempt is being stopped; 409 for one that has settled."""
         requests.refuse_foreign(request)
         job = await self._lanework.cancel(request.path_params["id"])
-        return json_reply(job.to_json(), 200 if job.settled else 202)
+        return job_reply(job, 200 if job.settled else 202)
 
     async def retry(self, request: Request) -> Response:
         """202: a failed job runs again, with its history."""
         requests.refuse_foreign(request)
-        return json_reply((await self._lanework.retry(request.path_params["id"])).to_json(), 202)
+        return job_reply(await self._lanework.retry(request.path_params["id"]), 202)
 
     async def run(self, request: Request) -> Response:
         """A scheduled job starts now."""
         requests.refuse_foreign(request)
-        return json_reply((await self._lanework.move(request.path_params["id"])).to_json())
+        return job_reply(await self._lanework.move(request.path_params["id"]))
 
     async def move(self, request: Request) -> Response:
         """A scheduled job starts at another time: `run_at` or `delay`."""
         asked = await requests.read_object(request, self._body_limit, {"run_at", "delay"})
         if not asked:
             raise BadRequest(422, "job-invalid", 'give run_at or delay, such as {"delay": "10m"}')
-        return json_reply((await self._lanework.move(request.path_params["id"], **asked)).to_json())
+        return job_reply(await self._lanework.move(request.path_params["id"], **asked))
 
     async def paused(self, request: Request) -> Response:
         """What is paused now."""
@@ -76,9 +77,7 @@ class ControlApi:
         """A function's failed jobs, the newest first."""
         limit, offset = requests.read_window(request)
         name = await self._known(request)
-        jobs = await within(self._lanework.dead.page(name, limit, offset))
-        cursor = str(offset + limit) if len(jobs) == limit else None
-        return json_reply({"jobs": [job.to_json() for job in jobs], "cursor": cursor})
+        return page_reply(await within(self._lanework.dead.page(name, limit, offset)))
 
     async def replay(self, request: Request) -> Response:
         """Runs a function's failed jobs again: all, or those that fit `error`, `after` and `before`."""

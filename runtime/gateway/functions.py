@@ -51,7 +51,7 @@ async def describe_function(lanework: Lanework, name: str) -> dict[str, Any]:
     (shown,) = await describe_functions(lanework, name)
     failed = await within(lanework.dead.page(name, _ERRORS))
     shown["last_errors"] = [
-        {"job": job.id, "failed_at": rfc3339(job.finished_at), **(job.error or {})} for job in failed
+        {"job": job.id, "failed_at": rfc3339(job.finished_at), **(job.error or {})} for job in failed.jobs
     ]
     return shown
 

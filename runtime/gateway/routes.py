@@ -14,6 +14,7 @@ from runtime.errors import JobFailed, JobUnsettled, LaneUnknown, StoreError
 from runtime.gateway import gauges, requests
 from runtime.gateway.functions import describe_functions
 from runtime.gateway.problems import BadRequest, json_reply
+from runtime.gateway.replies import job_reply, page_reply, result_reply
 from runtime.job import Job
 
 
@@ -40,21 +41,18 @@ class Api:
                 warnings.append(f"{error}; the default lane {asked.priority} was taken")
                 headers["Preference-Applied"] = "handling=lenient"
         job, new = await self._lanework.submit(asked)
-        body = job.to_json()
-        if warnings:
-            body["warnings"] = warnings
         headers["Location"] = f"/jobs/{job.id}"
-        return json_reply(body, 202 if new else 200, headers)
+        return job_reply(job, 202 if new else 200, headers, {"warnings": warnings} if warnings else None)
 
     async def show(self, request: Request) -> Response:
         """The job; with `Prefer: wait=N`, once it has settled."""
-        return json_reply((await self._find(request)).to_json())
+        return job_reply(await self._find(request))
 
     async def result(self, request: Request) -> Response:
         """The bare result as JSON; 409 while there is none."""
         job = await self._find(request)
         if job.status == "completed":
-            return json_reply(job.result)
+            return result_reply(job)
         if not job.settled:
             raise JobUnsettled(f"the job is {job.status}; ask again, or send the header Prefer: wait=30")
         reason = f": {job.error['type']}: {job.error['message']}" if job.error else ""
@@ -66,7 +64,7 @@ class Api:
             page = await self._lanework.page(**query._asdict())
         except ValueError:
             raise BadRequest(422, "query-invalid", "cursor is what the page before gave as `cursor`") from None
-        return json_reply({"jobs": [job.to_json() for job in page.jobs], "cursor": page.cursor})
+        return page_reply(page)
 
     async def functions(self, request: Request) -> Response:
         """What is deployed, which workers have it, and what each module that did not load says."""

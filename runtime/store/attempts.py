@@ -10,7 +10,7 @@ from runtime import codec
 from runtime.request import NewJob
 
 End = Literal["ended", "cancelled", "lost"]
-Outcome = Literal["completed", "retry", "failed", "cancelled", "released"]
+Outcome = Literal["completed", "retry", "failed", "cancelled", "released", "lost"]
 
 
 @dataclass(slots=True)
@@ -51,7 +51,8 @@ class Settlement(NamedTuple):
     """The end of an attempt. `value`: the packed result or error. `delay`: ms until a retry is due.
 
     `keep`: ms that the settled job is kept, None for as long as the settings say. `children`: jobs that
-    start if it completed; `after`: one more, once all of them have settled.
+    start if it completed; `after`: one more, once all of them have settled. `progress`: the last report, packed,
+    where the record may not have it.
     """
 
     taken: Taken
@@ -61,15 +62,17 @@ class Settlement(NamedTuple):
     keep: int | None = None
     children: Sequence[NewJob] = ()
     after: NewJob | None = None
+    progress: bytes = b""
 
     @property
     def plain(self) -> bool:
-        return not (self.taken.more or self.taken.busy or self.children or self.after)
+        return not (self.taken.more or self.taken.busy or self.children or self.after or self.progress)
 
     @property
     def rest(self) -> tuple[Any, ...]:
         taken = self.taken
-        return bool(taken.more) or None, taken.busy or None, self.children or None, self.after
+        children, progress = self.children or None, self.progress or None
+        return bool(taken.more) or None, taken.busy or None, children, self.after, progress
 
 
 class Offer:

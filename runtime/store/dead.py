@@ -14,6 +14,7 @@ from runtime.store import scripts
 from runtime.store.connect import Redis, translated
 from runtime.store.jobs import Jobs
 from runtime.store.keys import Keys
+from runtime.store.listing import MOST_BYTES, Page
 
 _BATCH = 200
 _LATEST = 100 * 365 * 86_400_000  # ms from now
@@ -39,8 +40,8 @@ class Dead:
         step = len(shards)
         return {name: sum(counts[i * step : (i + 1) * step]) for i, name in enumerate(functions)}
 
-    async def page(self, function: str, limit: int, offset: int = 0) -> list[Job]:
-        """The function's failed jobs, the newest first."""
+    async def page(self, function: str, limit: int, offset: int = 0) -> Page:
+        """The function's failed jobs, the newest first; the cursor is the next page's offset."""
         rows: list[tuple[float, bytes]] = []
         for shard in range(self._settings.shards):
             with translated():
@@ -52,7 +53,10 @@ class Dead:
                 )
             rows += [(at, job_id) for job_id, at in found]
         rows.sort(reverse=True)
-        return await self._jobs.some([job_id.decode() for _, job_id in rows[offset : offset + limit]])
+        wanted = [job_id.decode() for _, job_id in rows[offset : offset + limit]]
+        some = await self._jobs.some(wanted, MOST_BYTES)
+        left = some.read < len(wanted) or len(wanted) == limit
+        return Page(some.jobs, str(offset + some.read) if left else None, some.read < len(wanted))
 
     async def replay(self, job_id: str) -> None:
         """Runs a failed job again: it keeps its id and history, and has fresh attempts.
@@ -104,7 +108,7 @@ class Dead:
                 found = await cast("Any", self._client.zrange(self._keys.dead(shard, function), 0, -1))
             for start in range(0, len(found), _BATCH):
                 jobs = await self._jobs.some([job_id.decode() for job_id in found[start : start + _BATCH]])
-                batch = [job for job in jobs if job.status == "failed" and fits(job)][:left]
+                batch = [job for job in jobs.jobs if job.status == "failed" and fits(job)][:left]
                 if batch:
                     yield shard, batch
                 if left is not None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import itertools
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple, cast
 
 from runtime import codec, ids
 from runtime.errors import JobNotFound
-from runtime.job import Job, from_record
+from runtime.job import LARGE, SMALL, Job, from_record
 from runtime.request import NewJob
 from runtime.settings import Settings
 from runtime.store import scripts
@@ -28,6 +28,14 @@ class Refusal(NamedTuple):
     verdict: Literal["known", "differs", "twin", "full"]
     other: str = ""
     waiting: int = 0
+
+
+class Some(NamedTuple):
+    """Jobs as lists show them; `read` is how many of those that were wanted this tells of, `octets` their size."""
+
+    jobs: list[Job]
+    read: int
+    octets: float
 
 
 class Jobs:
@@ -96,15 +104,54 @@ class Jobs:
             raise JobNotFound(job_id)
         return from_record(job_id, record, self._settings.lanes)
 
-    async def some(self, wanted: Sequence[str]) -> list[Job]:
-        """Those of the jobs that still have a record."""
+    async def some(self, wanted: Sequence[str], most: float = float("inf")) -> Some:
+        """Those of the jobs that still have a record, without what is large in them.
+
+        `most`: bytes after which it stops, with a part of what was wanted.
+        """
+        records, sizes = await self._fields(wanted, [SMALL] * len(wanted)), await self._sizes(wanted)
+        fits = [[name for name, size in sized.items() if 0 < size <= LARGE[name]] for sized in sizes]
+        read, octets = 0, 0.0
+        while read < len(wanted) and octets <= most:
+            octets += sum(map(len, records[read].values())) + sum(sizes[read][name] for name in fits[read])
+            read += 1
+        large = await self._fields(wanted[:read], fits[:read])
+        jobs = [
+            from_record(job_id, record | more, self._settings.lanes, _omitted(sized))
+            for job_id, record, sized, more in zip(wanted, records, sizes, large, strict=False)
+            if sized["payload"]
+        ]
+        return Some(jobs, read, octets)
+
+    async def _fields(self, wanted: Sequence[str], names: Sequence[Sequence[str]]) -> list[dict[bytes, bytes]]:
+        """The fields so named of each record, as far as it has them."""
         with translated():
             async with self._client.pipeline(transaction=False) as pipe:
-                for job_id in wanted:
-                    pipe.hgetall(self._keys.job(ids.shard_of(job_id), job_id))
-                records = await pipe.execute()
-        found = zip(wanted, records, strict=True)
-        return [from_record(id, record, self._settings.lanes) for id, record in found if b"payload" in record]
+                for job_id, fields in zip(wanted, names, strict=True):
+                    pipe.hmget(self._keys.job(ids.shard_of(job_id), job_id), ["status", *fields])
+                rows = await pipe.execute()
+        return [
+            {
+                name.encode(): value
+                for name, value in zip(("status", *fields), row, strict=True)
+                if value is not None
+            }
+            for fields, row in zip(names, rows, strict=True)
+        ]
+
+    async def _sizes(self, wanted: Sequence[str]) -> list[dict[str, int]]:
+        """Bytes of each record's large fields."""
+        with translated():
+            async with self._client.pipeline(transaction=False) as pipe:
+                for job_id, name in itertools.product(wanted, LARGE):
+                    pipe.hstrlen(self._keys.job(ids.shard_of(job_id), job_id), name)
+                sizes = await pipe.execute()
+        step = len(LARGE)
+        return [dict(zip(LARGE, sizes[i * step :], strict=False)) for i in range(len(wanted))]
+
+
+def _omitted(sizes: Mapping[str, int]) -> tuple[str, ...]:
+    return tuple(name for name, size in sizes.items() if size > LARGE[name])
 
 
 def _refusal(verdict: bytes, about: Any) -> Refusal:

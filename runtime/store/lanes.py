@@ -128,8 +128,8 @@ class Lanes:
             )
             for s in batch
         ]
-        packed = codec.pack_batch(rows)
-        replies = await scripts.SETTLE(self._client, self._root, self._worker, *self._failed, packed)
+        packed, limit = codec.pack_batch(rows), self._settings.crash_limit
+        replies = await scripts.SETTLE(self._client, self._root, self._worker, *self._failed, packed, limit)
         return [_ENDS[reply] for reply in replies]
 
     async def progress(self, batch: Sequence[tuple[Taken, bytes]]) -> None:

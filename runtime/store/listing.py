@@ -14,15 +14,18 @@ from runtime.store.keys import Keys
 
 _SCAN_PAGE = 500
 _SCAN_MOST = 10_000
+MOST_BYTES = 4 << 20  # of the jobs of one page, and what the last of them has
 _ENTRY = re.compile(r"[0-9]{1,15}-[0-9]{1,15}")
 _DUE = re.compile(r"due-([0-9]{1,15})-(.{36})")
 
 
 class Page(NamedTuple):
-    """Jobs in their order, and where the next page begins (None: there is none)."""
+    """Jobs in their order, and where the next page begins (None: there is none). `partial`: whether it is shorter
+    than was asked for although there may be more: so much was looked at, or so large are the jobs."""
 
     jobs: list[Job]
     cursor: str | None
+    partial: bool = False
 
 
 class Listing:
@@ -39,8 +42,8 @@ class Listing:
     ) -> Page:
         """The newest jobs first, those that fit `type` and `status` alone.
 
-        Reads at most 10,000 entries of the log in one call: where few jobs fit, a page may come
-        short, with a cursor to go on from. Raises ValueError for a cursor not given here.
+        Reads at most 10,000 entries of the log in one call, and some 4 MiB of jobs: a page may come short
+        (`partial`), with a cursor to go on from. Raises ValueError for a cursor not given here.
         """
         places = _places(cursor, self._settings.shards)
         found: list[tuple[str, bytes, int]] = []
@@ -49,13 +52,13 @@ class Listing:
                 found += [(id, entry, shard) for id, entry in await self._scan(shard, place, limit, type, status)]
         found.sort(key=lambda row: _when(row[1]), reverse=True)
         page = found[:limit]
+        some = await self._jobs.some([job_id for job_id, _entry, _shard in page if job_id], MOST_BYTES)
+        page = _up_to(some.read, page)
         for _id, entry, shard in page:
             places[shard] = entry.decode()
-        jobs = await self._jobs.some([job_id for job_id, _entry, _shard in page if job_id])
-        return Page(
-            jobs,
-            ",".join(place or "-" for place in places) if len(page) == limit or len(jobs) < len(page) else None,
-        )
+        ended = len(page) < limit and page == found and all(job_id for job_id, _entry, _shard in page)
+        cursor = None if ended else ",".join(place or "-" for place in places)
+        return Page(some.jobs, cursor, not ended and len(page) < limit)
 
     async def _scan(
         self, shard: int, place: str, limit: int, type: str | None, status: str | None
@@ -90,18 +93,23 @@ class Listing:
         """
         place = _due_place(cursor)
         jobs: list[Job] = []
+        left: float = MOST_BYTES
         for _ in range(_SCAN_MOST // _SCAN_PAGE):
             rows = await self._due(place, _SCAN_PAGE)
-            found = {job.id: job for job in await self._jobs.some([job_id for _, job_id in rows])}
-            for place in rows:
+            some = await self._jobs.some([job_id for _, job_id in rows], left)
+            found = {job.id: job for job in some.jobs}
+            for place in rows[: some.read]:
                 job = found.get(place[1])
                 if job is not None and job.status == "scheduled" and type in (None, job.type):
                     jobs.append(job)
                     if len(jobs) == limit:
                         return Page(jobs, _due_cursor(place))
+            left -= some.octets
+            if some.read < len(rows) or left < 0:
+                break
             if len(rows) < _SCAN_PAGE:
                 return Page(jobs, None)
-        return Page(jobs, _due_cursor(place))
+        return Page(jobs, _due_cursor(place), partial=True)
 
     async def _due(self, after: tuple[int, str], count: int) -> list[tuple[int, str]]:
         """(Unix ms, id) of the next jobs that wait for their time, of all shards."""
@@ -132,6 +140,16 @@ class Listing:
                 break
             offset += count
         return rows
+
+
+def _up_to(jobs: int, rows: list[tuple[str, bytes, int]]) -> list[tuple[str, bytes, int]]:
+    """The rows before the first job that comes after so many; one without an id says where a look ended."""
+    for index, (job_id, _entry, _shard) in enumerate(rows):
+        if job_id:
+            if jobs == 0:
+                return rows[:index]
+            jobs -= 1
+    return rows
 
 
 def _due_place(cursor: str | None) -> tuple[int, str]:

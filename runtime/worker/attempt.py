@@ -14,13 +14,14 @@ from runtime.children.pool import Pool
 from runtime.children.turns import NoRoom
 from runtime.context import Context, JobInfo
 from runtime.errors import StoreUnavailable
-from runtime.failure import ResultTooLarge, TimedOut, failure
+from runtime.failure import ForkserverLost, ResultTooLarge, TimedOut, failure
 from runtime.intake import Intake
 from runtime.request import JobRequest, NewJob
 from runtime.retry import Retry
 from runtime.settings import Settings
 from runtime.spec import Function, Spec
 from runtime.store.attempts import Settlement, Taken
+from runtime.worker import contained
 from runtime.worker.threads import Threads
 
 Cause = Literal["lost", "released", "cancelled", "timeout"]
@@ -33,7 +34,19 @@ _PAUSE = 0.2
 class Attempt:
     """An attempt that this worker holds; `cause` says why it is being cancelled, if it is."""
 
-    __slots__ = ("asked", "begun", "cause", "ctx", "follow_up", "function", "meters", "started", "taken", "task")
+    __slots__ = (
+        "asked",
+        "begun",
+        "cause",
+        "ctx",
+        "follow_up",
+        "function",
+        "meters",
+        "progress",
+        "started",
+        "taken",
+        "task",
+    )
 
     def __init__(self, taken: Taken, function: Spec) -> None:
         self.taken = taken
@@ -42,6 +55,7 @@ class Attempt:
         self.task: asyncio.Task[None] | None = None
         self.ctx: Context | None = None
         self.cause: Cause | None = None
+        self.progress = b""  # the newest report, packed, until it is known to be in the record
         self.begun = False  # a task that is cancelled before its first step never runs at all
         self.started = time.perf_counter()
         self.asked: list[tuple[str, JobRequest]] = []  # what starts if it completes
@@ -59,7 +73,17 @@ class Attempt:
 class Runner:
     """Turns attempts into settlements."""
 
-    def __init__(self, threads: Threads, pool: Pool, intake: Intake, settings: Settings, report: Report) -> None:
+    def __init__(
+        self,
+        threads: Threads,
+        pool: Pool,
+        intake: Intake,
+        settings: Settings,
+        report: Report,
+        is_ending: Callable[[], bool],
+    ) -> None:
+        """`is_ending`: whether the event loop ends with all that runs on it, which is no attempt's fault."""
+        self._is_ending = is_ending
         self._threads = threads
         self._pool = pool
         self._intake = intake
@@ -83,6 +107,7 @@ class Runner:
                 children, after = await self._made_ready(attempt)
         except BaseException as raised:  # a handler may raise what it likes: it ends its attempt alone
             error = raised
+        # a process that had completed before it could be told to stop has completed
         if error is None and attempt.cause in (None, "released") and len(value) <= self._result_limit:
             return Settlement(attempt.taken, "completed", value, 0, _keep(fn), children, after)
         return self._end(fn, attempt, error, value)
@@ -94,8 +119,10 @@ class Runner:
             return None
         if cause == "cancelled":
             return Settlement(taken, "cancelled", keep=_keep(fn))
-        if isinstance(error, NoRoom) or (cause == "released" and isinstance(error, asyncio.CancelledError)):
+        if cause == "released" or isinstance(error, NoRoom) or self._is_ending():
             return Settlement(taken, "released")
+        if isinstance(error, ForkserverLost) and cause is None:
+            return Settlement(taken, "lost", failure(error).record, keep=_keep(fn))
         if cause == "timeout":
             error = TimedOut(f"did not end within {fn.policy.timeout:g} s")
         if error is None:
@@ -129,8 +156,12 @@ class Runner:
         timer = self._timer(fn, attempt)
         try:
             if fn.is_async:
-                return await fn.handler(**arguments)
-            return await self._threads.run(fn.handler, arguments)
+                value = await contained.run(fn.handler(**arguments))
+            else:
+                value = await self._threads.run(fn.handler, arguments)
+            if attempt.cause is not None:  # it was told to stop: what it returns may be half of the work
+                raise asyncio.CancelledError
+            return value
         finally:
             timer.cancel()
             if attempt.ctx is not None:

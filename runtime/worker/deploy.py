@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import time
-import traceback
 
 from runtime import log
-from runtime.children.pool import LoadFailed, Pool
+from runtime.children.pool import LOAD_WITHIN, LoadFailed, Pool
 from runtime.discovery import Catalogue
 from runtime.errors import FunctionInvalid
+from runtime.failure import Exited, LoadTimeout, load_trace
 from runtime.settings import Settings
 from runtime.sources import Source, Sources, load, unload
 from runtime.spec import Spec
+from runtime.worker.threads import aside
 
 WATCH_EVERY = 0.4  # seconds; twice that and a load are well below the 2 s that a change may take
 TRY_AGAIN = 10.0  # seconds after which a module that did not load is tried again, and twice that the next time
 _RAREST = 300.0
 _AT_ONCE = 8
+_AT_START = 1.0  # seconds for what is there at the start; a module that takes longer keeps no other waiting
 _KEPT = 3  # versions of a function on the event loop that stay loaded, for attempts that still run
 
 
@@ -47,30 +49,43 @@ class Deployer:
         self._log = log.get("deploy")
 
     async def start(self) -> None:
-        """The first look, and all that it finds. Raises FunctionUnknown where a function that was asked for
-        is not there."""
+        """The first look, and what it finds that loads soon; `look` brings the rest. Raises FunctionUnknown where a
+        function that was asked for is not there."""
         self._seen = await asyncio.to_thread(self._sources.scan)
         self._follow(self._seen)
-        await asyncio.gather(*self._loading.values())
+        if self._loading:
+            await asyncio.wait(self._loading.values(), timeout=_AT_START)
+        self._changed = False
         self._assemble()
-        self._started = True
+        self._started = not self._loading
 
     async def look(self) -> bool:
         """Whether there is anything new. A file counts once two looks find it the same: it was written whole;
         a function counts once it is loaded, however long others take."""
+        if self._settings.watch:
+            await self._scan()
+        ended = not self._started and not self._loading
+        if not self._changed and not ended:
+            return False
+        self._changed = False
+        self._assemble()
+        self._started = self._started or ended
+        return True
+
+    @property
+    def loading(self) -> list[str]:
+        """The modules that were there at the start and have not been loaded yet."""
+        return [] if self._started else sorted(self._loading)
+
+    async def _scan(self) -> None:
         try:
             found = await asyncio.to_thread(self._sources.scan)
         except OSError as error:
             self._tell_trouble(str(error))
-            return False
+            return
         self._tell_trouble("; ".join(self._sources.unreadable.values()))
         before, self._seen = self._seen, found
         self._follow({name: source for name, source in found.items() if before.get(name) == source})
-        if not self._changed:
-            return False
-        self._changed = False
-        self._assemble()
-        return True
 
     async def close(self) -> None:
         """Gives up what is being loaded."""
@@ -146,9 +161,12 @@ class Deployer:
         load again when it changes."""
         here = self._here.setdefault(source.name, [])
         try:
-            spec = await asyncio.to_thread(load, source)
-        except SystemExit as error:  # it ends a process of its own that way, but not the worker
-            raise LoadFailed("".join(traceback.format_exception(error))) from None
+            async with asyncio.timeout(LOAD_WITHIN):
+                spec = await aside(load, source)
+        except TimeoutError:
+            raise LoadTimeout(f"its import into the worker did not end within {LOAD_WITHIN:g} s") from None
+        except Exited as error:  # it ends a process of its own that way, but not the worker
+            raise LoadFailed(load_trace(error.error)) from None
         if source in here:  # a version came back: it is the newest again
             here.remove(source)
         here.append(source)
@@ -182,7 +200,7 @@ class Deployer:
             except FunctionInvalid as error:
                 catalogue.broken[name] = str(error)
         if only := self._settings.functions:
-            if not self._started:
+            if not self._started and not self._loading:
                 catalogue.only(only)  # raises where one is not there; later it may go and come
             catalogue.functions = {name: catalogue.functions[name] for name in only if name in catalogue.functions}
             catalogue.broken = {name: told for name, told in catalogue.broken.items() if name in only}

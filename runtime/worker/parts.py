@@ -21,6 +21,7 @@ from runtime.store.schedules import Schedules
 from runtime.store.stats import Stats
 from runtime.upkeep.cron import Ticker
 from runtime.upkeep.reclaim import Sweeper
+from runtime.worker import contained
 from runtime.worker.announce import Announcer
 from runtime.worker.attempt import Attempt, Runner
 from runtime.worker.group import Group
@@ -45,7 +46,10 @@ class Parts:
         self.settler = Settler(self.lanes, debug=settings.log_level == "debug")
         jobs, registry = Jobs(client, settings), Registry(client, settings)
         intake = Intake(Contracts(registry), jobs, settings)
-        runner = Runner(threads, pool, intake, settings, self._report)
+        task = asyncio.current_task()
+        assert task is not None
+        runner = Runner(threads, pool, intake, settings, self._report, lambda: task.cancelling() > 0)
+        contained.contain_tasks(self._loop)
         most = settings.concurrency + settings.processes
         metrics.set_slots(most)
         # all slots see all that is held: these serve to stop attempts of either group

@@ -32,12 +32,14 @@ class Settler:
             shard: GroupCommit(partial(self._flush, shard), _BATCH, lambda item: len(item[1].value), _GATHER)
             for shard in lanes
         }
-        self._progress: dict[str, tuple[Attempt, bytes]] = {}
+        self._progress: dict[str, Attempt] = {}  # those with a report that nobody has sent yet
         self._told: GroupCommit[None] = GroupCommit(self._tell, 1)
         self._log = log.get("worker")
 
     def add(self, attempt: Attempt, settlement: Settlement) -> None:
         self._progress.pop(attempt.taken.id, None)
+        if attempt.progress:
+            settlement = settlement._replace(progress=attempt.progress)
         self._commits[_shard(attempt)].add((attempt, settlement))
 
     def drop(self, attempt: Attempt) -> None:
@@ -50,7 +52,8 @@ class Settler:
         """Keeps the newest report of each attempt; call from the event loop."""
         if self.held.get(attempt.taken.id) is attempt:
             idle = not self._progress
-            self._progress[attempt.taken.id] = (attempt, codec.pack(progress))
+            attempt.progress = codec.pack(progress)
+            self._progress[attempt.taken.id] = attempt
             if idle:
                 self._told.add(None)
 
@@ -107,15 +110,19 @@ class Settler:
                 self.let_go.set()
 
     async def _tell(self, _: list[None]) -> None:
-        reports, self._progress = list(self._progress.values()), {}
+        reporting, self._progress = list(self._progress.values()), {}
         by_shard: dict[int, list[tuple[Attempt, bytes]]] = {}
-        for report in reports:
-            by_shard.setdefault(_shard(report[0]), []).append(report)
-        for shard, some in by_shard.items():
+        for attempt in reporting:
+            by_shard.setdefault(_shard(attempt), []).append((attempt, attempt.progress))
+        for shard, reports in by_shard.items():
             try:
-                await self._lanes[shard].progress([(attempt.taken, packed) for attempt, packed in some])
-            except StoreError as error:
+                await self._lanes[shard].progress([(attempt.taken, packed) for attempt, packed in reports])
+            except StoreError as error:  # the next report, or the attempt's end, brings it
                 self._log.debug("progress.unsaid", error=str(error))
+                continue
+            for attempt, packed in reports:
+                if attempt.progress is packed:
+                    attempt.progress = b""
         await asyncio.sleep(_PAUSE / 4)
 
 

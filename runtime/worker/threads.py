@@ -3,12 +3,47 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
+
+from runtime.failure import Exited
+from runtime.worker import contained
+
+Answer = TypeVar("Answer")
+
+
+async def aside(call: Callable[..., Answer], *arguments: Any) -> Answer:
+    """What `call` returns, on a thread of its own that nobody ever waits for: one that hangs keeps no process.
+
+    Raises what it raises; what would end a process is raised as Exited.
+    """
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[Answer] = loop.create_future()
+
+    def tell(settle: Callable[[Any], None], value: Any) -> None:
+        if not done.done():
+            settle(value)
+
+    def work() -> None:
+        told: tuple[Callable[[Any], None], Any]
+        try:
+            told = done.set_result, call(*arguments)
+        except StopIteration as error:  # a Future cannot hold it
+            told = done.set_exception, RuntimeError(f"it raised StopIteration: {error}")
+        except Exception as error:
+            told = done.set_exception, error
+        except BaseException as error:
+            told = done.set_exception, Exited(error)
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            loop.call_soon_threadsafe(tell, *told)
+
+    threading.Thread(target=work, name="aside", daemon=True).start()
+    return await done
 
 
 class Threads:
@@ -17,27 +52,20 @@ class Threads:
 
     def __init__(self, most: int) -> None:
         self._pool = ThreadPoolExecutor(most, thread_name_prefix="attempt")
-        self._busy = 0
-        self._lock = threading.Lock()
 
     async def run(self, handler: Callable[..., Any], arguments: dict[str, Any]) -> Any:
         """The handler's result; cancelling gives the attempt up."""
         call = partial(contextvars.copy_context().run, self._call, handler, arguments)
         return await asyncio.get_running_loop().run_in_executor(self._pool, call)
 
-    def close(self) -> bool:
-        """Stops; False where handlers that cannot be stopped are still at work."""
+    def close(self) -> None:
+        """Begins nothing more; handlers that cannot be stopped go on."""
         self._pool.shutdown(wait=False, cancel_futures=True)
-        with self._lock:
-            return self._busy == 0
 
     def _call(self, handler: Callable[..., Any], arguments: dict[str, Any]) -> Any:
-        with self._lock:
-            self._busy += 1
         try:
             return handler(**arguments)
         except StopIteration as error:  # a Future cannot hold it
             raise RuntimeError(f"handler raised StopIteration: {error}") from error
         finally:
-            with self._lock:
-                self._busy -= 1
+            contained.end_copy()

@@ -24,6 +24,7 @@ from runtime.worker.reader import LISTEN
 from runtime.worker.threads import Threads
 
 _SILENT = LISTEN + 2 * OVERDUE
+_RARELY = 3600.0  # seconds between looks at what does not change
 _SETTLE = 5.0  # seconds for writing what has ended
 _LET_GO = 5.0  # seconds for attempts that were cancelled, and for killing those that do not heed it
 
@@ -35,7 +36,6 @@ class Worker:
         """Without a `catalogue`: those of the functions folder, which is followed as it changes."""
         self.id = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
         self.metrics = ""
-        self.stuck = False  # after `run`: whether threads that ignore `ctx.cancelled` are still at work
         self._settings = settings
         self._given = catalogue
         self._log = log.get("worker").bind(worker=self.id)
@@ -75,9 +75,7 @@ class Worker:
             parts.leases.start()
             try:
                 await parts.serve(catalogue)
-                self.started.set()
-                told = {"concurrency": settings.concurrency, "processes": settings.processes}
-                self._log.info("worker.started", functions=sorted(catalogue.functions), **told)
+                self._tell_started(catalogue)
                 grace = 0.0  # for a worker that fails, or whose task is cancelled
                 try:
                     await self._work(parts)
@@ -90,7 +88,7 @@ class Worker:
             if self._deployer is not None:
                 await self._deployer.close()
             await pool.close()
-            self.stuck = not threads.close()
+            threads.close()
             await client.aclose()
             await blocking.aclose()
 
@@ -101,6 +99,17 @@ class Worker:
         self._deployer = Deployer(self._settings, pool)
         await self._deployer.start()
         return self._deployer.catalogue
+
+    def _tell_started(self, catalogue: Catalogue) -> None:
+        """Once everything that was there at the start has been loaded; what is ready is served meanwhile."""
+        settings, loading = self._settings, self._deployer.loading if self._deployer else []
+        functions = sorted(catalogue.functions)
+        if loading:
+            self._log.info("worker.starting", functions=functions, still_loading=loading)
+        elif not self.started.is_set():
+            self.started.set()
+            told = {"concurrency": settings.concurrency, "processes": settings.processes}
+            self._log.info("worker.started", functions=functions, **told)
 
     async def _await_server(self, client: Redis) -> None:
         """Until the server answers or the worker is told to stop. Raises StoreError where it cannot serve."""
@@ -123,7 +132,7 @@ class Worker:
         others += [self._role("orders", orders.step) for orders in parts.orders]
         others.append(self._role("heartbeat", parts.announcer.beat))
         others.append(self._role("cron", parts.ticker.step))
-        if self._deployer is not None and self._settings.watch:
+        if self._deployer is not None and (self._settings.watch or not self.started.is_set()):
             others.append(self._role("watch", partial(self._watch, self._deployer, parts)))
         self._roles = [*readers, *others]
         stopping = asyncio.create_task(self._stop.wait())
@@ -141,7 +150,9 @@ class Worker:
             self._behind = True
             await parts.serve(deployer.catalogue)
             self._behind = False
-        return WATCH_EVERY
+            if not self.started.is_set():
+                self._tell_started(deployer.catalogue)
+        return WATCH_EVERY if self._settings.watch or not self.started.is_set() else _RARELY
 
     async def _leave(self, parts: Parts, grace: float) -> None:
         """Lets what runs finish within `grace` seconds, and hands back the rest."""

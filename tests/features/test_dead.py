@@ -37,8 +37,8 @@ async def test_failed_jobs_are_listed_by_function_the_newest_first(client, worke
         ids = [(await failed(client))[0] for _ in range(3)]
         await failed(client, type="g")
 
-    assert [job.id for job in await client.dead.page("f", 10)] == ids[::-1]
-    assert [job.id for job in await client.dead.page("f", 1, 1)] == [ids[1]]
+    assert [job.id for job in (await client.dead.page("f", 10)).jobs] == ids[::-1]
+    assert [job.id for job in (await client.dead.page("f", 1, 1)).jobs] == [ids[1]]
     assert await client.dead.count(["f", "g", "none"]) == {"f": 3, "g": 1, "none": 0}
 
 
@@ -112,7 +112,7 @@ async def test_failed_jobs_can_be_purged(client, worker):
         ids = await failed(client, 3)
 
     assert await client.dead.purge("f", lambda job: job.id != ids[0]) == 2
-    assert [job.id for job in await client.dead.page("f", 10)] == [ids[0]]
+    assert [job.id for job in (await client.dead.page("f", 10)).jobs] == [ids[0]]
 
 
 async def test_failed_jobs_are_bounded_by_count(client, worker, settings):
@@ -122,7 +122,7 @@ async def test_failed_jobs_are_bounded_by_count(client, worker, settings):
             (last,) = await failed(client)
 
     assert await client.dead.count(["f"]) == {"f": 3}
-    assert (await client.dead.page("f", 1))[0].id == last
+    assert (await client.dead.page("f", 1)).jobs[0].id == last
 
 
 async def test_a_failed_job_is_kept_for_longer_than_its_result_would_be(client, worker, settings):

@@ -573,11 +573,19 @@ async def test_jobs_run_side_by_side_in_as_many_processes_as_are_allowed(run, cl
     assert len({job.result for job in jobs}) == 3
 
 
-async def test_when_the_process_that_starts_them_dies_attempts_fail_and_the_next_ones_run(
+async def test_when_the_process_that_starts_them_dies_attempts_are_handed_back_and_the_next_ones_run(
     run, client, until, folder
 ):
     begun = folder.path / ".begun"
-    slow = f"import pathlib, time\ndef handle():\n    pathlib.Path({str(begun)!r}).touch()\n    time.sleep(60)"
+    slow = f"""
+        import pathlib, time
+        def handle():
+            begun = pathlib.Path({str(begun)!r})
+            if begun.exists():
+                return "again"
+            begun.touch()
+            time.sleep(60)
+    """
     async with run(slow=slow, other=NEXT) as call:
         job = await client.enqueue("slow", max_attempts=1)
         await asyncio.to_thread(until, begun.exists, "start")
@@ -586,7 +594,9 @@ async def test_when_the_process_that_starts_them_dies_attempts_fail_and_the_next
         done = await client.wait(job.id, WAIT)
         assert (await call("other")).result == "fine"
 
-    assert done.error["type"] == "Crashed"
+    assert done.result == "again"
+    assert [attempt["outcome"] for attempt in done.attempts] == ["lost", "completed"]
+    assert "the one that starts them" in done.attempts[0]["error"]["message"]
 
 
 async def test_the_process_that_forks_has_no_threads(run):

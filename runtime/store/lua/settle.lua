@@ -3,13 +3,16 @@
 -- ARGV[1]  the worker's id
 -- ARGV[2]  ms that failed jobs are kept for replay
 -- ARGV[3]  how many of a function's failed jobs are kept for replay
--- ARGV[4]  msgpack [[id, type, lane, entry, attempt, outcome, value, delay, keep, more, busy, children, after], …]
---          value: the result (completed) or the error (retry, failed), packed; else ''
+-- ARGV[4]  msgpack [[id, type, lane, entry, attempt, outcome, value, delay, keep, more, busy, children, after,
+--          progress], …]
+--          value: the result (completed) or the error (retry, failed, lost), packed; else ''
 --          delay: ms until a retry is due; else 0
 --          keep: ms that the settled record is kept
 --          more: true where its record has `more`, else nil
 --          busy: the name of the limit that the attempt counts for, or nil
 --          children: jobs that start if it completed, or nil; after: one that starts when they have settled, or nil
+--          progress: its last report, packed, where the record may not have it; or nil
+-- ARGV[5]  the crash limit
 -- reply    {1 where the attempt ended, 2 where it ended as cancelled, 0 where it was no longer this worker's, …}
 local worker, limits = ARGV[1], {tonumber(ARGV[2]), tonumber(ARGV[3])}
 -- A server at its maxmemory refuses a script whose first write needs memory, and lets all later writes
@@ -62,13 +65,24 @@ function ends.retry(record, id, item)
   return 'scheduled'
 end
 
-function ends.released(record, id, item)
+local function back_to_lane(record, item, outcome, error)
   local type, lane = item[2], item[3]
   with_group(type, lane, {'XCLAIM', lane_key(type, lane), GROUP, BACK, 0, item[4], 'FORCE', 'JUSTID'})
-  call('HSET', record, 'status', 'pending', 'updated', now, 'history', history(record, item[5], 'released', ''))
+  call('HSET', record, 'status', 'pending', 'updated', now, 'history', history(record, item[5], outcome, error))
   call('HINCRBY', record, 'spared', 1)
   hand_back(type, lane)
   return 'pending'
+end
+
+function ends.released(record, id, item) return back_to_lane(record, item, 'released', '') end
+
+-- Something that it shares with its neighbours died under it. It may be the one that killed it, so that counts as
+-- losing a worker does.
+function ends.lost(record, id, item, more)
+  local crashes = call('HINCRBY', record, 'crashes', 1)
+  if crashes < tonumber(ARGV[5]) then return back_to_lane(record, item, 'lost', item[7]) end
+  item[7] = cmsgpack.pack({type = 'Poison', message = crashes .. ' times what runs it died with it'})
+  return ends.failed(record, id, item, more)
 end
 
 for i, item in ipairs(cmsgpack.unpack(ARGV[4])) do
@@ -78,9 +92,11 @@ for i, item in ipairs(cmsgpack.unpack(ARGV[4])) do
   local cancelled = job[1] == 'cancelling'
   if (job[1] == 'running' or cancelled) and tonumber(job[2]) == attempt and job[3] == worker then
     if cancelled then outcome = 'cancelled' end
+    if item[14] then call('HSET', record, 'progress', item[14]) end
     local more = item[10] and call('HGET', record, 'more')
-    event(id, type, ends[outcome](record, id, item, more), attempt)
-    if outcome ~= 'released' then
+    local status = ends[outcome](record, id, item, more)
+    event(id, type, status, attempt)
+    if status ~= 'pending' then
       local key = lane_key(type, item[3])
       local entries = gone[key]
       if not entries then

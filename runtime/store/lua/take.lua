@@ -114,6 +114,7 @@ local function start(key, type, lane, entry, id, back)
   local attempt, spared = 1, 0
   if job[2] then
     attempt, spared = tonumber(job[2]) + 1, tonumber(call('HGET', record, 'spared')) or 0
+    call('HDEL', record, 'progress') -- the last attempt's
   end
   call('HSET', record, 'status', 'running', 'attempt', text(attempt), 'started', text(now), 'worker', worker, 'version',
     version_of(type))

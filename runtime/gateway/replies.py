@@ -1,0 +1,42 @@
+"""Jobs as replies; what one of them holds takes no page down."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from starlette.responses import Response
+
+from runtime import codec
+from runtime.gateway.problems import json_reply
+from runtime.job import Job
+from runtime.store.listing import Page
+
+_UNSHOWABLE = (TypeError, ValueError, RecursionError)
+
+
+def job_reply(
+    job: Job, status: int = 200, headers: dict[str, str] | None = None, more: Mapping[str, Any] | None = None
+) -> Response:
+    """`more`: further fields beside the job's own."""
+    try:
+        return json_reply({**job.to_json(), **(more or {})}, status, headers)
+    except _UNSHOWABLE:  # stored by somebody else, or by an older version
+        return json_reply({**job.to_safe_json(), **(more or {})}, status, headers)
+
+
+def page_reply(page: Page) -> Response:
+    """`partial`: the page is shorter than was asked for, and more may follow behind its cursor."""
+    told = {"cursor": page.cursor, "partial": page.partial}
+    try:
+        return json_reply({"jobs": [job.to_json() for job in page.jobs], **told})
+    except _UNSHOWABLE:
+        return json_reply({"jobs": [job.to_safe_json() for job in page.jobs], **told})
+
+
+def result_reply(job: Job) -> Response:
+    """The bare result."""
+    try:
+        return json_reply(job.result)
+    except _UNSHOWABLE:
+        return json_reply(codec.showable(job.result))

@@ -1,0 +1,91 @@
+"""What a handler does to the event loop or to the process stays with its attempt.
+
+asyncio lets SystemExit and KeyboardInterrupt out of a task and so ends the loop, with everything that runs on it;
+and a copy that a handler makes of the process (fork) would go on as the worker, on its sockets. So each coroutine
+of a handler, its own and those of tasks that it starts, is stepped through here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Coroutine, Generator
+from contextvars import ContextVar
+from typing import Any
+
+from runtime.failure import Exited
+
+_in_attempt: ContextVar[bool] = ContextVar("in_attempt", default=False)
+_copy = False
+
+
+def _become_a_copy() -> None:
+    global _copy
+    _copy = True
+
+
+os.register_at_fork(after_in_child=_become_a_copy)
+
+
+def end_copy() -> None:
+    """Ends this process where it is a copy of the worker; what a copy does before that is its own."""
+    if _copy:
+        os._exit(0)
+
+
+class Contained:
+    """A handler's coroutine, to be awaited in place of it. Raises Exited where it would end the process."""
+
+    __slots__ = ("_coroutine",)
+
+    def __init__(self, coroutine: Coroutine[Any, Any, Any]) -> None:
+        self._coroutine = coroutine
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        step, given = self._coroutine.send, None
+        while True:
+            try:
+                waits_for = step(given)
+            except StopIteration as ended:
+                end_copy()
+                return ended.value
+            except (SystemExit, KeyboardInterrupt) as error:
+                end_copy()
+                raise Exited(error) from error
+            except BaseException:
+                end_copy()
+                raise
+            end_copy()
+            try:
+                given = yield waits_for
+                step = self._coroutine.send
+            except BaseException as error:
+                given, step = error, self._coroutine.throw
+
+
+async def run(coroutine: Coroutine[Any, Any, Any]) -> Any:
+    """A handler's own coroutine; tasks that it starts are contained as well."""
+    before = _in_attempt.set(True)
+    try:
+        return await Contained(coroutine)
+    finally:
+        _in_attempt.reset(before)
+
+
+def contain_tasks(loop: asyncio.AbstractEventLoop) -> None:
+    """From now on tasks that handlers start on the loop are contained."""
+
+    def make(loop: asyncio.AbstractEventLoop, coroutine: Any, **more: Any) -> asyncio.Task[Any]:
+        if asyncio.iscoroutine(coroutine) and _is_of_an_attempt(more.get("context")):
+            coroutine = _awaited(coroutine)
+        return asyncio.Task(coroutine, loop=loop, **more)
+
+    loop.set_task_factory(make)
+
+
+def _is_of_an_attempt(context: Any) -> bool:
+    return _in_attempt.get() if context is None else context.get(_in_attempt, False)
+
+
+async def _awaited(coroutine: Coroutine[Any, Any, Any]) -> Any:
+    return await Contained(coroutine)

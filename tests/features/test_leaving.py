@@ -1,0 +1,232 @@
+"""A worker that has left is gone, and what a function does to its loop or process costs no other."""
+
+import asyncio
+import textwrap
+
+import pytest
+
+from runtime.clock import now_ms
+from runtime.worker.worker import Worker
+from tests.conftest import catalogue
+from tests.processes import alive
+
+WAIT = 20
+
+
+@pytest.fixture
+def start(process, tmp_path):
+    """A worker of its own process, on these modules."""
+    place = tmp_path / "functions"
+    place.mkdir()
+
+    def start(modules, **env):
+        for name, text in modules.items():
+            (place / f"{name}.py").write_text(textwrap.dedent(text))
+        return process("worker", "--functions-dir", str(place), LOG_FORMAT="json", GRACE="1", **env)
+
+    return start
+
+
+IDLE = "async def handle(): return 'fine'"
+IN_WORKER = "'runtime.worker.worker' in sys.modules"
+
+
+@pytest.mark.parametrize(
+    "left",
+    [
+        "import threading, time\nthreading.Thread(target=time.sleep, args=(600,)).start()\nasync def handle(): ...",
+        "import asyncio, time as t\nasync def handle():\n    asyncio.get_event_loop().run_in_executor(None, t.sleep, 60)",
+        "import threading, time\nasync def handle():\n    threading.Thread(target=time.sleep, args=(600,)).start()",
+    ],
+    ids=["a thread of the import", "a call in the loop's executor", "a thread of a handler"],
+)
+async def test_a_worker_that_has_left_is_gone_whatever_threads_live(client, start, left):
+    one = start({"f": left})
+    await asyncio.to_thread(one.await_said, "worker.started")
+    await client.wait((await client.enqueue("f")).id, WAIT)
+    asked = now_ms()
+
+    assert await asyncio.to_thread(one.stop) == 0
+
+    assert now_ms() - asked < 6000
+    assert one.said('"event": "worker.left"')
+
+
+async def test_an_import_that_hangs_in_the_worker_alone_keeps_neither_the_others_nor_its_end(client, start):
+    one = start({"f": IDLE, "hangs": f"import sys, time\nif {IN_WORKER}: time.sleep(600)\nasync def handle(): ..."})
+    await asyncio.to_thread(one.await_said, "worker.starting")
+
+    done = await client.wait((await client.enqueue("f")).id, WAIT)
+    asked = now_ms()
+
+    assert done.result == "fine"
+    assert await asyncio.to_thread(one.stop) == 0
+    assert now_ms() - asked < 6000
+
+
+async def test_keyboard_interrupt_at_import_ends_nobody(client, start):
+    one = start(
+        {"f": IDLE, "rude": f"import sys\nif {IN_WORKER}: raise KeyboardInterrupt\nasync def handle(): ..."}
+    )
+    await asyncio.to_thread(one.await_said, "function.broken")
+
+    assert (await client.wait((await client.enqueue("f")).id, WAIT)).result == "fine"
+    assert one.said("KeyboardInterrupt")
+    assert await asyncio.to_thread(one.stop) == 0
+
+
+async def test_a_slow_import_delays_no_other_function(client, start):
+    one = start({"f": IDLE, "slow": "import time\ntime.sleep(4)\ndef handle(): return 'late'"})
+    await asyncio.to_thread(one.await_said, "worker.starting")
+
+    assert (await client.wait((await client.enqueue("f")).id, WAIT)).result == "fine"
+    assert not one.said('"event": "worker.started"')
+    await asyncio.to_thread(one.await_said, "worker.started")
+    assert (await client.wait((await client.enqueue("slow")).id, WAIT)).result == "late"
+
+
+async def test_a_slow_import_is_waited_for_where_files_are_not_followed(client, start):
+    one = start({"f": IDLE, "slow": "import time\ntime.sleep(3)\ndef handle(): return 'late'"}, WATCH="false")
+    await asyncio.to_thread(one.await_said, "worker.started")
+
+    assert (await client.wait((await client.enqueue("slow")).id, WAIT)).result == "late"
+
+
+@pytest.mark.parametrize("how", ["sys.exit('bad config')", "exec('raise KeyboardInterrupt(\"bad config\")')"])
+async def test_exiting_in_a_task_costs_its_own_job_alone(client, worker, how):
+    running, let_go = asyncio.Event(), asyncio.Event()
+
+    async def neighbour() -> str:
+        running.set()
+        await let_go.wait()
+        return "fine"
+
+    async def culprit() -> None:
+        async def configure() -> None:
+            import sys
+
+            await asyncio.sleep(0)
+            eval(how, {"sys": sys})
+
+        await asyncio.gather(configure(), asyncio.sleep(60))
+
+    async with worker(neighbour=neighbour, culprit=culprit):
+        innocent = await client.enqueue("neighbour", max_attempts=1)
+        await asyncio.wait_for(running.wait(), WAIT)
+        guilty = await client.wait((await client.enqueue("culprit", max_attempts=1)).id, WAIT)
+        let_go.set()
+        done = await client.wait(innocent.id, WAIT)
+
+    assert (done.status, done.result, done.attempt) == ("completed", "fine", 1)
+    assert (guilty.status, guilty.error["message"]) == ("failed", "bad config")
+    assert guilty.error["type"] in ("SystemExit", "KeyboardInterrupt")
+
+
+async def test_a_loop_that_ends_abnormally_hands_back_what_runs_at_no_cost(client, settings):
+    running = asyncio.Event()
+
+    async def innocent() -> None:
+        running.set()
+        await asyncio.Event().wait()
+
+    one = Worker(settings, catalogue(innocent=innocent))
+    work = asyncio.create_task(one.run())
+    await asyncio.wait_for(one.started.wait(), WAIT)
+    job = await client.enqueue("innocent", max_attempts=1)
+    await asyncio.wait_for(running.wait(), WAIT)
+
+    # as asyncio.run does with every task of a loop that ended
+    work.cancel()
+    for task in asyncio.all_tasks():
+        if "Slots._run" in repr(task):
+            task.cancel()
+    await asyncio.wait([work], timeout=WAIT)
+
+    seen = await client.get(job.id)
+    assert (seen.status, [attempt["outcome"] for attempt in seen.attempts]) == ("pending", ["released"])
+
+
+async def test_exiting_in_a_callback_ends_the_worker_and_nobody_elses_job(client, start):
+    one = start(
+        {
+            "waits": """
+                import asyncio
+                from runtime import Context
+                async def handle(ctx: Context):
+                    ctx.progress(1)
+                    await asyncio.sleep(600)
+            """,
+            "culprit": """
+                import asyncio, sys
+                async def handle():
+                    asyncio.get_running_loop().call_soon(sys.exit, "bad config")
+                    await asyncio.sleep(600)
+            """,
+        }
+    )
+    await asyncio.to_thread(one.await_said, "worker.started")
+    innocent = await client.enqueue("waits", max_attempts=1)
+    async with asyncio.timeout(WAIT):
+        while (await client.get(innocent.id)).progress is None:
+            await asyncio.sleep(0.02)
+    await client.enqueue("culprit", max_attempts=1)
+
+    await asyncio.to_thread(one.popen.wait, WAIT)
+
+    seen = await client.get(innocent.id)
+    assert (seen.status, [attempt["outcome"] for attempt in seen.attempts]) == ("pending", ["released"])
+
+
+@pytest.mark.parametrize("where", ["async def handle():", "@function(isolation='thread')\ndef handle():"])
+async def test_a_copy_that_a_handler_makes_of_the_worker_ends(client, start, where):
+    one = start({"forks": f"import os\nfrom runtime import function\n{where}\n    return os.fork()", "f": IDLE})
+    await asyncio.to_thread(one.await_said, "worker.started")
+
+    done = await client.wait((await client.enqueue("forks", max_attempts=1)).id, WAIT)
+    copy = done.result
+
+    assert done.status == "completed"
+    assert copy > 0
+    await ended(copy)
+    assert (await client.wait((await client.enqueue("f")).id, WAIT)).result == "fine"
+    assert (await client.get(done.id)).attempt == 1
+
+
+async def test_a_copy_that_a_task_makes_ends_too(client, start):
+    one = start(
+        {
+            "forks": """
+                import asyncio, os
+                async def copy():
+                    pid = os.fork()
+                    await asyncio.sleep(0)
+                    return pid
+                async def handle():
+                    return (await asyncio.gather(copy(), asyncio.sleep(0.1)))[0]
+            """
+        }
+    )
+    await asyncio.to_thread(one.await_said, "worker.started")
+
+    done = await client.wait((await client.enqueue("forks", max_attempts=1)).id, WAIT)
+
+    assert (done.status, done.attempt) == ("completed", 1)
+    await ended(done.result)
+
+
+async def ended(pid):
+    async with asyncio.timeout(WAIT):
+        while alive(pid):
+            await asyncio.sleep(0.01)
+
+
+async def test_a_handler_that_kills_its_parent_again_and_again_is_poison(client, start):
+    one = start(
+        {"parricide": "import os\ndef handle():\n    os.kill(os.getppid(), 9)\n    import time; time.sleep(60)"}
+    )
+    await asyncio.to_thread(one.await_said, "worker.started")
+
+    done = await client.wait((await client.enqueue("parricide", max_attempts=10)).id, WAIT)
+
+    assert (done.status, done.error["type"]) == ("failed", "Poison")
+    assert [attempt["outcome"] for attempt in done.attempts] == ["lost", "lost", "failed"]
