@@ -2,7 +2,8 @@
 
 from runtime.context import Context
 from runtime.errors import Permanent, RetryLater, Stopped
+from runtime.failure import OutOfMemory, Timeout
 from runtime.policy import function
 from runtime.retry import Retry
 
-__all__ = ["Context", "Permanent", "Retry", "RetryLater", "Stopped", "function"]
+__all__ = ["Context", "OutOfMemory", "Permanent", "Retry", "RetryLater", "Stopped", "Timeout", "function"]

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from runtime.contracts import Contracts
-from runtime.errors import KeyReused, LaneworkError, QueueFull
+from runtime.errors import JobInvalid, KeyReused, LaneworkError, QueueFull
 from runtime.intake import Intake
 from runtime.request import JobRequest, NewJob
 from runtime.store.jobs import Refusal
@@ -28,10 +28,13 @@ class Bulk:
         self._intake = intake
         self._store = store
 
-    async def enqueue(self, type: str, payloads: Sequence[Any], options: dict[str, Any]) -> list[str]:
+    async def enqueue(self, type: str, payloads: Iterable[Any], options: dict[str, Any]) -> list[str]:
         """See `Lanework.enqueue_many`."""
+        if isinstance(payloads, (str, bytes, Mapping)):
+            told = f"are the payloads of many jobs, such as a list; {payloads.__class__.__name__} is one"
+            raise JobInvalid(f"payloads {told}", [{"field": "/payloads", "message": told}])
         contract = await self._contracts.get(type)
-        for number, payload in enumerate(payloads, 1):
+        for number, payload in enumerate(payloads if isinstance(payloads, Sequence) else (), 1):
             contract.check(payload)
             if number % _TURN == 0:
                 await asyncio.sleep(0)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Iterable, Sequence
 from datetime import datetime
 from types import TracebackType
 from typing import Any, NamedTuple, TypedDict, TypeVar
@@ -19,7 +19,7 @@ from typing_extensions import Unpack
 from runtime import metrics, settings
 from runtime.bulk import Bulk
 from runtime.contracts import Contracts
-from runtime.errors import JobNotFound, KeyReused, QueueFull, StatusConflict, StoreUnavailable
+from runtime.errors import JobNotFound, KeyReused, LoopChanged, QueueFull, StatusConflict, StoreUnavailable
 from runtime.intake import Intake
 from runtime.job import Job
 from runtime.request import JobRequest, NewJob
@@ -73,6 +73,7 @@ class Lanework:
 
     def __init__(self, given: Settings | None = None) -> None:
         self.settings = given or settings.load()
+        self._loop: asyncio.AbstractEventLoop | None = None  # whose connections these are
         self._client = connect(self.settings)
         self._blocking = connect(self.settings, timeout=None)
         self._jobs = Jobs(self._client, self.settings)
@@ -104,10 +105,12 @@ class Lanework:
 
     async def check(self) -> None:
         """Raises StoreUnavailable, StoreUnsupported or StoreMismatch where jobs could not be served."""
+        self._here()
         await check_server(self._client, self.settings)
 
     async def ping(self) -> None:
         """Raises StoreUnavailable unless Redis answers."""
+        self._here()
         await within(self._jobs.ping())
 
     async def close(self) -> None:
@@ -127,6 +130,7 @@ class Lanework:
 
     async def submit(self, request: JobRequest) -> Submitted:
         """As `enqueue`, and says whether the job is new."""
+        self._here()
         contract = self.contracts.known(request.type)
         if contract is None or request.then:
             new = await within(self._intake.prepare(request))
@@ -143,12 +147,14 @@ class Lanework:
         shown = Job(new.id, new.type, new.lane, "pending", request.payload, created, new.max_attempts, number)
         return Submitted(shown, new=True)
 
-    async def enqueue_many(self, type: str, payloads: Sequence[Any], **options: Unpack[Options]) -> list[str]:
+    async def enqueue_many(self, type: str, payloads: Iterable[Any], **options: Unpack[Options]) -> list[str]:
         """Stores jobs by the thousand; returns their ids in order, of equal ones that live (`unique`) theirs.
 
-        Payloads are checked against the schema before any is stored. Raises as `enqueue`; an error's `stored`
-        has the ids of those that were stored before it.
+        The payloads of a sequence are all checked against the schema before any is stored; those of another
+        iterable, such as a generator, as they come, and only some are held at once. Raises as `enqueue`; an error's
+        `stored` has the ids of those that were stored before it.
         """
+        self._here()
         return await self._bulk.enqueue(type, payloads, {**options})
 
     async def cancel(self, job_id: str) -> Job:
@@ -156,6 +162,7 @@ class Lanework:
 
         Raises JobNotFound, and StatusConflict for a job that has settled.
         """
+        self._here()
         await within(self._control.cancel(job_id))
         return await self.get(job_id)
 
@@ -170,12 +177,14 @@ class Lanework:
 
         Raises JobNotFound, StatusConflict, JobInvalid.
         """
+        self._here()
         asks = JobRequest("", run_at=run_at, delay=delay).asks(None, None) or {}
         await within(self._control.move(job_id, run_at=asks.get("run_at"), delay=asks.get("delay", 0)))
         return await self.get(job_id)
 
     async def retry(self, job_id: str) -> Job:
         """Runs a failed job again, with its history kept. Raises JobNotFound, StatusConflict."""
+        self._here()
         await within(self.dead.replay(job_id))
         return await self.get(job_id)
 
@@ -184,22 +193,27 @@ class Lanework:
 
         Raises FunctionUnknown, LaneUnknown.
         """
+        self._here()
         await within(self._control.pause(await self._what(function, lane)))
 
     async def resume(self, *, function: str | None = None, lane: str | None = None) -> None:
         """Ends such a pause. Raises FunctionUnknown, LaneUnknown."""
+        self._here()
         await within(self._control.resume(await self._what(function, lane)))
 
     async def paused(self) -> list[str]:
         """What is paused: `*`, `function:NAME`, `lane:NAME`."""
+        self._here()
         return await within(self._control.paused())
 
     async def get(self, job_id: str) -> Job:
         """Raises JobNotFound."""
+        self._here()
         return await within(self._jobs.get(job_id))
 
     async def wait(self, job_id: str, timeout: float) -> Job:
         """The job once it has settled, or as it is after `timeout` seconds. Raises JobNotFound."""
+        self._here()
         return await self._waiters.wait(job_id, timeout)
 
     async def page(
@@ -214,13 +228,23 @@ class Lanework:
 
         Raises ValueError for a cursor that was not given here.
         """
+        self._here()
         if status == "scheduled":
             return await within(self._listing.scheduled(limit=limit, cursor=cursor, type=type))
         return await within(self._listing.page(limit=limit, cursor=cursor, type=type, status=status))
 
     async def workers(self) -> Sequence[WorkerInfo]:
         """Those alive: each says so every 3 s, and is gone after 15 s of silence."""
+        self._here()
         return await within(self.registry.workers())
+
+    def _here(self) -> None:
+        """Raises LoopChanged on another event loop than before."""
+        loop = asyncio.get_running_loop()
+        if self._loop is not loop:
+            if self._loop is not None:
+                raise LoopChanged
+            self._loop = loop
 
     async def _what(self, function: str | None, lane: str | None) -> list[str]:
         """What a pause names; a function with all its names."""

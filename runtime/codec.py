@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 import re
+from collections import Counter
+from collections.abc import Iterator
 from typing import Any
 
 import msgpack
@@ -31,12 +34,47 @@ def pack(value: Any) -> bytes:
 
 
 def pack_shown(value: Any) -> bytes:
-    """As `pack`, for what will be shown as JSON too; raises for what JSON cannot show, such as keys
-    that are no text, or 250 levels of nesting."""
+    """As `pack`, for what will be shown as JSON too; raises for what JSON cannot show, or would change in silence:
+    keys that become one, NaN and infinity, 250 levels of nesting."""
     packed = pack(value)
     if type(value) not in _SCALARS:
-        to_json([[[unpack(packed)]]])  # a job shows it some levels deep
+        plain = unpack(packed)
+        try:
+            shown = orjson.dumps([[[plain]]], default=_jsonable)  # a job shows it some levels deep
+        except TypeError:  # also where there are keys that are no text
+            shown = to_json([[[plain]]])
+            _refuse_equal_keys(plain)
+        if b"null" in shown:
+            _refuse_not_finite(plain)
+    elif type(value) is float:
+        _refuse_not_finite(value)
     return packed
+
+
+def _refuse_equal_keys(value: Any) -> None:
+    for one in _each(value):
+        if isinstance(one, dict):
+            names = Counter(str(from_json(to_json({key: None})).popitem()[0]) for key in one)
+            if twice := [name for name, count in names.items() if count > 1]:
+                raise ValueError(f"two keys are {twice[0]!r} in JSON: 1 and '1' are one there")
+
+
+def _refuse_not_finite(value: Any) -> None:
+    for one in _each(value):
+        if isinstance(one, float) and not math.isfinite(one):
+            raise ValueError(f"{one} is no number of JSON: give None, or text")
+
+
+def _each(value: Any) -> Iterator[Any]:
+    """The value and all that it holds."""
+    waiting = [value]
+    while waiting:
+        one = waiting.pop()
+        yield one
+        if isinstance(one, dict):
+            waiting += one.values()
+        elif isinstance(one, list):
+            waiting += one
 
 
 def unpack(data: bytes) -> Any:

@@ -12,7 +12,7 @@ from typing import Any
 import structlog
 
 from runtime import ids
-from runtime.errors import Permanent, Stopped
+from runtime.errors import JobInvalid, Permanent, Stopped
 from runtime.request import JobRequest
 
 _NOTE = 4096  # bytes
@@ -21,7 +21,8 @@ _NOTE = 4096  # bytes
 @dataclass(frozen=True, slots=True)
 class JobInfo:
     """The job behind an attempt. `created_at`: Unix milliseconds. `tries`: which of its `max_attempts` this
-    attempt is; those that were lost or handed back do not count."""
+    attempt is; those that were lost or handed back do not count. `scheduled_for`: the tick of the schedule
+    that made it, in Unix milliseconds, however late it runs; None for a job of another origin."""
 
     id: str
     type: str
@@ -30,6 +31,7 @@ class JobInfo:
     max_attempts: int
     created_at: int
     tries: int = 1
+    scheduled_for: int | None = None
 
 
 class Context:
@@ -90,7 +92,7 @@ class Context:
         `options` as in `Lanework.enqueue`, without `key`. A request that cannot be stored fails the attempt. Where
         an equal job lives (`unique`) none is stored, and nothing is found under the id.
         """
-        request = JobRequest(type, payload, **options)
+        request = _request(type, payload, options)
         job_id = ids.new_id(ids.shard_of(self.job.id))
         self.asked.append((job_id, request))
         return job_id
@@ -102,7 +104,7 @@ class Context:
         """
         if self.follow_up is not None:
             raise ValueError("an attempt has one follow-up: it was named already")
-        self.follow_up = (ids.new_id(ids.shard_of(self.job.id)), JobRequest(type, payload, **options))
+        self.follow_up = (ids.new_id(ids.shard_of(self.job.id)), _request(type, payload, options))
         return self.follow_up[0]
 
     def file(self, name: str | Path) -> Path:
@@ -116,6 +118,15 @@ class Context:
             raise Permanent(f"{str(name)!r} lies outside the folder of files ({self._files})")
         path.parent.mkdir(parents=True, exist_ok=True)
         return path
+
+
+def _request(type: str, payload: Any, options: dict[str, Any]) -> JobRequest:
+    """Raises JobInvalid for an option that there is not."""
+    try:
+        return JobRequest(type, payload, **options)
+    except TypeError as error:
+        told = str(error).rpartition("() ")[2]
+        raise JobInvalid(told, [{"field": "", "message": told}]) from None
 
 
 def _number(value: float) -> float:

@@ -55,7 +55,11 @@ class Contract:
             return
         if self._is_valid(payload):
             return
-        wrong = itertools.islice(self._validator.iter_errors(payload), ERRORS_SHOWN)
+        try:
+            wrong = list(itertools.islice(self._validator.iter_errors(payload), ERRORS_SHOWN))
+        except ValueError as error:  # jsonschema-rs has a limit of its own there
+            told: list[FieldError] = [{"field": "", "message": f"is nested too deeply: {error}"}]
+            raise PayloadInvalid(self.deployed.name, told) from None
         raise PayloadInvalid(self.deployed.name, [found for error in wrong for found in _field_errors(error)])
 
     def _is_valid(self, payload: Any) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 from zoneinfo import ZoneInfo
 
 from cronsim import CronSim, CronSimError
@@ -18,10 +19,11 @@ _COUNTED = 1000
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """`cron`: five fields (or six, seconds first). `timezone`: an IANA name."""
+    """`cron`: five fields (or six, seconds first). `timezone`: an IANA name. `payload`: of the jobs it makes."""
 
     cron: str
     timezone: str = "UTC"
+    payload: Any = None
 
     def __post_init__(self) -> None:
         """Raises ValueError."""

@@ -13,6 +13,7 @@ LaneworkError
 ├── JobNotFound            job-not-found
 ├── JobUnsettled           job-unsettled         the result was asked for too early
 ├── JobFailed              job-failed            the result of a job that has none was asked for
+├── LoopChanged            loop-changed          a client that is used on a second event loop
 └── StoreError             store-error
     ├── StoreUnavailable   store-unavailable     Redis does not answer
     ├── StoreUnsupported   store-unsupported     a server that is too old
@@ -114,6 +115,16 @@ class JobUnsettled(LaneworkError):
 
 class JobFailed(LaneworkError):
     code = "job-failed"
+
+
+class LoopChanged(LaneworkError):
+    code = "loop-changed"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "this client belongs to another event loop, on which its connections are: make one within each "
+            "asyncio.run, as `async with Lanework() as lanework:` does"
+        )
 
 
 class StoreError(LaneworkError):

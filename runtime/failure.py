@@ -6,7 +6,8 @@ import traceback
 from typing import NamedTuple
 
 from runtime import codec, sizes
-from runtime.errors import PayloadInvalid, Permanent, RetryLater
+from runtime.errors import FunctionUnknown, JobInvalid, LaneUnknown, PayloadInvalid, Permanent, RetryLater
+from runtime.retry import Retry
 
 _NAME = 200
 _MESSAGE = 2_000
@@ -26,7 +27,7 @@ class Failure(NamedTuple):
     told: str = ""
 
 
-class TimedOut(Exception):
+class Timeout(Exception):
     """An attempt that outlived its function's timeout."""
 
 
@@ -76,19 +77,25 @@ class HandlerFailed(Exception):
         self.failure = failed
 
 
-def failure(error: BaseException, words: str = "") -> Failure:
+# no further attempt can mend what is wrong in the request or the code
+_HOPELESS = (Permanent, PayloadInvalid, JobInvalid, FunctionUnknown, LaneUnknown)
+
+
+def failure(error: BaseException, retry: Retry | None = None, words: str = "") -> Failure:
     """What a handler's exception means for its job; the frames of the runtime itself are left out.
 
-    `words`: the last that a process printed, which stand in place of a traceback.
+    `retry`: which errors its function tries again; None: all that a further attempt may help. `words`: the last
+    that a process printed, which stand in place of a traceback.
     """
     if isinstance(error, HandlerFailed):
         return error.failure
     error = error.error if isinstance(error, Exited) else error
-    name = "Timeout" if isinstance(error, TimedOut) else type(error).__name__[:_NAME]
-    final = isinstance(error, (Permanent, PayloadInvalid))
+    name = type(error).__name__[:_NAME]
+    hopeless = isinstance(error, _HOPELESS)
+    final = hopeless or (retry is not None and not retry.helps(error))
     told = _text(error)
     trace = words or None
-    if not final and not isinstance(error, (TimedOut, Crashed, OutOfMemory, LoadTimeout)):
+    if not hopeless and not isinstance(error, (Timeout, Crashed, OutOfMemory, LoadTimeout)):
         frames = [f for f in traceback.extract_tb(error.__traceback__) if not any(o in f.filename for o in _OURS)]
         trace = "".join(traceback.format_list(frames[-_FRAMES:])) + f"{name}: {told}"
     seconds = error.seconds if isinstance(error, RetryLater) else None

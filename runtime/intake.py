@@ -21,9 +21,11 @@ class Intake:
         self._jobs = jobs
         self._settings = settings
 
-    async def prepare(self, request: JobRequest, *, beside: str | None = None, join: str | None = None) -> NewJob:
+    async def prepare(
+        self, request: JobRequest, *, beside: str | None = None, join: str | None = None, tick: int | None = None
+    ) -> NewJob:
         """`beside`: the id of the job that starts this one, whose shard it shares. `join`: the id of the
-        job whose follow-up waits for it.
+        job whose follow-up waits for it. `tick`: when a schedule names it, in Unix ms.
 
         Raises FunctionUnknown, PayloadInvalid, LaneUnknown, JobInvalid.
         """
@@ -37,7 +39,9 @@ class Intake:
             contract = await self._contracts.get(request.type)
         job_id = self._place(request, contract, beside)
         following = [await self.prepare(one, beside=job_id) for one in request.then]
-        return self.ready(request, contract, beside=beside, join=join, job_id=job_id, following=following)
+        return self.ready(
+            request, contract, beside=beside, join=join, job_id=job_id, following=following, tick=tick
+        )
 
     def ready(
         self,
@@ -48,6 +52,7 @@ class Intake:
         join: str | None = None,
         job_id: str | None = None,
         following: Sequence[NewJob] = (),
+        tick: int | None = None,
     ) -> NewJob:
         """The same for a function whose contract is at hand."""
         contract.check(request.payload)
@@ -55,8 +60,8 @@ class Intake:
         deployed = contract.deployed
         lane = deployed.lane if request.priority is None else self._settings.lane(request.priority)
         most = deployed.max_attempts if request.max_attempts is None else request.max_attempts
-        payload = _pack(deployed.name, request.payload)
-        if request.plain and contract.plain and beside is None:
+        payload = _pack(deployed.name, request.payload, self._settings.body_limit)
+        if request.plain and contract.plain and beside is None and tick is None:
             return NewJob(job_id or self._jobs.new_id(), deployed.name, lane, payload, most)
         asks = request.asks(deployed.ttl, deployed.max_waiting if beside is None else None)
         more: dict[str, Any] = request.more(
@@ -69,6 +74,8 @@ class Intake:
             more["keep"] = durations.kept_ms(deployed.keep)
         if join is not None:
             more["join"] = join
+        if tick is not None:
+            more["tick"] = tick
         if following:
             more["then"] = following
         job_id = job_id or self._place(request, contract, beside)
@@ -90,8 +97,11 @@ class Intake:
         return self._jobs.new_id(home)
 
 
-def _pack(function: str, payload: Any) -> bytes:
+def _pack(function: str, payload: Any, limit: int) -> bytes:
     try:
-        return codec.pack_shown(payload)
+        packed = codec.pack_shown(payload)
+        if len(packed) > limit:
+            raise ValueError(f"it has {len(packed)} bytes, the limit is {limit}; pass large data by reference")
+        return packed
     except (TypeError, ValueError) as error:
         raise PayloadInvalid(function, [{"field": "", "message": f"cannot be stored: {error}"}]) from None

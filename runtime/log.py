@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import MutableMapping
 from typing import Any
 
 import structlog
@@ -13,6 +14,10 @@ from runtime.settings import Settings
 _METHODS = ("debug", "info", "warning", "error", "critical", "exception")
 _TAKEN = ("self", "event", "job", "function", "attempt", "version", "exc_info")
 _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
+
+
+# without local variables, among which secrets and payloads are
+_TRACEBACKS = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
 
 
 def get(part: str) -> Any:
@@ -36,9 +41,14 @@ def configure(settings: Settings) -> None:
         structlog.processors.TimeStamper(fmt="%H:%M:%S" if console else "iso", utc=not console),
     ]
     if console:
-        shared.append(structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), pad_event_to=24))
+        plain = structlog.dev.plain_traceback  # rich's shows local variables: secrets and payloads are among them
+        colors = sys.stderr.isatty()
+        shared += [
+            _one_line,
+            structlog.dev.ConsoleRenderer(colors=colors, pad_event_to=24, exception_formatter=plain),
+        ]
     else:
-        shared += [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()]
+        shared += [structlog.processors.ExceptionRenderer(_TRACEBACKS), structlog.processors.JSONRenderer()]
     structlog.configure(
         processors=shared,
         wrapper_class=structlog.make_filtering_bound_logger(level),
@@ -46,6 +56,19 @@ def configure(settings: Settings) -> None:
         cache_logger_on_first_use=True,
     )
     logging.basicConfig(level=logging.WARNING, handlers=[_Forward()], force=True)
+
+
+def _one_line(_: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """On a terminal an event is a line, and a traceback is indented: what one says cannot look like another."""
+    for name, value in event.items():
+        if isinstance(value, str) and not value.isprintable():
+            lines = value.splitlines() if name == "traceback" else [value]
+            event[name] = "\n    ".join(_printable(line) for line in lines)
+    return event
+
+
+def _printable(text: str) -> str:
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 class _Forward(logging.Handler):

@@ -46,7 +46,7 @@ class Policy(Bounds):
     """How a function's jobs are run, where the job itself does not say otherwise. Times in seconds.
 
     `lane`: None for the default lane. `timeout`: for one attempt. `aliases`: further job types that
-    this function serves. `schedules`: when it runs by itself, without a payload. `isolation`: where
+    this function serves. `schedules`: when it runs by itself, and on which payload. `isolation`: where
     attempts run; None: `async def` on the worker's event loop, `def` in a process of its own.
     `memory`: bytes that such a process may allocate. `recycle`: attempts after which it is replaced;
     `recycle_above`: the resident bytes from which on it is.
@@ -95,7 +95,7 @@ def function(
     timeout: float | str = 300.0,
     retry: Retry | int | None = None,
     aliases: tuple[str, ...] = (),
-    schedule: str | Sequence[str] = (),
+    schedule: str | Sequence[str] | Mapping[str, Any] = (),
     timezone: str = "UTC",
     concurrency: int | None = None,
     concurrency_key: str | None = None,
@@ -110,20 +110,21 @@ def function(
 ) -> Callable[[Handler], Handler]:
     """Marks a module's handler and sets its policy (see `Policy`).
 
-    Lengths of time are seconds or text such as "10m"; `retry` as a number means that many attempts;
-    `schedule` is one cron expression or several. `memory` is bytes or text such as "512M"; `recycle` a
-    number of attempts, or a size of its process such as "300M". Raises FunctionInvalid.
+    Lengths of time are seconds or text such as "10m"; `retry` as a number means that many attempts; `schedule` is
+    one cron expression, several, or a mapping from each to the payload of its jobs. `memory` is bytes or text such as
+    "512M"; `recycle` a number of attempts, or a size of its process such as "300M". Raises FunctionInvalid.
     """
     try:
         if rate is not None:
             durations.rate(rate)
-        crons = (schedule,) if isinstance(schedule, str) else tuple(schedule)
+        crons = (schedule,) if isinstance(schedule, str) else schedule
+        payloads = crons if isinstance(crons, Mapping) else dict.fromkeys(crons)
         policy = Policy(
             lane=lane,
             timeout=durations.seconds(timeout),
             retry=_retry(retry),
             aliases=tuple(aliases),
-            schedules=tuple(Schedule(cron, timezone) for cron in crons),
+            schedules=tuple(Schedule(cron, timezone, payload) for cron, payload in payloads.items()),
             concurrency=concurrency,
             concurrency_key=concurrency_key,
             rate=rate,

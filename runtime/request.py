@@ -98,6 +98,13 @@ class JobRequest:
         most = self.max_attempts
         if most is not None and (type(most) is not int or not 1 <= most <= MOST_ATTEMPTS):
             raise _wrong("max_attempts", f"is a number from 1 to {MOST_ATTEMPTS}")
+        if self.unique is not None and (not isinstance(self.unique, str) or not self.unique):
+            raise _wrong("unique", 'is "payload" or a key')
+        if self.backoff is not None:
+            _read("backoff", Retry.parse, self.backoff)
+        for name in ("key", "unique"):
+            if (text := getattr(self, name)) is not None:
+                _read(name, _valid, text)
 
     def asks(self, ttl: float | None, max_waiting: int | None) -> dict[str, Any] | None:
         """What the script that stores the job is told once. Raises JobInvalid."""
@@ -119,7 +126,7 @@ class JobRequest:
         if self.key is not None:
             if not 1 <= len(self.key) <= 512:
                 raise _wrong("key", "has 1 to 512 characters", "an idempotency key has 1 to 512 characters")
-            asks["key"], asks["digest"] = _digest(self.key.encode()), self.digest()
+            asks["key"], asks["digest"] = _digest(self.key.encode()), _read("key", _digest_of, self)
         return asks or None
 
     def more(self, payload: bytes, unique: str | None, ckey: str | None, *, timed: bool) -> dict[str, Any]:
@@ -132,8 +139,6 @@ class JobRequest:
             more["backoff"] = (backoff.base, backoff.cap)
         unique = self.unique if self.unique is not None else unique
         if unique is not None:
-            if not isinstance(unique, str) or not unique:
-                raise _wrong("unique", 'is "payload" or a key')
             more["unique"] = _digest(payload if unique == "payload" else b"key:" + unique.encode())
         if ckey is not None:
             value = self.payload.get(ckey) if isinstance(self.payload, dict) else None
@@ -178,6 +183,20 @@ def _either(body: Mapping[str, Any], name: str, alias: str) -> Any:
     if name in body and alias in body and body[name] != body[alias]:
         raise _wrong(alias, f"differs from {name}", f"{alias} is another word for {name}: give one of them")
     return body[name] if name in body else body.get(alias)
+
+
+def _valid(text: Any) -> None:
+    """Raises ValueError for what is no text, or not valid Unicode."""
+    if not isinstance(text, str):
+        raise ValueError("is text")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError("is not valid Unicode") from None
+
+
+def _digest_of(request: JobRequest) -> str:
+    return request.digest()
 
 
 def _digest(data: bytes) -> str:

@@ -6,6 +6,7 @@ import random
 from dataclasses import dataclass
 
 from runtime import durations
+from runtime.errors import RetryLater
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,18 +14,31 @@ class Retry:
     """Exponential backoff with full jitter.
 
     The n-th retry waits a random time between 0 and `base * 2 ** (n - 1)` seconds, at most `cap`.
-    `max_attempts` counts the first attempt too; 1 means never to retry.
+    `max_attempts` counts the first attempt too; 1 means never to retry. `retry_on`: the only exceptions that are
+    tried again; none named: all. `no_retry_on`: those that fail the job at once. Both name classes, or their names,
+    and hold for subclasses too; `OutOfMemory` and `Timeout` of `runtime` are among those that can be named.
     """
 
     max_attempts: int = 3
     base: float = 1.0
     cap: float = 60.0
+    retry_on: tuple[str | type[BaseException], ...] = ()
+    no_retry_on: tuple[str | type[BaseException], ...] = ()
 
     def __post_init__(self) -> None:
         if self.max_attempts < 1:
             raise ValueError("max_attempts is at least 1: the first attempt counts")
         if self.base < 0 or self.cap < 0:
             raise ValueError("base and cap are seconds, 0 or more")
+        for field in ("retry_on", "no_retry_on"):  # as names, which other processes understand too
+            object.__setattr__(self, field, _names(field, getattr(self, field)))
+
+    def helps(self, error: BaseException) -> bool:
+        """Whether a further attempt may help after this error; one that was asked for always does."""
+        if isinstance(error, RetryLater):
+            return True
+        names = {one.__name__ for one in type(error).__mro__}
+        return not names.intersection(self.no_retry_on) and not (self.retry_on and names.isdisjoint(self.retry_on))
 
     @classmethod
     def parse(cls, given: object) -> Retry:
@@ -39,3 +53,11 @@ class Retry:
     def delay(self, tries: int) -> float:
         """Seconds to wait after the `tries`-th attempt has failed."""
         return random.uniform(0, min(self.cap, self.base * 2 ** min(tries - 1, 62)))
+
+
+def _names(field: str, given: object) -> tuple[str, ...]:
+    some = given if isinstance(given, (tuple, list)) else (given,)
+    names = [one.__name__ if isinstance(one, type) and issubclass(one, BaseException) else one for one in some]
+    if not all(isinstance(name, str) and name.isidentifier() for name in names):
+        raise ValueError(f"{field} names exceptions, such as (ValueError, OutOfMemory)")
+    return tuple(str(name) for name in names)

@@ -92,6 +92,21 @@ class Function(Spec):
         self._validate = self._adapter.validator.validate_python
         self.schema = self._schema()
         self.returns = self._returns(hints)
+        self._refuse_what_never_runs()
+
+    def _refuse_what_never_runs(self) -> None:
+        for alias in self.policy.aliases:
+            if not isinstance(alias, str) or not NAME.fullmatch(alias) or alias == self.name:
+                told = f"an alias is another name of a-z, 0-9 and _ that starts with a letter, not {alias!r}"
+                raise FunctionInvalid(f"{self.name}: {told}")
+        for schedule in self.policy.schedules:
+            try:
+                self.bind(codec.unpack(codec.pack_shown(schedule.payload)))
+            except (PayloadInvalid, TypeError, ValueError) as error:
+                hint = 'such as schedule={"0 2 * * *": {"kind": "nightly"}}'
+                raise FunctionInvalid(
+                    f"{self.name}: its schedule {schedule.cron!r} would never run: {error}; give a payload, {hint}"
+                ) from None
 
     def _isolation(self) -> Isolation:
         chosen = self.policy.isolation
@@ -166,6 +181,9 @@ class Function(Spec):
         for parameter in inspect.signature(self.handler).parameters.values():
             annotation = hints.get(parameter.name, Any)
             if annotation is Context:
+                if self.context is not None:
+                    told = f"{self.context} and {parameter.name} are both Context: one parameter takes it"
+                    raise FunctionInvalid(f"{self.name}: {told}")
                 self.context = parameter.name
             elif parameter.kind is parameter.VAR_KEYWORD:
                 extra = True

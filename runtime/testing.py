@@ -37,7 +37,7 @@ from runtime import codec, ids, settings
 from runtime.clock import now_ms
 from runtime.context import Context, JobInfo
 from runtime.discovery import discover
-from runtime.failure import ResultTooLarge, TimedOut, failure
+from runtime.failure import ResultTooLarge, Timeout, failure
 from runtime.request import JobRequest
 from runtime.spec import Function
 
@@ -101,7 +101,7 @@ async def call_async(
         try:
             value = await _attempt(fn, ctx, codec.pack_shown(payload))
         except Exception as error:
-            failed = failure(error)
+            failed = failure(error, fn.policy.retry)
             outcome.status = "failed" if failed.final or attempt >= most else "retry"
             outcome.error = codec.unpack(failed.record)
             outcome.retry_in = failed.seconds
@@ -118,7 +118,7 @@ async def _attempt(fn: Function, ctx: Context, payload: bytes) -> bytes:
         try:
             result = await asyncio.wait_for(fn.handler(**arguments), fn.policy.timeout)
         except TimeoutError:
-            raise TimedOut(f"did not end within {fn.policy.timeout:g} s") from None
+            raise Timeout(f"did not end within {fn.policy.timeout:g} s") from None
     else:
         result = fn.handler(**arguments)
     value, limit = codec.pack_shown(result), settings.load().result_limit

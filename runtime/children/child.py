@@ -34,6 +34,7 @@ from runtime.context import Context, JobInfo
 from runtime.errors import Stopped
 from runtime.failure import OutOfMemory, ResultTooLarge, failure, load_trace
 from runtime.request import JobRequest
+from runtime.retry import Retry
 from runtime.sources import Source, load
 from runtime.spec import Function
 
@@ -135,12 +136,15 @@ class Executor:
             answer: list[Any] = ["done", value, _started(ctx)]
         except BaseException as error:
             told = OutOfMemory(self._given["memory"]) if isinstance(error, MemoryError) else error
-            answer = ["failed", list(failure(told))]
+            answer = ["failed", list(failure(told, self._policy_retry()))]
         for stream in self._streams:
             with contextlib.suppress(OSError, ValueError):  # the handler may have closed it
                 stream.flush()
         self._ctx = None
         self._say(*answer, linux.resident() if self._given["weigh"] else 0, _has_children())
+
+    def _policy_retry(self) -> Retry | None:
+        return None if self._function is None else self._function.policy.retry
 
     def _report(self, ctx: _Context, told: dict[str, Any]) -> None:
         """Progress; a thread that outlived its attempt has nothing to say of the next one."""

@@ -87,7 +87,7 @@ class Pool:
         except ForkserverLost:
             raise
         except (LoadFailed, LoadTimeout, Crashed, OutOfMemory) as error:
-            raise HandlerFailed(failure(error)) from None
+            raise HandlerFailed(failure(error, spec.policy.retry)) from None
         child.attempts += 1
         started = time.perf_counter()
         child.listen_for(sink)
@@ -102,7 +102,7 @@ class Pool:
         except ForkserverLost:
             raise
         except (Crashed, OutOfMemory) as error:
-            raise HandlerFailed(failure(error, child.last_words)) from None
+            raise HandlerFailed(failure(error, spec.policy.retry, child.last_words)) from None
         finally:
             self.turns.took(time.perf_counter() - started)
             child.listen_for(None)

@@ -87,6 +87,7 @@ async def _schedules(lanework: Lanework, deployed: Deployed) -> list[dict[str, A
         {
             "cron": schedule.cron,
             "timezone": schedule.timezone,
+            "payload": schedule.payload,
             "next_run_at": rfc3339(schedule.next(now_ms())),
             "last_run_at": rfc3339(ticked.ran) if ticked else None,
             "last_job": ticked.job if ticked else None,

@@ -37,6 +37,11 @@ class Taken:
         return None if asked is None else (asked[0], asked[1])
 
     @property
+    def tick(self) -> int | None:
+        """When the schedule that made the job names it, in Unix ms."""
+        return codec.unpack(self.more).get("tick") if self.more else None
+
+    @property
     def tries(self) -> int:
         """Which of its `max_attempts` this attempt is, from 1."""
         return self.attempt - self.spared

@@ -30,7 +30,7 @@ class Deployed(Bounds):
     schema: dict[str, Any]
     serves: str
     broken: str | None = None
-    schedules: list[tuple[str, str]] = field(default_factory=list)  # cron and time zone of each
+    schedules: list[tuple[str, str, Any]] = field(default_factory=list)  # cron, time zone and payload of each
     returns: dict[str, Any] = field(default_factory=dict)
     isolation: str = ""
     memory: int | None = None
@@ -68,7 +68,7 @@ def describe(name: str, function: Spec, settings: Settings) -> Deployed:
         function.doc,
         function.schema,
         function.name,
-        schedules=[(s.cron, s.timezone) for s in policy.schedules] if name == function.name else [],
+        schedules=[(s.cron, s.timezone, s.payload) for s in policy.schedules] if name == function.name else [],
         **{bound.name: getattr(policy, bound.name) for bound in fields(Bounds)},
         returns=function.returns,
         isolation=function.isolation,

@@ -69,8 +69,9 @@ class Ticker:
             return schedule.next(max(past.tick, now))
         tick, skipped = missed
         in_time = now - tick <= self._grace
+        asked = JobRequest(function, schedule.payload)
         try:
-            job = await self._intake.prepare(JobRequest(function)) if in_time else None
+            job = await self._intake.prepare(asked, tick=tick) if in_time else None
         except FunctionUnknown:
             self._log.warning("cron.unpublished", function=function, cron=schedule.cron)
             return now + _AGAIN  # with a server that has lost its data, until the next heartbeat

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import astuple
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -14,7 +15,7 @@ from runtime.children.pool import Pool
 from runtime.children.turns import NoRoom
 from runtime.context import Context, JobInfo
 from runtime.errors import StoreUnavailable
-from runtime.failure import ForkserverLost, ResultTooLarge, TimedOut, failure
+from runtime.failure import ForkserverLost, ResultTooLarge, Timeout, failure
 from runtime.intake import Intake
 from runtime.request import JobRequest, NewJob
 from runtime.retry import Retry
@@ -124,7 +125,7 @@ class Runner:
         if isinstance(error, ForkserverLost) and cause is None:
             return Settlement(taken, "lost", failure(error).record, keep=_keep(fn))
         if cause == "timeout":
-            error = TimedOut(f"did not end within {fn.policy.timeout:g} s")
+            error = Timeout(f"did not end within {fn.policy.timeout:g} s")
         if error is None:
             error = ResultTooLarge(len(value), self._result_limit)
         return self._failed(fn, taken, error)
@@ -169,7 +170,7 @@ class Runner:
 
     async def _call_child(self, fn: Spec, attempt: Attempt) -> bytes:
         taken = attempt.taken
-        job = [taken.id, taken.type, taken.lane, taken.attempt, taken.max_attempts, taken.created_at, taken.tries]
+        job = list(astuple(_info(taken)))
         timers: list[asyncio.TimerHandle] = []
 
         def begun() -> None:  # what it took to find and load a child is not the handler's
@@ -192,16 +193,14 @@ class Runner:
         return asyncio.get_running_loop().call_later(fn.policy.timeout, attempt.cancel, "timeout")
 
     def _context(self, attempt: Attempt) -> Context:
-        taken = attempt.taken
-        job = JobInfo(
-            taken.id, taken.type, taken.lane, taken.attempt, taken.max_attempts, taken.created_at, taken.tries
+        ctx = attempt.ctx = Context(
+            _info(attempt.taken), lambda progress: self._report(attempt, progress), self._files
         )
-        ctx = attempt.ctx = Context(job, lambda progress: self._report(attempt, progress), self._files)
         attempt.asked = ctx.asked
         return ctx
 
     def _failed(self, fn: Spec, taken: Taken, error: BaseException) -> Settlement:
-        failed = failure(error)
+        failed = failure(error, fn.policy.retry)
         if failed.final or taken.tries >= taken.max_attempts:
             outcome: Literal["failed", "retry"] = "failed"
             delay = 0.0
@@ -218,6 +217,11 @@ class Runner:
             next=f"retry in {delay:.1f} s" if outcome == "retry" else "none: the job has failed",
         )
         return Settlement(taken, outcome, failed.record, int(delay * 1000), _keep(fn))
+
+
+def _info(taken: Taken) -> JobInfo:
+    of_job = (taken.id, taken.type, taken.lane, taken.attempt, taken.max_attempts, taken.created_at)
+    return JobInfo(*of_job, taken.tries, taken.tick)
 
 
 def _policy(fn: Spec, taken: Taken) -> Retry:

@@ -31,11 +31,18 @@ IDLE = "async def handle(): return 'fine'"
 IN_WORKER = "'runtime.worker.worker' in sys.modules"
 
 
+IN_EXECUTOR = """
+import asyncio, time
+async def handle():
+    asyncio.get_running_loop().run_in_executor(None, time.sleep, 600)
+"""
+
+
 @pytest.mark.parametrize(
     "left",
     [
         "import threading, time\nthreading.Thread(target=time.sleep, args=(600,)).start()\nasync def handle(): ...",
-        "import asyncio, time as t\nasync def handle():\n    asyncio.get_event_loop().run_in_executor(None, t.sleep, 60)",
+        IN_EXECUTOR,
         "import threading, time\nasync def handle():\n    threading.Thread(target=time.sleep, args=(600,)).start()",
     ],
     ids=["a thread of the import", "a call in the loop's executor", "a thread of a handler"],

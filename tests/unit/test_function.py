@@ -230,7 +230,13 @@ def test_where_a_function_from_a_file_runs(is_async, isolation, runs_in):
 
 
 def test_what_is_known_of_a_function_survives_its_way_from_another_process():
-    @function(retry=Retry(5, base=2), schedule="*/5 * * * *", memory="256M", isolation="process", aliases=("g",))
+    @function(
+        retry=Retry(5, base=2, no_retry_on=KeyError),
+        schedule={"*/5 * * * *": {"n": 1}},
+        memory="256M",
+        isolation="process",
+        aliases=("g",),
+    )
     def handler(n: int) -> int: ...
 
     spec = Function("f", handler, version="1f3c")

@@ -2,7 +2,7 @@
 --   [id, type, lane, payload, max_attempts, asks, more]
 --   asks  what is said of it once, a map or nil: run_at (Unix ms) or delay (ms); start_before (Unix ms) or
 --         ttl (ms, from when it may start)
---   more  what its record keeps, a packed map or nil: timed (it expires), backoff, ckey (its concurrency key), unique (a digest),
+--   more  what its record keeps, a packed map or nil: timed (it expires), tick (when its schedule names it), backoff, ckey (its concurrency key), unique (a digest),
 --         keep (ms that its settled record stays), then (jobs that start when it has completed), join (the job whose follow-up waits for this one)
 local function unique_key(type, digest) return root .. ':unique:' .. type .. ':' .. digest end
 
