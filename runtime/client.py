@@ -8,18 +8,27 @@ async with Lanework() as lanework:
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import Awaitable, Iterable, Sequence
 from datetime import datetime
 from types import TracebackType
-from typing import Any, NamedTuple, TypedDict, TypeVar
+from typing import Any, Literal, NamedTuple, TypedDict, TypeVar
 
 from typing_extensions import Unpack
 
 from runtime import metrics, settings
 from runtime.bulk import Bulk
 from runtime.contracts import Contracts
-from runtime.errors import JobNotFound, KeyReused, LoopChanged, QueueFull, StatusConflict, StoreUnavailable
+from runtime.errors import (
+    JobNotFound,
+    KeyReused,
+    LoopChanged,
+    NotReady,
+    QueueFull,
+    StatusConflict,
+    StoreUnavailable,
+)
 from runtime.intake import Intake
 from runtime.job import Job
 from runtime.request import JobRequest, NewJob
@@ -68,6 +77,13 @@ class Submitted(NamedTuple):
     new: bool
 
 
+class Cleared(NamedTuple):
+    """How many jobs were cancelled; `partial`: whether more may wait."""
+
+    cancelled: int
+    partial: bool
+
+
 class Lanework:
     """A connection to Lanework. Jobs enqueued at once by several tasks share round trips."""
 
@@ -112,6 +128,17 @@ class Lanework:
         """Raises StoreUnavailable unless Redis answers."""
         self._here()
         await within(self._jobs.ping())
+
+    async def check_ready(self) -> None:
+        """Raises StoreUnavailable where no job could be stored, NotReady while no function is known, or not each of
+        those that the settings expect."""
+        self._here()
+        await within(self._jobs.try_write())
+        known, expected = await within(self.contracts.all()), self.settings.expect
+        if missing := [name for name in expected if name not in known]:
+            raise NotReady(f"no worker has come up yet with {', '.join(missing)}")
+        if not known:
+            raise NotReady("no worker has come up yet, so that no function is known")
 
     async def close(self) -> None:
         await self._waiters.close()
@@ -165,6 +192,20 @@ class Lanework:
         self._here()
         await within(self._control.cancel(job_id))
         return await self.get(job_id)
+
+    async def clear(self, function: str, status: Literal["pending", "scheduled"], seconds: float) -> Cleared:
+        """Cancels what waits of a function (`pending`), or waits for its time (`scheduled`), for so many seconds.
+
+        Raises FunctionUnknown.
+        """
+        self._here()
+        name = (await within(self.contracts.get(function))).deployed.name
+        deadline, count = time.monotonic() + seconds, 0
+        async for cancelled in self._control.clear(name, status):
+            count += cancelled
+            if time.monotonic() > deadline:
+                return Cleared(count, partial=True)
+        return Cleared(count, partial=False)
 
     async def move(
         self,

@@ -12,7 +12,7 @@ from typing import Any
 import jsonschema_rs
 
 from runtime import log
-from runtime.errors import ERRORS_SHOWN, FieldError, FunctionUnknown, PayloadInvalid
+from runtime.errors import ERRORS_SHOWN, FieldError, FunctionBroken, FunctionUnknown, PayloadInvalid
 from runtime.store.registry import Deployed, Registry
 
 _FRESH = 1.0
@@ -42,7 +42,9 @@ class Contract:
             log.get("contracts").warning("schema.unusable", function=deployed.name, error=str(error)[:300])
 
     def check(self, payload: Any) -> None:
-        """Raises PayloadInvalid that names each field that does not fit."""
+        """Raises PayloadInvalid that names each field that does not fit, and FunctionBroken."""
+        if self.deployed.broken is not None:
+            raise FunctionBroken(self.deployed.name, self.deployed.broken)
         if self._validator is None:
             return  # no schema is known: the worker that can load the module validates
         if payload is None and self.deployed.schema.get("type") == "object":
@@ -96,7 +98,8 @@ class Contracts:
             await asyncio.shield(self._start_reading())
             found = self._known.get(name)
         if found is None:
-            raise FunctionUnknown(name, difflib.get_close_matches(name, self._known))
+            near = difflib.get_close_matches(name, self._known)
+            raise FunctionUnknown(name, near, none_known=not self._known)
         return found
 
     async def all(self) -> dict[str, Contract]:
@@ -111,8 +114,9 @@ class Contracts:
         return self._reading
 
     async def _read(self) -> None:
-        deployed = await self._registry.functions()
-        known = self._known
+        deployed, known = await self._registry.functions(), self._known
+        if known and not deployed and await self._registry.restore([one.deployed for one in known.values()]):
+            deployed = await self._registry.functions()
         self._known = {
             name: known[name] if name in known and known[name].deployed == found else Contract(found)
             for name, found in deployed.items()

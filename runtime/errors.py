@@ -4,6 +4,8 @@ LaneworkError
 ├── SettingsInvalid        settings-invalid
 ├── FunctionInvalid        function-invalid      a module that cannot serve as a function
 ├── FunctionUnknown        function-unknown      no function of that name has been deployed
+├── FunctionBroken         function-broken       its module loads nowhere, and never has
+├── NotReady               not-ready             a gateway that does not know the functions yet
 ├── PayloadInvalid         payload-invalid       the payload does not fit the function's schema
 ├── JobInvalid             job-invalid           a job that asks for what cannot be
 ├── KeyReused              key-reused            an idempotency key that stands for another job
@@ -57,10 +59,24 @@ class FunctionInvalid(LaneworkError):
 class FunctionUnknown(LaneworkError):
     code = "function-unknown"
 
-    def __init__(self, name: str, near: Sequence[str] = ()) -> None:
+    def __init__(self, name: str, near: Sequence[str] = (), *, none_known: bool = False) -> None:
+        """`none_known`: whether no function at all is known."""
         self.name, self.near = name, list(near)
         hint = f"; did you mean {' or '.join(self.near)}?" if self.near else ""
+        hint = "; no worker has come up yet" if none_known else hint
         super().__init__(f"no function is named {name!r}{hint}")
+
+
+class FunctionBroken(LaneworkError):
+    code = "function-broken"
+
+    def __init__(self, name: str, trace: str) -> None:
+        why = trace.strip().rpartition("\n")[2]
+        super().__init__(f"{name} loads on no worker: {why}; GET /functions/{name} has the traceback")
+
+
+class NotReady(LaneworkError):
+    code = "not-ready"
 
 
 class PayloadInvalid(LaneworkError):

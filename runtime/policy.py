@@ -111,7 +111,7 @@ def function(
     """Marks a module's handler and sets its policy (see `Policy`).
 
     Lengths of time are seconds or text such as "10m"; `retry` as a number means that many attempts; `schedule` is
-    one cron expression, several, or a mapping from each to the payload of its jobs. `memory` is bytes or text such as
+    one cron expression, several, or a mapping from each to its jobs' payload. `memory` is bytes or text such as
     "512M"; `recycle` a number of attempts, or a size of its process such as "300M". Raises FunctionInvalid.
     """
     try:

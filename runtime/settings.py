@@ -71,6 +71,10 @@ class Settings(BaseSettings):
     result_limit: int = Field(1 << 20, ge=1024, description="bytes of the largest result")
 
     host: str = Field("127.0.0.1", description="address that the gateway and the worker's port listen on")
+    hosts: Names = Field(
+        (), description="names that the gateway answers to; none: on loopback, those of loopback, else any"
+    )
+    expect: Names = Field((), description="functions that a gateway must know to be ready; none named: any")
     port: int = Field(8080, ge=0, le=65_535, description="the gateway's port; 0 picks a free one")
     worker_port: int = Field(
         9100, ge=0, le=65_535, description="port of a worker's /metrics and /healthz; 0 picks one"
@@ -81,7 +85,7 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="debug tells every attempt")
     log_format: Literal["auto", "console", "json"] = Field("auto", description="auto: console on a terminal")
 
-    @field_validator("lanes", "functions", mode="before")
+    @field_validator("lanes", "functions", "hosts", "expect", mode="before")
     @classmethod
     def _split(cls, value: Any) -> Any:
         if not isinstance(value, str):
@@ -132,7 +136,8 @@ class Settings(BaseSettings):
     def lane(self, priority: str | int | None) -> str:
         """The lane that a `priority` means: a lane's name, its number from 0 for the lowest, or the default.
 
-        Where lanes are named by numbers themselves (`1..10`), the name wins. Raises LaneUnknown.
+        `low`, `normal` and `high` are always understood: the lowest, the default and the highest lane. Where lanes
+        are named by numbers themselves (`1..10`), the name wins. Raises LaneUnknown.
         """
         if priority is None:
             return self.default_lane
@@ -142,6 +147,9 @@ class Settings(BaseSettings):
         numbers = {str(n): lane for n, lane in enumerate(self.lanes)} if not self.lanes[0].isdecimal() else {}
         if name in numbers:
             return numbers[name]
+        for told, lane in (("low", self.lanes[0]), ("normal", self.default_lane), ("high", self.lanes[-1])):
+            if name == told:
+                return lane
         numbered = ", ".join(f"{n} ({i})" if n != str(i) else n for i, n in enumerate(self.lanes))
         told = ", ".join(self.lanes) if self.lanes[0].isdecimal() else numbered
         raise LaneUnknown(f"no lane is {name[:50]!r}; lanes from lowest to highest: {told}")

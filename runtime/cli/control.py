@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from runtime.cli import show
-from runtime.cli.remote import ask, client
+from runtime.cli.remote import ask, client, segment
 from runtime.settings import Settings
 
 
@@ -27,9 +27,9 @@ def _soon(job: dict[str, Any]) -> str:
 def pause(settings: Settings, verb: str, function: str | None, lane: str | None) -> int:
     path = f"/jobs/{verb}"
     if function is not None:
-        path = f"/functions/{function}/{verb}"
+        path = f"/functions/{segment(function)}/{verb}"
     elif lane is not None:
-        path = f"/lanes/{lane}/{verb}"
+        path = f"/lanes/{segment(lane)}/{verb}"
     with client(settings) as http:
         code, reply = ask(http, "POST", path)
     if reply is not None:
@@ -37,10 +37,27 @@ def pause(settings: Settings, verb: str, function: str | None, lane: str | None)
     return code
 
 
-def dead(settings: Settings, function: str, limit: int, as_json: bool) -> int:
-    """A function's failed jobs."""
+def clear(settings: Settings, function: str, status: str) -> int:
+    """Cancels what waits of a function, in parts."""
+    count, partial = 0, True
     with client(settings) as http:
-        code, page = ask(http, "GET", f"/functions/{function}/dead", params={"limit": limit})
+        while partial:
+            path = f"/functions/{segment(function)}/jobs"
+            code, reply = ask(http, "DELETE", path, params={"status": status}, timeout=60)
+            if reply is None:
+                return code
+            count, partial = count + reply["cancelled"], reply["partial"]
+            if partial:
+                show.note(f"{count} jobs cancelled so far")
+    show.note(f"{count} jobs cancelled")
+    return show.DONE
+
+
+def dead(settings: Settings, function: str, limit: int, cursor: str | None, as_json: bool) -> int:
+    """A function's failed jobs."""
+    params = {"limit": limit} | ({} if cursor is None else {"cursor": cursor})
+    with client(settings) as http:
+        code, page = ask(http, "GET", f"/functions/{segment(function)}/dead", params=params)
     if page is None:
         return code
     if as_json:
@@ -48,24 +65,26 @@ def dead(settings: Settings, function: str, limit: int, as_json: bool) -> int:
     else:
         columns = ["id", "function", "lane", "status", "attempt", "created", "error"]
         show.table(columns, [show.job_row(job) for job in page["jobs"]], f"no failed jobs of {function}")
+        if page["cursor"]:
+            show.note(f"more: lanework dead {function} --limit {limit} --cursor {page['cursor']}")
     return show.DONE
 
 
-def replay(settings: Settings, function: str, error: str | None, rate: str | None, limit: int | None) -> int:
-    asked = {"error": error, "rate": rate, "limit": limit}
+def replay(settings: Settings, function: str, asked: dict[str, Any]) -> int:
+    """`asked`: which of them, and at which `rate`."""
     body = {name: value for name, value in asked.items() if value is not None}
     with client(settings) as http:
-        code, reply = ask(http, "POST", f"/functions/{function}/dead/replay", json=body, timeout=60)
+        code, reply = ask(http, "POST", f"/functions/{segment(function)}/dead/replay", json=body, timeout=60)
     if reply is not None:
         show.note(f"{reply['replayed']} jobs run again")
     return code
 
 
-def purge(settings: Settings, function: str, error: str | None, limit: int | None) -> int:
+def purge(settings: Settings, function: str, asked: dict[str, Any]) -> int:
+    """`asked`: which of them."""
     with client(settings) as http:
-        asked = {"error": error, "limit": limit}
         params = {name: value for name, value in asked.items() if value is not None}
-        code, reply = ask(http, "DELETE", f"/functions/{function}/dead", params=params, timeout=60)
+        code, reply = ask(http, "DELETE", f"/functions/{segment(function)}/dead", params=params, timeout=60)
     if reply is not None:
         show.note(f"{reply['purged']} failed jobs deleted")
     return code

@@ -132,6 +132,22 @@ def jobs(
 
 
 @app.command()
+def job(job: JobId, json: AsJson = False, url: Gateway = None) -> None:
+    """Show one job whole: payload, result, error with its traceback, attempts, children."""
+    from runtime.cli import remote
+
+    sys.exit(remote.job(settings.load(url=url), job, json))
+
+
+@app.command()
+def workers(json: AsJson = False, url: Gateway = None) -> None:
+    """List the workers that are alive."""
+    from runtime.cli import remote
+
+    sys.exit(remote.workers(settings.load(url=url), json))
+
+
+@app.command()
 def new(
     name: Annotated[str, typer.Argument(help="The function's name: a-z, 0-9 and _.")],
     functions_dir: Functions = None,
@@ -158,16 +174,18 @@ def functions(json: AsJson = False, url: Gateway = None) -> None:
 def cancel(job: JobId, json: AsJson = False, url: Gateway = None) -> None:
     """Cancel a job, wherever it is."""
     from runtime.cli import control
+    from runtime.cli.remote import segment
 
-    sys.exit(control.one(settings.load(url=url), "DELETE", f"/jobs/{job}", json))
+    sys.exit(control.one(settings.load(url=url), "DELETE", f"/jobs/{segment(job)}", json))
 
 
 @app.command()
 def retry(job: JobId, json: AsJson = False, url: Gateway = None) -> None:
     """Run a failed job again, with its history."""
     from runtime.cli import control
+    from runtime.cli.remote import segment
 
-    sys.exit(control.one(settings.load(url=url), "POST", f"/jobs/{job}/retry", json))
+    sys.exit(control.one(settings.load(url=url), "POST", f"/jobs/{segment(job)}/retry", json))
 
 
 @app.command()
@@ -180,12 +198,13 @@ def move(
 ) -> None:
     """Start a scheduled job at another time; without one, now."""
     from runtime.cli import control
+    from runtime.cli.remote import segment
 
     body = {name: value for name, value in (("delay", delay), ("run_at", at)) if value is not None}
     given = settings.load(url=url)
     if body:
-        sys.exit(control.one(given, "PATCH", f"/jobs/{job}", json, body))
-    sys.exit(control.one(given, "POST", f"/jobs/{job}/run", json))
+        sys.exit(control.one(given, "PATCH", f"/jobs/{segment(job)}", json, body))
+    sys.exit(control.one(given, "POST", f"/jobs/{segment(job)}/run", json))
 
 
 @app.command()
@@ -193,6 +212,9 @@ def pause(function: OneFunction = None, lane: OneLane = None, url: Gateway = Non
     """Stop taking jobs: all, a function's or a lane's. What runs finishes, and new jobs wait."""
     from runtime.cli import control
 
+    if function is not None and lane is not None:
+        show.error("usage", "give a function or --lane, not both")
+        sys.exit(show.USAGE)
     sys.exit(control.pause(settings.load(url=url), "pause", function, lane))
 
 
@@ -201,6 +223,9 @@ def resume(function: OneFunction = None, lane: OneLane = None, url: Gateway = No
     """End such a pause."""
     from runtime.cli import control
 
+    if function is not None and lane is not None:
+        show.error("usage", "give a function or --lane, not both")
+        sys.exit(show.USAGE)
     sys.exit(control.pause(settings.load(url=url), "resume", function, lane))
 
 
@@ -211,7 +236,10 @@ def dead(
     purge: Annotated[bool, typer.Option("--purge", help="Delete them.")] = False,
     error: Annotated[str | None, typer.Option(help="Only those whose error has this text.")] = None,
     rate: Annotated[str | None, typer.Option(help="Run them again at a rate, such as 10/s.")] = None,
+    after: Annotated[str | None, typer.Option(help="Only those that failed after that time.")] = None,
+    before: Annotated[str | None, typer.Option(help="Only those that failed before.")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="So many at most.")] = None,
+    cursor: Annotated[str | None, typer.Option(help="Go on where a page ended.")] = None,
     json: AsJson = False,
     url: Gateway = None,
 ) -> None:
@@ -222,11 +250,27 @@ def dead(
     if replay and purge:
         show.error("usage", "give --replay or --purge, not both")
         sys.exit(show.USAGE)
+    which = {"error": error, "after": after, "before": before}
     if replay:
-        sys.exit(control.replay(given, function, error, rate, limit))
+        sys.exit(control.replay(given, function, {**which, "rate": rate, "limit": limit}))
     if purge:
-        sys.exit(control.purge(given, function, error, limit))
-    sys.exit(control.dead(given, function, limit or 50, json))
+        sys.exit(control.purge(given, function, {**which, "limit": limit}))
+    if any(which.values()):
+        show.error("usage", "--error, --after and --before go with --replay or --purge")
+        sys.exit(show.USAGE)
+    sys.exit(control.dead(given, function, limit or 50, cursor, json))
+
+
+@app.command()
+def clear(
+    function: Annotated[str, typer.Argument(help="The function's name.")],
+    status: Annotated[str, typer.Option(help="pending, or scheduled: for their time.")] = "pending",
+    url: Gateway = None,
+) -> None:
+    """Cancel all jobs of a function that wait."""
+    from runtime.cli import control
+
+    sys.exit(control.clear(settings.load(url=url), function, status))
 
 
 @app.command(name="settings")

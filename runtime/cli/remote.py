@@ -6,11 +6,13 @@ import sys
 import time
 from collections import Counter
 from typing import Any
+from urllib.parse import quote
 
 import httpx
-import orjson
 
+from runtime import codec
 from runtime.cli import show
+from runtime.errors import SettingsInvalid
 from runtime.settings import Settings
 
 _STEP = 30.0
@@ -21,8 +23,10 @@ def call(
 ) -> int:
     """Enqueues; with `wait`, follows the job for that many seconds and prints its result."""
     try:
-        given = orjson.loads(sys.stdin.read() if payload == "-" else payload)
-    except orjson.JSONDecodeError as error:
+        given = codec.from_json(
+            (sys.stdin.read() if payload == "-" else payload).encode("utf-8", "surrogateescape")
+        )
+    except ValueError as error:
         show.error("bad-json", f"the payload is not JSON ({error}); quote it, such as '{{\"a\": 5}}'")
         return show.USAGE
     asked = {name: value for name, value in options.items() if value is not None}
@@ -34,7 +38,12 @@ def call(
         if wait is None:
             show.json(job) if as_json else print(job["id"])
             return show.DONE
-        return _follow(http, job, wait, as_json)
+        try:
+            return _follow(http, job, wait, as_json)
+        except KeyboardInterrupt:
+            print(job["id"])
+            show.note(f"the job goes on: lanework job {job['id']}")
+            return show.INTERRUPTED
 
 
 def _follow(http: httpx.Client, job: dict[str, Any], wait: float, as_json: bool) -> int:
@@ -76,7 +85,9 @@ def jobs(
     columns = ["id", "function", "lane", "status", "attempt", "created", "result or error"]
     show.table(columns, [show.job_row(job) for job in page["jobs"]], "no jobs")
     if page["cursor"]:
-        show.note(f"more: lanework jobs --limit {limit} --cursor {page['cursor']}")
+        filters = "".join(f" --{name} {asked[name]}" for name in ("type", "status") if asked[name] is not None)
+        why = "not everything was looked at; " if page["partial"] else ""
+        show.note(f"{why}more: lanework jobs --limit {limit}{filters} --cursor {page['cursor']}")
     return show.DONE
 
 
@@ -103,15 +114,57 @@ def functions(settings: Settings, as_json: bool) -> int:
     return show.DONE
 
 
+def job(settings: Settings, job_id: str, as_json: bool) -> int:
+    """One job, whole."""
+    with client(settings) as http:
+        code, found = ask(http, "GET", f"/jobs/{segment(job_id)}")
+    if found is not None:
+        show.json(found) if as_json else show.job(found)
+    return code
+
+
+def workers(settings: Settings, as_json: bool) -> int:
+    with client(settings) as http:
+        code, reply = ask(http, "GET", "/workers")
+    if reply is None:
+        return code
+    if as_json:
+        show.json(reply)
+        return show.DONE
+    columns = ["worker", "since", "async", "processes", "functions", "does not load"]
+    rows = [
+        (
+            w["id"],
+            w["started_at"],
+            w["concurrency"],
+            w["processes"],
+            ", ".join(w["functions"]),
+            ", ".join(w["broken"]),
+        )
+        for w in reply["workers"]
+    ]
+    show.table(columns, rows, "no worker is alive")
+    return show.DONE
+
+
 def client(settings: Settings) -> httpx.Client:
-    return httpx.Client(base_url=settings.url, timeout=10, trust_env=False)
+    """Raises SettingsInvalid for a URL that is none."""
+    try:
+        return httpx.Client(base_url=settings.url, timeout=10, trust_env=False)
+    except (httpx.InvalidURL, UnicodeError) as error:
+        raise SettingsInvalid(f"{settings.url!r} is no URL of a gateway ({error})") from None
+
+
+def segment(text: str) -> str:
+    """A name or an id as one segment of a path, whatever it has in it (RFC 3986)."""
+    return quote(text, safe="", errors="replace").replace(".", "%2E")
 
 
 def ask(http: httpx.Client, method: str, path: str, **more: Any) -> tuple[int, Any]:
     """The exit code and, where all is well, the reply."""
     try:
         reply = http.request(method, path, **more)
-    except httpx.HTTPError as error:
+    except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
         show.error(
             "no-answer",
             f"{http.base_url} does not answer ({error or type(error).__name__}); is `lanework up` running?",

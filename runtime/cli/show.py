@@ -16,7 +16,7 @@ from rich.text import Text
 
 from runtime.settings import PREFIX, Settings
 
-DONE, FAILED, USAGE, REFUSED, UNAVAILABLE = 0, 1, 2, 3, 4
+DONE, FAILED, USAGE, REFUSED, UNAVAILABLE, INTERRUPTED = 0, 1, 2, 3, 4, 130
 
 _COLOURS = {"completed": "green", "failed": "red", "running": "cyan", "scheduled": "yellow"}
 
@@ -54,6 +54,34 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[Any]], empty: str) -> 
         shown.add_row(*(Text(str(cell), _COLOURS.get(str(cell), "")) for cell in row))
     # a pipe has no width of its own: lines there are not wrapped
     Console(width=None if sys.stdout.isatty() else 240).print(shown)
+
+
+def job(job: Mapping[str, Any]) -> None:
+    """One job, whole: what it is, what became of each attempt, and what went wrong."""
+    told = {name: job[name] for name in ("id", "type", "status", "lane")}
+    told["attempt"] = f"{job['attempt']} of {job['max_attempts']}"
+    times = ("created_at", "run_at", "start_before", "started_at", "finished_at", "cancel_requested_at")
+    told |= {name: job[name] for name in times if job[name]}
+    told |= {name: orjson.dumps(job[name]).decode() for name in ("payload", "progress", "result")}
+    told |= {"parent": job["parent"]} if job["parent"] else {}
+    told |= {"children": ", ".join(job["children"])} if job["children"] else {}
+    shown = Table(box=None, pad_edge=False, show_header=False)
+    for name, value in told.items():
+        shown.add_row(Text(name, "bold"), Text(str(value), _COLOURS.get(str(value), ""), overflow="fold"))
+    Console(width=None if sys.stdout.isatty() else 240).print(shown)
+    if job["attempts"]:
+        print()
+        names = ("attempt", "outcome", "started_at", "ended_at", "worker", "version")
+        rows = [[one[name] or "" for name in names] + [_told(one["error"])] for one in job["attempts"]]
+        table([*names, "error"], rows, "")
+    if job["error"]:
+        error(f"job-{job['status']}", _told(job["error"]))
+        if job["error"].get("traceback"):
+            note(job["error"]["traceback"])
+
+
+def _told(error: Mapping[str, Any] | None) -> str:
+    return f"{error.get('type')}: {error.get('message')}" if error else ""
 
 
 def job_row(job: Mapping[str, Any]) -> list[str]:

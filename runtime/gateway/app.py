@@ -16,6 +16,7 @@ from runtime import log, metrics
 from runtime.client import Lanework
 from runtime.errors import LaneworkError
 from runtime.gateway.control import ControlApi
+from runtime.gateway.hosts import Hosts
 from runtime.gateway.problems import from_error, problem
 from runtime.gateway.routes import Api
 from runtime.settings import Settings
@@ -46,6 +47,7 @@ def create_app(settings: Settings) -> Gateway:
         _route("/job/{id}", GET=api.show),
         _route("/functions", GET=api.functions),
         _route("/functions/{function}", GET=control.function),
+        _route("/functions/{function}/jobs", DELETE=control.clear),
         _route("/functions/{function}/pause", POST=control.pause),
         _route("/functions/{function}/resume", POST=control.resume),
         _route("/functions/{function}/dead", GET=control.dead, DELETE=control.purge),
@@ -58,22 +60,29 @@ def create_app(settings: Settings) -> Gateway:
         _route("/health", GET=api.ready),
         _route("/metrics", GET=api.metrics),
     ]
-    return Gateway(Starlette(routes=routes, lifespan=lifespan, exception_handlers={HTTPException: _http_problem}))  # type: ignore[dict-item]
+    app = Starlette(routes=routes, lifespan=lifespan, exception_handlers={HTTPException: _http_problem})  # type: ignore[dict-item]
+    app.router.redirect_slashes = False  # to wherever the Host header says
+    return Gateway(app, Hosts(settings))
 
 
 class Gateway:
     """The application behind a look-up of paths without parameters, which cost a third less so."""
 
-    def __init__(self, app: Starlette) -> None:
+    def __init__(self, app: Starlette, hosts: Hosts) -> None:
         self.routes = app.routes
         self._app = app
+        self._hosts = hosts
         self._fixed = {
             route.path: route.app for route in app.routes if isinstance(route, Route) and not route.param_convertors
         }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        at = self._fixed.get(scope["path"], self._app) if scope["type"] == "http" else self._app
-        await at(scope, receive, send)
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+        elif told := self._hosts.refuse(scope):
+            await problem(421, "host-unknown", told)(scope, receive, send)
+        else:
+            await self._fixed.get(scope["path"], self._app)(scope, receive, send)
 
 
 class _Endpoint:

@@ -16,6 +16,8 @@ from runtime.gateway.problems import BadRequest, json_reply
 from runtime.gateway.replies import job_reply, page_reply
 from runtime.job import Job
 
+_CLEAR_WITHIN = 5.0  # seconds
+
 
 class ControlApi:
     """The handlers, on one connection to Lanework."""
@@ -95,6 +97,13 @@ class ControlApi:
         asked = requests.read_filter(request)
         name = await self._known(request)
         return json_reply({"purged": await self._lanework.dead.purge(name, _filter(asked), limit=_limit(asked))})
+
+    async def clear(self, request: Request) -> Response:
+        """Cancels what waits of a function; `partial` where more may wait, so that it is to be asked again."""
+        requests.refuse_foreign(request)
+        status = requests.read_waiting_status(request)
+        cleared = await self._lanework.clear(request.path_params["function"], status, _CLEAR_WITHIN)
+        return json_reply(cleared._asdict())
 
     async def _known(self, request: Request) -> str:
         contract = await within(self._lanework.contracts.get(request.path_params["function"]))

@@ -69,6 +69,8 @@ def _rollout(deployed: Deployed, workers: Sequence[WorkerInfo]) -> dict[str, Any
             trouble += "; its last good version runs"
     elif not having:
         trouble = "no worker has it"
+    elif deployed.note:
+        trouble = deployed.note
     elif len(versions) > 1:
         trouble = f"workers have {len(versions)} versions of it"
     return {

@@ -10,6 +10,7 @@ from starlette.types import Receive, Scope, Send
 
 from runtime import codec
 from runtime.errors import (
+    FunctionBroken,
     FunctionUnknown,
     JobFailed,
     JobInvalid,
@@ -18,6 +19,7 @@ from runtime.errors import (
     KeyReused,
     LaneUnknown,
     LaneworkError,
+    NotReady,
     PayloadInvalid,
     QueueFull,
     StatusConflict,
@@ -27,6 +29,7 @@ from runtime.errors import (
 TYPES = "urn:lanework:"
 
 _STATUS: dict[type[LaneworkError], int] = {
+    FunctionBroken: 409,
     FunctionUnknown: 404,
     JobFailed: 409,
     JobInvalid: 422,
@@ -34,6 +37,7 @@ _STATUS: dict[type[LaneworkError], int] = {
     JobUnsettled: 409,
     KeyReused: 422,
     LaneUnknown: 422,
+    NotReady: 503,
     PayloadInvalid: 422,
     QueueFull: 429,
     StatusConflict: 409,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from starlette.requests import ClientDisconnect, Request
 
@@ -118,6 +118,18 @@ def read_filter(request: Request) -> dict[str, str]:
             422, "query-invalid", f"no parameter {', '.join(sorted(unknown))}: error, after, before, limit"
         )
     return dict(query)
+
+
+def read_waiting_status(request: Request) -> Literal["pending", "scheduled"]:
+    """`status`: of jobs that wait. Raises BadRequest: 422."""
+    query = request.query_params
+    if set(query) == {"status"}:
+        if query["status"] == "pending":
+            return "pending"
+        if query["status"] == "scheduled":
+            return "scheduled"
+    told = "say which jobs: ?status=pending (those that wait), or ?status=scheduled (for their time, retries too)"
+    raise BadRequest(422, "query-invalid", f"{told}; failed ones are in /functions/{{function}}/dead")
 
 
 def read_window(request: Request) -> tuple[int, int]:

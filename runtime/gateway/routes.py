@@ -79,8 +79,8 @@ class Api:
         return json_reply({"status": "ok"})
 
     async def ready(self, request: Request) -> Response:
-        """503 unless Redis answers."""
-        await self._lanework.ping()
+        """503 unless a job could be stored, and functions are known that it could be for."""
+        await self._lanework.check_ready()
         return json_reply({"status": "ok"})
 
     async def metrics(self, request: Request) -> Response:

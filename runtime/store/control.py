@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, cast
+from collections.abc import AsyncIterator, Sequence
+from typing import Any, Literal, cast
 
-from runtime import ids
+from runtime import codec, ids
 from runtime.errors import JobNotFound, StatusConflict
 from runtime.job import shown_status
 from runtime.settings import Settings
@@ -14,6 +14,8 @@ from runtime.store.connect import Redis, translated
 from runtime.store.keys import Keys
 
 _ORDERS_MS = 60_000  # a worker that has not read them by then is gone, or learns of them with its leases
+
+_PART = 200  # jobs that one script call cancels: some 10 ms
 
 
 class Control:
@@ -31,12 +33,52 @@ class Control:
         """
         root = self._root(job_id)
         keep = int(self._settings.keep * 1000)
-        status = await scripts.CANCEL(self._client, root, job_id, keep, _ORDERS_MS)
+        (status,) = await scripts.CANCEL(self._client, root, codec.pack_batch([job_id]), keep, _ORDERS_MS)
         if status is None:
             raise JobNotFound(job_id)
         if status in (b"completed", b"failed", b"cancelled"):
             raise StatusConflict(f"the job is {status.decode()} and cannot be cancelled any more")
         return bool(status not in (b"running", b"cancelling"))
+
+    async def clear(self, function: str, status: Literal["pending", "scheduled"]) -> AsyncIterator[int]:
+        """Cancels what waits of a function, a part at a time; yields how many each part had."""
+        for shard in range(self._settings.shards):
+            ids = self._waiting(shard, function) if status == "pending" else self._scheduled(shard, function)
+            async for part in ids:
+                args = (codec.pack_batch(part), int(self._settings.keep * 1000), 0)
+                replies = await scripts.CANCEL(self._client, self._keys.root(shard), *args)
+                yield replies.count(status.encode())
+
+    async def _waiting(self, shard: int, function: str) -> AsyncIterator[list[bytes]]:
+        """The ids of jobs in the function's lanes, some of which may run."""
+        for lane in self._settings.lanes:
+            start = "-"
+            while True:
+                with translated():
+                    key = self._keys.lane(shard, function, lane)
+                    entries = await cast("Any", self._client.xrange(key, start, "+", count=_PART))
+                if entries:
+                    yield [fields[b"job"] for _, fields in entries]
+                if len(entries) < _PART:
+                    break
+                start = f"({entries[-1][0].decode()}"
+
+    async def _scheduled(self, shard: int, function: str) -> AsyncIterator[list[bytes]]:
+        """The ids of the function's jobs that wait for their time."""
+        start = 0
+        while True:
+            with translated():
+                found = await cast("Any", self._client.zrange(self._keys.due(shard), start, start + _PART - 1))
+                async with self._client.pipeline(transaction=False) as pipe:
+                    for job_id in found:
+                        pipe.hget(self._keys.job(shard, job_id.decode()), "type")
+                    types = await pipe.execute()
+            own = [job_id for job_id, type in zip(found, types, strict=True) if type == function.encode()]
+            if own:
+                yield own
+            if len(found) < _PART:
+                return
+            start += len(found) - len(own)  # those that were cancelled are not there any more
 
     async def move(self, job_id: str, *, run_at: int | None = None, delay: int = 0) -> None:
         """Lets a scheduled job start at `run_at` (Unix ms), or `delay` ms from now; a past time means now.

@@ -55,6 +55,11 @@ class Jobs:
         """Raises StoreUnavailable unless the server answers."""
         await ping(self._client)
 
+    async def try_write(self) -> None:
+        """Raises StoreUnavailable where the server takes no writes: a replica, or one at its maxmemory."""
+        with translated():
+            await self._client.set(self._keys.probe, 1, px=1000)
+
     def new_id(self, home: str | None = None) -> str:
         """A fresh id; all with the same `home` lie in one shard."""
         if self._settings.shards == 1:

@@ -83,6 +83,11 @@ class Keys:
         return f"{self.root(shard)}:lock:{role}"
 
     @property
+    def probe(self) -> str:
+        """Written, for a second, to see whether the server takes writes."""
+        return f"{self.prefix}:probe"
+
+    @property
     def config(self) -> str:
         return f"{self.prefix}:config"
 

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any, TypeVar, cast
 
 from runtime import codec
+from runtime.errors import LaneUnknown
 from runtime.policy import Bounds
 from runtime.settings import Settings
 from runtime.spec import Spec
@@ -30,6 +31,7 @@ class Deployed(Bounds):
     schema: dict[str, Any]
     serves: str
     broken: str | None = None
+    note: str | None = None  # what is amiss with it although it runs
     schedules: list[tuple[str, str, Any]] = field(default_factory=list)  # cron, time zone and payload of each
     returns: dict[str, Any] = field(default_factory=dict)
     isolation: str = ""
@@ -59,7 +61,11 @@ class WorkerInfo:
 def describe(name: str, function: Spec, settings: Settings) -> Deployed:
     """`name`: the function's own, or one of its aliases."""
     policy = function.policy
-    lane = settings.lane(policy.lane)
+    note = None
+    try:
+        lane = settings.lane(policy.lane)
+    except LaneUnknown as error:
+        lane, note = settings.default_lane, f"{error}; its jobs go to {settings.default_lane}"
     return Deployed(
         name,
         lane,
@@ -68,6 +74,7 @@ def describe(name: str, function: Spec, settings: Settings) -> Deployed:
         function.doc,
         function.schema,
         function.name,
+        note=note,
         schedules=[(s.cron, s.timezone, s.payload) for s in policy.schedules] if name == function.name else [],
         **{bound.name: getattr(policy, bound.name) for bound in fields(Bounds)},
         returns=function.returns,
@@ -107,6 +114,20 @@ class Registry:
         if gone:
             with translated():
                 await cast("Any", self._client.hdel(self._keys.functions, *gone))
+
+    async def restore(self, deployed: Sequence[Deployed]) -> bool:
+        """Where the server has lost its data, tells it again what it knew; whether it had lost them.
+
+        What workers have told since goes before that.
+        """
+        with translated():
+            if await self._client.exists(self._keys.config):
+                return False
+            async with self._client.pipeline(transaction=False) as pipe:
+                for one in deployed:
+                    pipe.hsetnx(self._keys.functions, one.name, codec.pack(asdict(one)))
+                await pipe.execute()
+        return True
 
     async def functions(self) -> dict[str, Deployed]:
         with translated():

@@ -8,7 +8,7 @@ import time
 from runtime import log
 from runtime.children.pool import LOAD_WITHIN, LoadFailed, Pool
 from runtime.discovery import Catalogue
-from runtime.errors import FunctionInvalid
+from runtime.errors import FunctionInvalid, LaneUnknown
 from runtime.failure import Exited, LoadTimeout, load_trace
 from runtime.settings import Settings
 from runtime.sources import Source, Sources, load, unload
@@ -139,7 +139,6 @@ class Deployer:
         try:
             async with self._gate:
                 spec = await self._pool.load(source)
-                self._settings.lane(spec.policy.lane)
                 if spec.isolation != "process":
                     spec = await self._import(source)
         except Exception as error:
@@ -149,12 +148,20 @@ class Deployer:
             self._good[source.name] = spec
             self._broken.pop(source.name, None)
             self._again.pop(source.name, None)
+            self._tell_lane(spec)
             if self._started:
                 event = "function.changed" if again else "function.added"
                 self._log.info(event, function=source.name, version=source.version)
         self._changed = True
         if self._loading.get(source.name) is asyncio.current_task():
             del self._loading[source.name]
+
+    def _tell_lane(self, spec: Spec) -> None:
+        try:
+            self._settings.lane(spec.policy.lane)
+        except LaneUnknown as error:
+            told = {"function": spec.name, "lane": self._settings.default_lane, "error": str(error)}
+            self._log.warning("function.lane_unknown", **told)
 
     async def _import(self, source: Source) -> Spec:
         """Into this process, on a thread: beside what runs, and at the start too, since what loads there has to

@@ -14,7 +14,7 @@ from typing import Any
 from runtime import log
 from runtime.children.pool import Pool
 from runtime.discovery import Catalogue
-from runtime.errors import LaneUnknown, StoreUnavailable
+from runtime.errors import StoreUnavailable
 from runtime.service import keep_going
 from runtime.settings import Settings
 from runtime.store.connect import OVERDUE, Redis, check_server, connect
@@ -94,7 +94,6 @@ class Worker:
 
     async def _deploy(self, pool: Pool) -> Catalogue:
         if self._given is not None:
-            _refuse_unknown_lanes(self._given, self._settings)
             return self._given
         self._deployer = Deployer(self._settings, pool)
         await self._deployer.start()
@@ -175,12 +174,3 @@ async def _ended(tasks: Sequence[asyncio.Task[Any]]) -> None:
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
-
-
-def _refuse_unknown_lanes(catalogue: Catalogue, settings: Settings) -> None:
-    for name, function in list(catalogue.functions.items()):
-        try:
-            settings.lane(function.policy.lane)
-        except LaneUnknown as error:
-            del catalogue.functions[name]
-            catalogue.broken[name] = str(error)

@@ -181,3 +181,82 @@ async def test_failed_jobs_are_shown_run_again_and_deleted(lanework, client, wor
     assert replayed[2].strip() == "1 jobs run again"
     assert purged[2].strip() == "1 failed jobs deleted"
     assert (await lanework("dead", "nothing"))[0] == 3
+
+
+async def test_an_odd_id_reaches_no_other_path(lanework, client, worker):
+    async def fails() -> None:
+        from runtime import Permanent
+
+        raise Permanent("no")
+
+    async with worker(fails=fails):
+        dead = await client.wait((await client.enqueue("fails")).id, 20)
+        for odd in ("../functions/fails/dead", "..", ".", "a b", "\udc80", "é", "a?b#c", "%2e%2e"):
+            for command in (["cancel", odd], ["job", odd], ["retry", odd], ["dead", odd], ["pause", odd]):
+                code, _, err = await lanework(*command)
+                assert (code, "Traceback" in err) == (3, False), (command, err)
+
+    assert (await client.get(dead.id)).status == "failed"
+
+
+async def test_integers_are_exact_on_the_command_line(lanework, worker):
+    async def echo(payload: object) -> object:
+        return payload
+
+    async with worker(echo=echo):
+        code, _, err = await lanework("call", "echo", "36893488147419103233")
+        _, out, _ = await lanework("call", "echo", "9007199254740993", "--wait")
+
+    assert (code, "64 bits" in err) == (3, True)
+    assert out == "9007199254740993\n"
+
+
+@pytest.mark.parametrize("url", ["nonsense", "http://[", "http://\udc80", "ftp://localhost", "http://a:99999"])
+async def test_an_odd_url_is_told_without_a_traceback(lanework, url):
+    code, _, err = await lanework("jobs", "--url", url)
+
+    assert code in (3, 4)
+    assert "error" in err
+    assert "Traceback" not in err
+
+
+async def test_a_page_hint_keeps_the_filters(lanework, client, worker):
+    async with worker(add=add):
+        await client.enqueue_many("add", [{"a": n, "b": n} for n in range(3)])
+        _, _, err = await lanework("jobs", "--limit", "1", "--type", "add")
+
+    assert "--limit 1 --type add --cursor" in err
+
+
+async def test_a_function_and_a_lane_cannot_be_paused_together(lanework, worker, client):
+    async with worker(add=add):
+        code, _, err = await lanework("pause", "add", "--lane", "low")
+
+    assert (code, await client.paused()) == (2, [])
+    assert "not both" in err
+
+
+async def test_one_job_is_shown_whole(lanework, client, worker):
+    async def fails() -> None:
+        raise ValueError("a bad day")
+
+    async with worker(fails=fails):
+        job = await client.wait((await client.enqueue("fails", max_attempts=2, backoff=0)).id, 20)
+        code, out, err = await lanework("job", job.id)
+        _, workers, _ = await lanework("workers")
+
+    assert code == 0
+    assert job.id in out
+    assert out.count("ValueError: a bad day") == 2
+    assert "Traceback" in err or "in fails" in err
+    assert "fails" in workers
+
+
+async def test_what_waits_is_cleared(lanework, client, worker):
+    async with worker(add=add):
+        await client.pause()
+        await client.enqueue_many("add", [{"a": n, "b": n} for n in range(300)])
+        code, _, err = await lanework("clear", "add")
+        await client.resume()
+
+    assert (code, "300 jobs cancelled" in err) == (0, True)

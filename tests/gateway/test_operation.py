@@ -12,7 +12,7 @@ from tests.conftest import missing
 from tests.gateway.conftest import _listens, free_port
 
 
-async def test_a_gateway_with_redis_is_alive_and_ready(http):
+async def test_a_gateway_with_redis_and_functions_is_alive_and_ready(http, deployed):
     for path in ("/healthz", "/readyz", "/health"):
         assert (await http.get(path)).json() == {"status": "ok"}
 

@@ -1,27 +1,33 @@
 -- with: store, finish
--- Cancels a job: one that does not run is settled at once; of one that runs, its worker is told.
--- ARGV[1]  its id
--- ARGV[2]  ms that its record is kept
--- ARGV[3]  ms that the worker's orders are kept
--- reply    the status before, or false where there is no such job; a settled job stays as it is
-local id, keep = ARGV[1], tonumber(ARGV[2])
-local record = job_key(id)
+-- Cancels jobs: one that does not run is settled at once; of one that runs, its worker is told.
+-- ARGV[1]  msgpack [id, …]
+-- ARGV[2]  ms that their records are kept
+-- ARGV[3]  ms that a worker's orders are kept; 0 leaves those alone that run
+-- reply    {the status before, or false where there is no such job, …}; a settled job stays as it is
+local keep, orders_ms = tonumber(ARGV[2]), tonumber(ARGV[3])
 local now = now_ms()
-local job = call('HMGET', record, 'status', 'type', 'attempt', 'worker', 'more')
-local status, type, attempt = job[1], job[2], tonumber(job[3]) or 0
 
-if status == 'pending' or status == 'scheduled' then
-  withdraw(record, id)
-  call('HSET', record, 'status', 'cancelled', 'finished', now)
-  call('HDEL', record, 'run_at', 'entry')
-  event(id, type, 'cancelled', attempt)
-  finish(record, id, type, 'cancelled', now, job[5], kept(job[5], keep))
-elseif status == 'running' then
-  call('HSET', record, 'status', 'cancelling', 'updated', now, 'cancel_at', now)
-  local orders = root .. ':orders:' .. job[4]
-  call('RPUSH', orders, cmsgpack.pack({'cancel', id, attempt}))
-  call('PEXPIRE', orders, ARGV[3])
-  event(id, type, 'cancelling', attempt)
+local function cancel(id)
+  local record = job_key(id)
+  local job = call('HMGET', record, 'status', 'type', 'attempt', 'worker', 'more')
+  local status, type, attempt = job[1], job[2], tonumber(job[3]) or 0
+  if status == 'pending' or status == 'scheduled' then
+    withdraw(record, id)
+    call('HSET', record, 'status', 'cancelled', 'finished', now)
+    call('HDEL', record, 'run_at', 'entry')
+    event(id, type, 'cancelled', attempt)
+    finish(record, id, type, 'cancelled', now, job[5], kept(job[5], keep))
+  elseif status == 'running' and orders_ms > 0 then
+    call('HSET', record, 'status', 'cancelling', 'updated', now, 'cancel_at', now)
+    local orders = root .. ':orders:' .. job[4]
+    call('RPUSH', orders, cmsgpack.pack({'cancel', id, attempt}))
+    call('PEXPIRE', orders, ARGV[3])
+    event(id, type, 'cancelling', attempt)
+  end
+  return status
 end
+
+local replies = {}
+for i, id in ipairs(cmsgpack.unpack(ARGV[1])) do replies[i] = cancel(id) end
 tell_events()
-return status
+return replies
