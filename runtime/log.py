@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import MutableMapping
-from typing import Any
+from contextvars import ContextVar
+from typing import Any, Protocol
 
 import structlog
 
@@ -18,6 +19,30 @@ _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARN
 
 # without local variables, among which secrets and payloads are
 _TRACEBACKS = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+
+
+class Attempted(Protocol):
+    """An attempt, as far as the log names it."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def type(self) -> str: ...
+    @property
+    def attempt(self) -> int: ...
+
+
+ATTEMPT: ContextVar[Attempted | None] = ContextVar("attempt", default=None)  # the one whose handler runs here
+
+
+def names(attempt: Attempted) -> dict[str, Any]:
+    return {"job": attempt.id, "function": attempt.type, "attempt": attempt.attempt}
+
+
+def _of_attempt(_: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Whatever a handler logs, by whichever logger, names its attempt."""
+    attempt = ATTEMPT.get()
+    return event if attempt is None else {**names(attempt), **event}
 
 
 def get(part: str) -> Any:
@@ -36,6 +61,7 @@ def configure(settings: Settings) -> None:
     console = settings.log_format == "console" or (settings.log_format == "auto" and sys.stderr.isatty())
     level = _LEVELS[settings.log_level]
     shared: list[Any] = [
+        _of_attempt,
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="%H:%M:%S" if console else "iso", utc=not console),
@@ -55,7 +81,7 @@ def configure(settings: Settings) -> None:
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
     )
-    logging.basicConfig(level=logging.WARNING, handlers=[_Forward()], force=True)
+    logging.basicConfig(level=max(level, logging.INFO), handlers=[_Forward()], force=True)
 
 
 def _one_line(_: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
@@ -72,9 +98,11 @@ def _printable(text: str) -> str:
 
 
 class _Forward(logging.Handler):
-    """Standard logging of libraries, as events."""
+    """Standard logging, as events: of handlers from INFO on, of libraries besides from WARNING on."""
 
     def emit(self, record: logging.LogRecord) -> None:
+        if record.levelno < logging.WARNING and ATTEMPT.get() is None:
+            return
         log = structlog.get_logger(part=record.name)
-        say = log.error if record.levelno >= logging.ERROR else log.warning
+        say = {logging.INFO: log.info, logging.WARNING: log.warning}.get(record.levelno, log.error)
         say("library.said", message=record.getMessage(), exc_info=record.exc_info)

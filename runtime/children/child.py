@@ -27,6 +27,7 @@ from types import FrameType
 from typing import Any
 
 import msgpack
+import structlog
 
 from runtime import codec
 from runtime.children import linux, logs
@@ -49,6 +50,7 @@ class _Context(Context):
     def __init__(self, *given: Any) -> None:
         super().__init__(*given)
         self.cooperates = False
+        self._log = structlog.get_logger("function")  # whoever hears it names the job
 
     @property
     def cancelled(self) -> bool:

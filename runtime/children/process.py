@@ -174,8 +174,7 @@ class Child:
             if self.sink is not None:
                 self.sink.progress(message[1])
         elif kind == "log" and len(message) == 4:
-            if self.sink is not None:
-                self.sink.log(*message[1:])
+            self._logged(*message[1:])
         elif kind in self._kinds and self.answer is None:
             self._listen()  # what it printed before it answered is of this attempt
             self.answer = message
@@ -206,6 +205,14 @@ class Child:
         line, self._line = self._line, b""
         if line:
             self._printed(line)
+
+    def _logged(self, level: str, event: str, fields: dict[str, Any]) -> None:
+        if self._lines >= _LINES:
+            self._cut += len(event) + 1
+            return
+        self._lines += 1
+        if self.sink is not None:
+            self.sink.log(level, event, fields)
 
     def _printed(self, line: bytes) -> None:
         if self._lines >= _LINES:

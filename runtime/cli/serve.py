@@ -19,6 +19,7 @@ from runtime.gateway.app import create_app
 from runtime.gateway.protocol import TimedProtocol
 from runtime.settings import Settings
 from runtime.store.connect import check_server, opened
+from runtime.worker import printed
 from runtime.worker.port import Port
 from runtime.worker.worker import Worker
 
@@ -69,6 +70,7 @@ async def _check(settings: Settings) -> None:
 def worker(settings: Settings) -> int:
     """Runs until SIGTERM or SIGINT. Raises StoreError, FunctionInvalid, FunctionUnknown."""
     log.configure(settings)
+    printed.capture()
     return uvloop.run(_worker(settings))
 
 

@@ -33,13 +33,17 @@ class Taken:
     @property
     def backoff(self) -> tuple[float, float] | None:
         """The job's own base and cap in seconds, in place of its function's."""
-        asked = codec.unpack(self.more).get("backoff") if self.more else None
-        return None if asked is None else (asked[0], asked[1])
+        backoff = self._asked().get(b"backoff")
+        return None if backoff is None else (backoff[0], backoff[1])
+
+    def _asked(self) -> dict[bytes, Any]:
+        """Packed for scripts: bytes and text are one there, and jobs in `then` have payloads that are no text."""
+        return codec.unpack_stream(self.more)[0] if self.more else {}
 
     @property
     def tick(self) -> int | None:
         """When the schedule that made the job names it, in Unix ms."""
-        return codec.unpack(self.more).get("tick") if self.more else None
+        return self._asked().get(b"tick")
 
     @property
     def tries(self) -> int:

@@ -22,7 +22,7 @@ from runtime.retry import Retry
 from runtime.settings import Settings
 from runtime.spec import Function, Spec
 from runtime.store.attempts import Settlement, Taken
-from runtime.worker import contained
+from runtime.worker import contained, printed
 from runtime.worker.threads import Threads
 
 Cause = Literal["lost", "released", "cancelled", "timeout"]
@@ -156,10 +156,11 @@ class Runner:
         arguments = fn.arguments(attempt.taken.payload, partial(self._context, attempt))
         timer = self._timer(fn, attempt)
         try:
-            if fn.is_async:
-                value = await contained.run(fn.handler(**arguments))
-            else:
-                value = await self._threads.run(fn.handler, arguments)
+            with printed.by(attempt.taken):
+                if fn.is_async:
+                    value = await contained.run(fn.handler(**arguments))
+                else:
+                    value = await self._threads.run(fn.handler, arguments)
             if attempt.cause is not None:  # it was told to stop: what it returns may be half of the work
                 raise asyncio.CancelledError
             return value

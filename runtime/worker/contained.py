@@ -10,12 +10,11 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Coroutine, Generator
-from contextvars import ContextVar
 from typing import Any
 
+from runtime import log
 from runtime.failure import Exited
 
-_in_attempt: ContextVar[bool] = ContextVar("in_attempt", default=False)
 _copy = False
 
 
@@ -65,11 +64,7 @@ class Contained:
 
 async def run(coroutine: Coroutine[Any, Any, Any]) -> Any:
     """A handler's own coroutine; tasks that it starts are contained as well."""
-    before = _in_attempt.set(True)
-    try:
-        return await Contained(coroutine)
-    finally:
-        _in_attempt.reset(before)
+    return await Contained(coroutine)
 
 
 def contain_tasks(loop: asyncio.AbstractEventLoop) -> None:
@@ -84,7 +79,7 @@ def contain_tasks(loop: asyncio.AbstractEventLoop) -> None:
 
 
 def _is_of_an_attempt(context: Any) -> bool:
-    return _in_attempt.get() if context is None else context.get(_in_attempt, False)
+    return (log.ATTEMPT.get() if context is None else context.get(log.ATTEMPT)) is not None
 
 
 async def _awaited(coroutine: Coroutine[Any, Any, Any]) -> Any:

@@ -206,3 +206,22 @@ async def test_a_child_has_no_idempotency_key(client, worker):
 
     assert job.status == "failed"
     assert "idempotency key" in job.error["message"]
+
+
+async def test_what_follows_may_have_any_payload_whatever_else_is_asked_for(client, worker):
+    async def first(ctx: Context) -> int:
+        if ctx.job.attempt == 1:
+            raise ValueError("again")
+        return ctx.job.attempt
+
+    async def last(payload: object) -> object:
+        return payload
+
+    async with worker(first=first, last=last):
+        then = [JobRequest("last", {"n": 200, "bytes": b"\xff\xfe"})]
+        job = await client.enqueue("first", then=then, backoff=0)
+        done = await client.wait(job.id, WAIT)
+        after = await client.wait(done.children[0], WAIT)
+
+    assert (done.status, done.attempt) == ("completed", 2)
+    assert after.result == {"n": 200, "bytes": b"\xff\xfe"}

@@ -75,7 +75,7 @@ async def test_keyboard_interrupt_at_import_ends_nobody(client, start):
     one = start(
         {"f": IDLE, "rude": f"import sys\nif {IN_WORKER}: raise KeyboardInterrupt\nasync def handle(): ..."}
     )
-    await asyncio.to_thread(one.await_said, "function.broken")
+    await asyncio.to_thread(one.await_said, "worker.started")
 
     assert (await client.wait((await client.enqueue("f")).id, WAIT)).result == "fine"
     assert one.said("KeyboardInterrupt")

@@ -1,0 +1,94 @@
+"""What handlers on the event loop and in threads print and log, told with the attempt that said it."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import sys
+from collections.abc import Iterator
+from typing import TextIO
+
+from runtime import log
+
+LINES = 1_000  # of one attempt that reach the log; what it prints beyond is counted
+LINE = 4_000
+
+
+class _Lines:
+    """The lines of one attempt."""
+
+    def __init__(self, attempt: log.Attempted) -> None:
+        self._log = log.get("function").bind(**log.names(attempt))
+        self._rest = ""
+        self._count = self._cut = 0
+
+    def write(self, text: str) -> None:
+        *lines, self._rest = (self._rest + text).split("\n")
+        for line in lines:
+            self._tell(line)
+        if len(self._rest) > LINE:
+            self._tell(self._rest)
+            self._rest = ""
+
+    def end(self) -> None:
+        if self._rest:
+            self._tell(self._rest)
+        if self._cut:
+            self._log.warning("output.cut", lines=LINES, characters_left_out=self._cut)
+
+    def _tell(self, line: str) -> None:
+        if self._count >= LINES:
+            self._cut += len(line) + 1
+            return
+        self._count += 1
+        self._log.info("function.printed", line=line[:LINE])
+
+
+_lines: dict[int, _Lines] = {}  # by the attempts' identity: few of them print
+
+
+@contextlib.contextmanager
+def by(attempt: log.Attempted) -> Iterator[None]:
+    """What is printed and logged within is the attempt's."""
+    before = log.ATTEMPT.set(attempt)
+    try:
+        yield
+    finally:
+        log.ATTEMPT.reset(before)
+        if _lines and (lines := _lines.pop(id(attempt), None)):
+            lines.end()
+
+
+class _Output(io.TextIOBase):
+    """Standard output of a worker: an attempt's lines go to the log, all else where it went."""
+
+    def __init__(self, below: TextIO) -> None:
+        self._below = below
+
+    def write(self, text: str) -> int:
+        attempt = log.ATTEMPT.get()
+        if attempt is None:
+            return self._below.write(text)
+        lines = _lines.get(id(attempt))
+        if lines is None:
+            lines = _lines[id(attempt)] = _Lines(attempt)
+        lines.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        self._below.flush()
+
+    def fileno(self) -> int:
+        return self._below.fileno()
+
+    def isatty(self) -> bool:
+        return self._below.isatty()
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]
+        return self._below.encoding
+
+
+def capture() -> None:
+    """From now on what handlers print in this process reaches the log. The log itself has its stream already."""
+    sys.stdout, sys.stderr = _Output(sys.stdout), _Output(sys.stderr)
