@@ -156,9 +156,9 @@ class Runner:
         arguments = fn.arguments(attempt.taken.payload, partial(self._context, attempt))
         timer = self._timer(fn, attempt)
         try:
-            with printed.by(attempt.taken):
+            with printed.By(attempt.taken):
                 if fn.is_async:
-                    value = await contained.run(fn.handler(**arguments))
+                    value = await contained.Contained(fn.handler(**arguments))
                 else:
                     value = await self._threads.run(fn.handler, arguments)
             if attempt.cause is not None:  # it was told to stop: what it returns may be half of the work

@@ -62,11 +62,6 @@ class Contained:
                 given, step = error, self._coroutine.throw
 
 
-async def run(coroutine: Coroutine[Any, Any, Any]) -> Any:
-    """A handler's own coroutine; tasks that it starts are contained as well."""
-    return await Contained(coroutine)
-
-
 def contain_tasks(loop: asyncio.AbstractEventLoop) -> None:
     """From now on tasks that handlers start on the loop are contained."""
 

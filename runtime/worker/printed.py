@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
 import sys
-from collections.abc import Iterator
 from typing import TextIO
 
 from runtime import log
@@ -47,15 +45,20 @@ class _Lines:
 _lines: dict[int, _Lines] = {}  # by the attempts' identity: few of them print
 
 
-@contextlib.contextmanager
-def by(attempt: log.Attempted) -> Iterator[None]:
-    """What is printed and logged within is the attempt's."""
-    before = log.ATTEMPT.set(attempt)
-    try:
-        yield
-    finally:
-        log.ATTEMPT.reset(before)
-        if _lines and (lines := _lines.pop(id(attempt), None)):
+class By:
+    """What is printed and logged within is the attempt's. A class, because each attempt pays for it."""
+
+    __slots__ = ("_attempt", "_before")
+
+    def __init__(self, attempt: log.Attempted) -> None:
+        self._attempt = attempt
+
+    def __enter__(self) -> None:
+        self._before = log.ATTEMPT.set(self._attempt)
+
+    def __exit__(self, *_: object) -> None:
+        log.ATTEMPT.reset(self._before)
+        if _lines and (lines := _lines.pop(id(self._attempt), None)):
             lines.end()
 
 
