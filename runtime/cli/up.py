@@ -81,7 +81,7 @@ def run(settings: Settings, data: Path, workers: int) -> int:
     embedded.binary()
     if not settings.functions_dir.is_dir():
         raise SettingsInvalid(f"there is no folder {settings.functions_dir}; name one with --functions")
-    _check_port(settings)
+    settings = settings.model_copy(update={"port": _port(settings)})
     data.mkdir(parents=True, exist_ok=True)
     with _locked(data):
         embedded.stop_orphan(data)
@@ -106,7 +106,7 @@ async def _run(settings: Settings, data: Path, workers: int) -> int:
             return show.FAILED
         tasks += [asyncio.create_task(child.run()) for child in others]
         if not stop.is_set() and await _until_serving(settings, stop):
-            _welcome(settings, data)
+            _welcome(settings, data, await _functions(settings))
         await stop.wait()
     finally:
         log.get("up").info("stopping")
@@ -141,6 +141,14 @@ async def _until_serving(settings: Settings, stop: asyncio.Event) -> bool:
     return False
 
 
+async def _functions(settings: Settings) -> list[str]:
+    async with httpx.AsyncClient(trust_env=False) as client:
+        with contextlib.suppress(httpx.HTTPError, KeyError, ValueError):
+            reply = await client.get(f"http://{settings.host}:{settings.port}/functions")
+            return [one["name"] for one in reply.json()["functions"] if one["broken"] is None]
+    return []
+
+
 def _environment(settings: Settings, data: Path) -> dict[str, str]:
     given = {
         "REDIS_URL": f"unix://{embedded.socket_path(data)}",
@@ -165,25 +173,32 @@ def _locked(data: Path) -> Iterator[None]:
         yield
 
 
-def _check_port(settings: Settings) -> None:
+def _port(settings: Settings) -> int:
+    """The gateway's port, a free one for 0. Raises SettingsInvalid where it cannot be listened on."""
     try:
-        socket.create_server((settings.host, settings.port)).close()
+        with socket.create_server((settings.host, settings.port)) as tried:
+            return int(tried.getsockname()[1])
     except OSError as error:
         raise SettingsInvalid(
             f"{settings.host}:{settings.port} cannot be listened on ({error.strerror}); choose another with --port"
         ) from None
 
 
-def _welcome(settings: Settings, data: Path) -> None:
+def _welcome(settings: Settings, data: Path, functions: list[str]) -> None:
+    """`functions`: those that are there, so that what it suggests works."""
     url = f"http://localhost:{settings.port}"
+    name, payload = ("math", '{"a":"5","b":"3"}')
+    if "math" not in functions:
+        name, payload = (functions or ["NAME"])[0], "{}"
+    elsewhere = "" if settings.port == 8080 else f" --url {url}"
     print(
         f"""
 Lanework is up on {url}; its functions are in {settings.functions_dir}/, its data in {data}/.
 
-  curl --json '{{"type":"math","payload":{{"a":"5","b":"3"}}}}' {url}/jobs
+  curl --json '{{"type":"{name}","payload":{payload}}}' {url}/jobs
   curl {url}/jobs                    # what became of it
-  {show.beside("lanework")} call math '{{"a":5,"b":3}}' --wait
-  {show.beside("lanework")} functions
+  {show.beside("lanework")} call {name} '{payload}' --wait{elsewhere}
+  {show.beside("lanework")} functions{elsewhere}
   export REDIS_URL=unix://{embedded.socket_path(data)}    # for programs in Python
 
 Ctrl-C stops it; what waits then goes on with the next start.

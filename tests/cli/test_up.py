@@ -136,3 +136,18 @@ def test_a_missing_folder_of_functions_is_told(process, tmp_path):
     assert running.popen.wait(20) == 3
     assert running.said("there is no folder")
     assert not os.path.exists(tmp_path / "data" / "valkey.sock")
+
+
+def test_what_it_suggests_names_a_function_and_a_port_that_are_there(process, tmp_path, folder):
+    folder.write(greet="def handle(): return 'hello'")
+
+    running = process(
+        "up", "--port", "0", "--data", str(tmp_path / "data"), "--functions", str(folder.path), "--workers", "1"
+    )
+    running.await_said("Ctrl-C stops it")
+
+    (suggested,) = [line for line in running.log.read_text().splitlines() if "call greet" in line]
+    url = suggested.partition("--url ")[2]
+    job = httpx.post(f"{url}/jobs", json={"type": "greet", "payload": {}}, trust_env=False).json()
+    done = httpx.get(f"{url}/jobs/{job['id']}", headers=WAIT, timeout=30, trust_env=False).json()
+    assert done["result"] == "hello"
