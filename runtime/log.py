@@ -105,4 +105,8 @@ class _Forward(logging.Handler):
             return
         log = structlog.get_logger(part=record.name)
         say = {logging.INFO: log.info, logging.WARNING: log.warning}.get(record.levelno, log.error)
-        say("library.said", message=record.getMessage(), exc_info=record.exc_info)
+        try:
+            message = record.getMessage()
+        except Exception:  # its arguments do not fit; no handler of `logging` raises for that
+            message = str(record.msg)
+        say("library.said", message=message, exc_info=record.exc_info)

@@ -13,7 +13,7 @@ from typing import Any
 from runtime import log
 from runtime.children.process import Child, Sink
 from runtime.children.spawner import Spawner
-from runtime.children.turns import Turns
+from runtime.children.turns import NoRoom, Turns
 from runtime.failure import Crashed, Failure, ForkserverLost, HandlerFailed, LoadTimeout, OutOfMemory, failure
 from runtime.policy import Policy
 from runtime.settings import Settings
@@ -23,6 +23,7 @@ from runtime.spec import Spec
 _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 KILL_AFTER = 2.0  # seconds that a handler has to leave after SIGTERM
 LOAD_WITHIN = 10.0
+_AGAIN = 0.5  # seconds until one that starts processes is looked for again
 
 
 class LoadFailed(Exception):
@@ -84,8 +85,9 @@ class Pool:
     ) -> list[Any]:
         try:
             child = await self._bound(spec)
-        except ForkserverLost:
-            raise
+        except ForkserverLost:  # nothing of the attempt has begun: it is nobody's crash, and may wait elsewhere
+            await asyncio.sleep(_AGAIN)
+            raise NoRoom from None
         except (LoadFailed, LoadTimeout, Crashed, OutOfMemory) as error:
             raise HandlerFailed(failure(error, spec.policy.retry)) from None
         child.attempts += 1

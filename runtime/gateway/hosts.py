@@ -20,7 +20,7 @@ class Hosts:
     """The Host header (RFC 9110, section 7.2) of each request, held against the settings."""
 
     def __init__(self, settings: Settings) -> None:
-        self._named = frozenset(name.lower().strip("[]") for name in settings.hosts)
+        self._named = frozenset(name.lower().strip("[]").rstrip(".") for name in settings.hosts)
         self._any = not self._named and not _is_loopback(settings.host)
         self._known: set[bytes] = set()  # headers that were accepted: nearly all requests carry the same
 
@@ -28,12 +28,13 @@ class Hosts:
         """Why the request is not for this gateway, or None."""
         if self._any:
             return None
-        given = next((value for name, value in scope["headers"] if name == b"host"), b"")
-        if given in self._known:
+        given = next((value for name, value in scope["headers"] if name == b"host"), None)
+        # a probe without a name, or at an address, is no page elsewhere: that always comes by its name
+        if given is None or given in self._known:
             return None
         found = _HOST.fullmatch(given.decode("latin-1").lower())
         name = found[1].strip("[]").rstrip(".") if found else ""
-        if name in self._named or _is_loopback(name):
+        if name in self._named or name == "localhost" or name.endswith(".localhost") or _is_address(name):
             if len(self._known) < 100:
                 self._known.add(given)
             return None
@@ -41,9 +42,12 @@ class Hosts:
 
 
 def _is_loopback(host: str) -> bool:
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
+    return host == "localhost" or (_is_address(host) and ipaddress.ip_address(host).is_loopback)
+
+
+def _is_address(host: str) -> bool:
     try:
-        return ipaddress.ip_address(host).is_loopback
+        ipaddress.ip_address(host)
     except ValueError:
         return False
+    return True

@@ -46,6 +46,9 @@ class TimedProtocol(HttpToolsProtocol):
             self._timer = None
 
     def _too_late(self) -> None:
+        if self.pipeline or self.flow.read_paused:  # we do not read: it is us who are late, with the answer before
+            self._start()
+            return
         if self.cycle is None or self.cycle.response_complete or not self.cycle.response_started:
             self.transport.write(_TOO_LATE)
         self.transport.close()

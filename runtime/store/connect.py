@@ -173,10 +173,14 @@ def _check_version(server: dict[str, Any]) -> None:
         raise StoreUnsupported(f"{name} {version} is too old: Lanework needs Redis 7.0+ or Valkey 8+")
 
 
+def agreed(settings: Settings) -> dict[str, str]:
+    """What all processes must say alike."""
+    return {"lanes": ",".join(settings.lanes), "shards": str(settings.shards)}
+
+
 async def _agree(client: Redis, settings: Settings) -> None:
     """The first process writes lanes and shards down; the others must say the same."""
-    key = Keys(settings.prefix).config
-    mine = {"lanes": ",".join(settings.lanes), "shards": str(settings.shards)}
+    key, mine = Keys(settings.prefix).config, agreed(settings)
     for name, value in mine.items():
         await client.hsetnx(key, name, value)
     stored = await cast("Awaitable[dict[bytes, bytes]]", client.hgetall(key))

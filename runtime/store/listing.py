@@ -177,6 +177,6 @@ def _places(cursor: str | None, shards: int) -> list[str | None]:
     if len(places) != shards:
         raise ValueError("not a cursor of this list")
     for place in places:
-        if place not in ("+", "-") and (not _ENTRY.fullmatch(place) or place == "0-0"):
+        if place not in ("+", "-") and (not _ENTRY.fullmatch(place) or _when(place.encode()) == (0, 0)):
             raise ValueError("not a cursor of this list")
     return [None if place == "-" else place for place in places]

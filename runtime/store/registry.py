@@ -11,7 +11,7 @@ from runtime.errors import LaneUnknown
 from runtime.policy import Bounds
 from runtime.settings import Settings
 from runtime.spec import Spec
-from runtime.store.connect import Redis, translated
+from runtime.store.connect import Redis, agreed, translated
 from runtime.store.keys import Keys
 
 HEARTBEAT = 3.0
@@ -94,6 +94,7 @@ class Registry:
     def __init__(self, client: Redis, settings: Settings) -> None:
         self._client = client
         self._keys = Keys(settings.prefix)
+        self._agreed = agreed(settings)
 
     async def publish(self, deployed: Sequence[Deployed]) -> None:
         """Tells what this worker has; a broken module hides none that works elsewhere, or worked before."""
@@ -126,6 +127,8 @@ class Registry:
             async with self._client.pipeline(transaction=False) as pipe:
                 for one in deployed:
                     pipe.hsetnx(self._keys.functions, one.name, codec.pack(asdict(one)))
+                for name, value in self._agreed.items():  # as the first process writes them down
+                    pipe.hsetnx(self._keys.config, name, value)
                 await pipe.execute()
         return True
 

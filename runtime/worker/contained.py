@@ -2,7 +2,8 @@
 
 asyncio lets SystemExit and KeyboardInterrupt out of a task and so ends the loop, with everything that runs on it;
 and a copy that a handler makes of the process (fork) would go on as the worker, on its sockets. So each coroutine
-of a handler, its own and those of tasks that it starts, is stepped through here.
+of a handler, its own and those of tasks that it starts, is stepped through here. Callbacks (`call_soon`) and the
+loop's executor are not: what they end or copy is the worker's.
 """
 
 from __future__ import annotations
@@ -66,9 +67,12 @@ def contain_tasks(loop: asyncio.AbstractEventLoop) -> None:
     """From now on tasks that handlers start on the loop are contained."""
 
     def make(loop: asyncio.AbstractEventLoop, coroutine: Any, **more: Any) -> asyncio.Task[Any]:
-        if asyncio.iscoroutine(coroutine) and _is_of_an_attempt(more.get("context")):
-            coroutine = _awaited(coroutine)
-        return asyncio.Task(coroutine, loop=loop, **more)
+        if not asyncio.iscoroutine(coroutine) or not _is_of_an_attempt(more.get("context")):
+            return asyncio.Task(coroutine, loop=loop, **more)
+        task = asyncio.Task(_awaited(coroutine), loop=loop, **more)
+        # one that is cancelled before its first step never comes to the coroutine within
+        task.add_done_callback(lambda _: coroutine.close())
+        return task
 
     loop.set_task_factory(make)
 

@@ -124,7 +124,7 @@ class Deployer:
         del self._tried[name]
         self._again.pop(name, None)
         if name in self._loading:
-            self._loading[name].cancel()
+            self._loading.pop(name).cancel()
         self._broken.pop(name, None)
         self._changed = True
         if self._good.pop(name, None) is not None:

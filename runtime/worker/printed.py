@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
-from typing import TextIO
+from typing import Any, TextIO
 
 from runtime import log
 
@@ -16,6 +16,7 @@ class _Lines:
     """The lines of one attempt."""
 
     def __init__(self, attempt: log.Attempted) -> None:
+        self.attempt = attempt  # held, so that no other can have its identity meanwhile
         self._log = log.get("function").bind(**log.names(attempt))
         self._rest = ""
         self._count = self._cut = 0
@@ -42,7 +43,8 @@ class _Lines:
         self._log.info("function.printed", line=line[:LINE])
 
 
-_lines: dict[int, _Lines] = {}  # by the attempts' identity: few of them print
+_lines: dict[int, _Lines] = {}  # of attempts that run and print, by their identity
+_running: set[int] = set()
 
 
 class By:
@@ -55,9 +57,11 @@ class By:
 
     def __enter__(self) -> None:
         self._before = log.ATTEMPT.set(self._attempt)
+        _running.add(id(self._attempt))
 
     def __exit__(self, *_: object) -> None:
         log.ATTEMPT.reset(self._before)
+        _running.discard(id(self._attempt))
         if _lines and (lines := _lines.pop(id(self._attempt), None)):
             lines.end()
 
@@ -73,10 +77,24 @@ class _Output(io.TextIOBase):
         if attempt is None:
             return self._below.write(text)
         lines = _lines.get(id(attempt))
-        if lines is None:
-            lines = _lines[id(attempt)] = _Lines(attempt)
+        if lines is None or lines.attempt is not attempt:
+            lines = _Lines(attempt)
+            if id(attempt) in _running:
+                _lines[id(attempt)] = lines
         lines.write(text)
+        if id(attempt) not in _running:  # a thread or a task that goes on after its attempt: nobody ends its lines
+            lines.end()
         return len(text)
+
+    def writable(self) -> bool:
+        return True
+
+    def __getattr__(self, name: str) -> Any:  # buffer, reconfigure and the like are the stream's own
+        return getattr(self._below, name)
+
+    @property
+    def errors(self) -> str | None:  # type: ignore[override]
+        return self._below.errors
 
     def flush(self) -> None:
         self._below.flush()

@@ -139,7 +139,6 @@ BROKEN = {
     "annotation": ("def handle(x: 'Nowhere'): ...", "Nowhere"),
     "crash": ("import ctypes; ctypes.string_at(0)", "SIGSEGV"),
     "exit": ("import os; os._exit(1)", "exited with status 1"),
-    "lane": ("from runtime import function\n@function(lane='none')\ndef handle(): ...", "no lane is 'none'"),
 }
 
 
