@@ -237,3 +237,35 @@ async def test_a_handler_that_kills_its_parent_again_and_again_is_poison(client,
 
     assert (done.status, done.error["type"]) == ("failed", "Poison")
     assert [attempt["outcome"] for attempt in done.attempts] == ["lost", "lost", "failed"]
+
+
+async def test_a_task_that_is_cancelled_before_it_begins_leaves_no_warning(client, worker):
+    async def hasty() -> str:
+        async def never() -> None: ...
+
+        task = asyncio.create_task(never())
+        task.cancel()
+        await asyncio.wait([task])
+        return "fine"
+
+    async with worker(hasty=hasty):
+        done = await client.wait((await client.enqueue("hasty")).id, WAIT)
+
+    assert done.result == "fine"
+
+
+async def test_a_module_that_is_deleted_while_it_loads_keeps_no_worker_from_having_started(
+    client, worker, settings, folder
+):
+    folder.write(f=IDLE, slow="import time\ntime.sleep(8)\ndef handle(): ...")
+    one = Worker(settings.model_copy(update={"functions_dir": folder.path}))
+    work = asyncio.create_task(one.run())
+    async with asyncio.timeout(WAIT):
+        while "f" not in await client.registry.functions():
+            await asyncio.sleep(0.02)
+    folder.remove("slow")
+
+    await asyncio.wait_for(one.started.wait(), 5)
+
+    one.stop()
+    await asyncio.wait_for(work, WAIT)

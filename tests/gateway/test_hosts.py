@@ -31,7 +31,6 @@ def test_loopback_answers_to_loopback(settings, host):
         "127.0.0.1.evil.example",
         "",
         "[::1",
-        "10.0.0.1",
     ],
 )
 def test_loopback_answers_to_no_other_name(settings, host):
@@ -43,6 +42,17 @@ def test_another_address_answers_to_any_name_or_to_those_it_is_given(settings):
     assert refused(settings, "evil.example", host="0.0.0.0", hosts=("jobs.example",))
     assert not refused(settings, "jobs.example:443", hosts=("jobs.example",))
     assert not refused(settings, "localhost:8080", host="0.0.0.0", hosts=("jobs.example",))
+
+
+@pytest.mark.parametrize("host", ["10.0.0.1:8080", "[fd00::1]"])
+def test_an_address_is_answered_to_whatever_the_names(settings, host):
+    """Probes and scrapers come by addresses; a page elsewhere comes by its name."""
+    assert not refused(settings, host)
+    assert not refused(settings, host, host="0.0.0.0", hosts=("jobs.example",))
+
+
+def test_a_request_without_a_name_is_answered(settings):
+    assert Hosts(settings).refuse({"headers": []}) is None
 
 
 async def test_a_foreign_host_is_a_problem_and_nothing_redirects_there(http):

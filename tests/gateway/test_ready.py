@@ -55,6 +55,18 @@ async def test_known_functions_survive_the_loss_of_all_data_and_of_all_workers(h
     assert (await http.post("/jobs", json={"type": "echo"})).status_code == 202
 
 
+async def test_what_was_told_again_after_a_loss_can_be_withdrawn(http, client, settings):
+    await deploy(client, echo=echo)
+    assert (await http.get("/readyz")).status_code == 200
+    server = redis_py.Redis.from_url(settings.redis_url)
+    server.delete(*server.scan_iter(f"{settings.prefix}:*"))
+    server.close()
+    assert (await http.get("/functions")).json()["functions"] != []
+    await client.registry.withdraw(["echo"])
+
+    assert (await http.get("/functions")).json()["functions"] == []
+
+
 async def test_the_last_function_that_is_withdrawn_stays_withdrawn(http, client):
     await deploy(client, echo=echo)
     assert (await http.get("/readyz")).status_code == 200

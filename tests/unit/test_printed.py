@@ -1,0 +1,63 @@
+"""What handlers print in the worker's own process."""
+
+import io
+from types import SimpleNamespace
+
+import pytest
+import structlog
+
+from runtime import log
+from runtime.worker import printed
+
+
+@pytest.fixture
+def output():
+    return printed._Output(io.TextIOWrapper(io.BytesIO(), encoding="utf-8"))
+
+
+def attempt(name):
+    return SimpleNamespace(id=name, type="f", attempt=1)
+
+
+def test_lines_are_told_with_their_attempt_and_half_a_line_at_its_end(output):
+    with structlog.testing.capture_logs() as logs:
+        with printed.By(attempt("a")):
+            print("one\ntwo", file=output)
+            print("half", end="", file=output)
+        print("outside", file=output)
+
+    assert [(e["job"], e["line"]) for e in logs] == [("a", "one"), ("a", "two"), ("a", "half")]
+    output.flush()
+    assert output.buffer.getvalue() == b"outside\n"
+
+
+def test_what_is_printed_after_an_attempt_is_told_as_its_own_and_kept_nowhere(output):
+    late = attempt("late")
+    with structlog.testing.capture_logs() as logs:
+        with printed.By(late):
+            pass
+        before = log.ATTEMPT.set(late)  # as in a thread that goes on
+        print("too late", end="", file=output)
+        log.ATTEMPT.reset(before)
+        with printed.By(attempt("next")):
+            print("next", file=output)
+
+    assert [(e["job"], e["line"]) for e in logs] == [("late", "too late"), ("next", "next")]
+    assert printed._lines == {}
+
+
+def test_a_thousand_lines_are_told_and_the_rest_is_counted(output):
+    with structlog.testing.capture_logs() as logs, printed.By(attempt("a")):
+        for _ in range(1500):
+            print("xxx", file=output)
+
+    assert len([e for e in logs if e["event"] == "function.printed"]) == 1000
+    assert logs[-1]["characters_left_out"] == 500 * 4
+
+
+def test_the_streams_other_methods_are_there(output):
+    output.buffer.write(b"bytes")
+    output.reconfigure(errors="replace")
+
+    assert output.writable()
+    assert (output.encoding, output.errors) == ("utf-8", "replace")
