@@ -12,20 +12,20 @@ WAIT = 20
 
 
 async def test_what_is_reported_just_before_the_end_is_in_the_record(client, worker):
-    async def counted(ctx: Context) -> None:
+    async def tenfold(ctx: Context) -> None:
         for n in range(1, 11):
             ctx.progress(n, 10, f"step {n}")
 
-    async with worker(counted=counted):
-        done = await client.wait((await client.enqueue("counted")).id, WAIT)
+    async with worker(tenfold=tenfold):
+        done = await client.wait((await client.enqueue("tenfold")).id, WAIT)
 
     assert done.progress == {"done": 10, "total": 10, "note": "step 10"}
 
 
 async def test_the_same_from_a_process(client, worker, settings, folder):
-    folder.write(counted="from runtime import Context\ndef handle(ctx: Context):\n    ctx.progress(10, 10)")
+    folder.write(tenfold="from runtime import Context\ndef handle(ctx: Context):\n    ctx.progress(10, 10)")
     async with worker(settings.model_copy(update={"functions_dir": folder.path})):
-        done = await client.wait((await client.enqueue("counted")).id, WAIT)
+        done = await client.wait((await client.enqueue("tenfold")).id, WAIT)
 
     assert done.progress == {"done": 10, "total": 10, "note": None}
 
@@ -39,13 +39,13 @@ async def test_a_report_that_could_not_be_sent_comes_with_the_end(client, worker
         tried.set()
         raise StoreUnavailable("away")
 
-    async def counted(ctx: Context) -> None:
+    async def tenfold(ctx: Context) -> None:
         ctx.progress(1, 2)
         await tried.wait()
 
     monkeypatch.setattr(Lanes, "progress", away)
-    async with worker(counted=counted):
-        done = await client.wait((await client.enqueue("counted")).id, WAIT)
+    async with worker(tenfold=tenfold):
+        done = await client.wait((await client.enqueue("tenfold")).id, WAIT)
 
     assert done.progress == {"done": 1, "total": 2, "note": None}
 
