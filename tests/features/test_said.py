@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 import textwrap
 
 import pytest
@@ -118,3 +119,14 @@ def fail(authorization):
     except RuntimeError as error:
         log.get("gateway").error("request.failed", method="POST", path="/jobs", exc_info=error)
     return payload
+
+
+def test_a_logging_call_whose_arguments_do_not_fit_raises_nothing(settings, capfd):
+    before = structlog.get_config()
+    log.configure(settings.model_copy(update={"log_format": "json"}))
+    try:
+        logging.getLogger("lib").warning("%d items", "no number")
+    finally:
+        structlog.configure(**before)
+
+    assert "%d items" in capfd.readouterr().err

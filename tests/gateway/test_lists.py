@@ -149,3 +149,10 @@ async def test_a_rare_filter_says_that_it_has_not_looked_at_everything(http, cli
     assert (pages[0]["jobs"], pages[0]["partial"]) == ([], True)
     assert [job["id"] for page in pages for job in page["jobs"]] == [wanted.id]
     assert pages[-1]["partial"] is False
+
+
+@pytest.mark.parametrize("cursor", ["0-0", "00-0", "0-00", "../", "x" * 5000])
+async def test_a_cursor_that_no_page_gave_is_refused(http, deployed, cursor):
+    reply = await http.get("/jobs", params={"cursor": cursor})
+
+    assert (reply.status_code, reply.json()["type"]) == (422, "urn:lanework:query-invalid")
