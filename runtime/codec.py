@@ -110,6 +110,13 @@ def unpack_stream(data: bytes) -> list[Any]:
     return list(unpacker)
 
 
+def each(data: bytes) -> Iterator[Any]:
+    """The values that `pack` made, one after the other, each read as it is asked for."""
+    unpacker = msgpack.Unpacker(strict_map_key=False, max_buffer_size=0)
+    unpacker.feed(data)
+    yield from unpacker
+
+
 def pack_batch(batch: Any) -> bytes:
     """A script's one argument: text and bytes alike become raw strings, all that `cmsgpack` reads."""
     packed: bytes = msgpack.packb(batch, use_bin_type=False)

@@ -13,7 +13,7 @@ import structlog
 
 from runtime import ids
 from runtime.errors import JobInvalid, Permanent, Stopped
-from runtime.request import JobRequest
+from runtime.request import MOST_STARTED, JobRequest
 
 _NOTE = 4096  # bytes
 
@@ -90,8 +90,14 @@ class Context:
         """Start a job if this attempt completes, in the same step and so exactly once; returns its id.
 
         `options` as in `Lanework.enqueue`, without `key`. A request that cannot be stored fails the attempt. Where
-        an equal job lives (`unique`) none is stored, and nothing is found under the id.
+        an equal job lives (`unique`) none is stored, and nothing is found under the id. Where there are more than
+        250 jobs, each is found once it has come to its lane, some seconds after the attempt.
+
+        Raises JobInvalid for the 100,001st job, and for an option that there is not.
         """
+        if len(self.asked) >= MOST_STARTED:
+            told = f"one attempt starts at most {MOST_STARTED:,} jobs; start some that start the others"
+            raise JobInvalid(told, [{"field": "", "message": told}])
         request = _request(type, payload, options)
         job_id = ids.new_id(ids.shard_of(self.job.id))
         self.asked.append((job_id, request))

@@ -6,14 +6,14 @@ import asyncio
 import difflib
 import itertools
 import time
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, Protocol
 
 import jsonschema_rs
 
 from runtime import log
 from runtime.errors import ERRORS_SHOWN, FieldError, FunctionBroken, FunctionUnknown, PayloadInvalid
-from runtime.store.registry import Deployed, Registry
+from runtime.store.registry import Deployed
 
 _FRESH = 1.0
 _STALE = 1.5
@@ -72,13 +72,20 @@ class Contract:
             return True  # not JSON, such as bytes from the Python client; the worker validates
 
 
+class Deployments(Protocol):
+    """Where it is told what is deployed."""
+
+    async def functions(self) -> dict[str, Deployed]: ...
+    async def restore(self, deployed: Sequence[Deployed]) -> bool: ...
+
+
 class Contracts:
     """All contracts, read from Redis when asked for; one that is known serves while it is read anew.
 
     A change is seen within 1.5 s: by then, who asks waits for the reading.
     """
 
-    def __init__(self, registry: Registry) -> None:
+    def __init__(self, registry: Deployments) -> None:
         self._registry = registry
         self._known: dict[str, Contract] = {}
         self._read_at = float("-inf")

@@ -10,15 +10,15 @@ from runtime.contracts import Contract, Contracts
 from runtime.errors import JobInvalid, PayloadInvalid
 from runtime.request import JobRequest, NewJob
 from runtime.settings import Settings
-from runtime.store.jobs import Jobs
+from runtime.shards import Shards
 
 
 class Intake:
     """Checks requests and makes them ready."""
 
-    def __init__(self, contracts: Contracts, jobs: Jobs, settings: Settings) -> None:
+    def __init__(self, contracts: Contracts, settings: Settings) -> None:
         self._contracts = contracts
-        self._jobs = jobs
+        self._shards = Shards(settings.shards)
         self._settings = settings
 
     async def prepare(
@@ -62,7 +62,7 @@ class Intake:
         most = deployed.max_attempts if request.max_attempts is None else request.max_attempts
         payload = _pack(deployed.name, request.payload, self._settings.body_limit)
         if request.plain and contract.plain and beside is None and tick is None:
-            return NewJob(job_id or self._jobs.new_id(), deployed.name, lane, payload, most)
+            return NewJob(job_id or self._shards.new_id(), deployed.name, lane, payload, most)
         asks = request.asks(deployed.ttl, deployed.max_waiting if beside is None else None)
         more: dict[str, Any] = request.more(
             payload,
@@ -89,12 +89,12 @@ class Intake:
             home = deployed.serves
         elif request.key is not None:
             home = request.key
-        if beside is not None and self._settings.shards > 1:
-            if home is not None and self._jobs.home(home) != ids.shard_of(beside):
+        if beside is not None and self._shards.count > 1:
+            if home is not None and self._shards.home(home) != ids.shard_of(beside):
                 told = f"{deployed.name} has limits, and lies in another shard than the job that would start it"
                 raise JobInvalid(told, [{"field": "/type", "message": told}])
             return ids.new_id(ids.shard_of(beside))
-        return self._jobs.new_id(home)
+        return self._shards.new_id(home)
 
 
 def _pack(function: str, payload: Any, limit: int) -> bytes:

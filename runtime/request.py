@@ -15,6 +15,8 @@ from runtime.retry import Retry
 MOST_ATTEMPTS = 1000
 MOST_FOLLOWING = 100
 DEEPEST_THEN = 20
+MOST_STARTED = 100_000  # jobs that one attempt starts
+MOST_STARTED_BYTES = 64 << 20
 
 
 class NewJob(NamedTuple):
@@ -82,6 +84,12 @@ class JobRequest:
         if "then" in options:
             options["then"] = _following(options["then"], depth + 1)
         return cls(kind, _either(given, "payload", "input"), key=key, **options)
+
+    def given(self) -> dict[str, Any]:
+        """What makes the same request anew."""
+        given = {name: value for name in _OPTIONS if (value := getattr(self, name)) is not None and name != "then"}
+        given |= {"type": self.type, "payload": self.payload, "key": self.key}
+        return {**given, "then": [one.given() for one in self.then]} if self.then else given
 
     def digest(self) -> str:
         """What an idempotency key stands for: the request without the key."""
@@ -158,6 +166,13 @@ _OPTIONS = (
     "then",
 )
 _FIELDS = frozenset(("type", "job_type", "payload", "input", *_OPTIONS))
+
+
+def check_started(octets: int) -> None:
+    """Raises JobInvalid for more bytes than the jobs that one attempt starts may have."""
+    if octets > MOST_STARTED_BYTES:
+        told = f"the jobs that one attempt starts have at most {MOST_STARTED_BYTES >> 20} MiB in all"
+        raise JobInvalid(f"{told}; pass large data by reference", [{"field": "/payload", "message": told}])
 
 
 def _following(given: Any, depth: int) -> list[JobRequest]:

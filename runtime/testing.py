@@ -20,10 +20,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, cast
 
 import httpx
 import structlog
@@ -35,11 +35,17 @@ except ImportError as error:
 
 from runtime import codec, ids, settings
 from runtime.clock import now_ms
-from runtime.context import Context, JobInfo
-from runtime.discovery import discover
-from runtime.failure import ResultTooLarge, Timeout, failure
-from runtime.request import JobRequest
-from runtime.spec import Function
+from runtime.contracts import Contracts
+from runtime.discovery import Catalogue, discover
+from runtime.intake import Intake
+from runtime.request import JobRequest, NewJob
+from runtime.spec import Function, Spec
+from runtime.store.attempts import Taken
+from runtime.store.registry import Deployed, describe, describe_broken
+from runtime.worker.attempt import Attempt
+from runtime.worker.calls import Calls
+from runtime.worker.runner import Runner
+from runtime.worker.starts import Starts
 
 _START = 60.0
 
@@ -49,11 +55,11 @@ class Outcome:
     """What an attempt came to, as the job would keep it.
 
     `status`: completed; retry, where further attempts are left; or failed. `result` and `error` as the API
-    shows them. `retry_in`: the seconds that `RetryLater` asked for. `progress`: every report. `enqueued`,
-    `follow_up`: what starts if it completes. `logs`: events of `ctx.log`.
+    shows them. `retry_in`: seconds until the next attempt. `progress`: every report. `enqueued`, `follow_up`: what
+    starts because it completed. `logs`: events of `ctx.log`.
     """
 
-    status: Literal["completed", "retry", "failed"] = "completed"
+    status: str = "completed"
     result: Any = None
     error: dict[str, Any] | None = None
     retry_in: float | None = None
@@ -70,14 +76,18 @@ def call(
     attempt: int = 1,
     max_attempts: int | None = None,
     files: str | Path | None = None,
+    elsewhere: Collection[str] = (),
 ) -> Outcome:
-    """Runs one attempt as a worker would: the payload validated, the context given, the result packed.
+    """Runs one attempt as a worker does: the payload validated, the context given, the result packed, and what it
+    enqueues checked against the functions of the folder.
 
     `function`: its name in the functions folder, or a handler. `files`: what `ctx.file` opens; a folder that is
-    gone afterwards where it is not said. A `def` handler runs right here: its timeout and its memory are a
+    gone afterwards where it is not said. `elsewhere`: functions that it enqueues jobs for and that are not in this
+    folder; their payloads are not checked. A `def` handler runs right here: its timeout and its memory are a
     worker's to keep. In an async test, use `call_async`.
     """
-    return asyncio.run(call_async(function, payload, attempt=attempt, max_attempts=max_attempts, files=files))
+    given: dict[str, Any] = {"attempt": attempt, "max_attempts": max_attempts, "files": files}
+    return asyncio.run(call_async(function, payload, elsewhere=elsewhere, **given))
 
 
 async def call_async(
@@ -87,55 +97,82 @@ async def call_async(
     attempt: int = 1,
     max_attempts: int | None = None,
     files: str | Path | None = None,
+    elsewhere: Collection[str] = (),
 ) -> Outcome:
     """As `call`, from an async test."""
-    fn = _find(function)
+    given = settings.load()
+    fn, registry = _find(function, elsewhere, given)
     most = fn.policy.retry.max_attempts if max_attempts is None else max_attempts
-    outcome = Outcome()
-    job = JobInfo(ids.new_id(), fn.name, fn.policy.lane or "normal", attempt, most, now_ms(), attempt)
     with contextlib.ExitStack() as stack:
-        place = files or stack.enter_context(tempfile.TemporaryDirectory())
-        logs: Any = structlog.testing.capture_logs()
-        outcome.logs = stack.enter_context(logs)
-        ctx = Context(job, outcome.progress.append, Path(place))
-        try:
-            value = await _attempt(fn, ctx, codec.pack_shown(payload))
-        except Exception as error:
-            failed = failure(error, fn.policy.retry)
-            outcome.status = "failed" if failed.final or attempt >= most else "retry"
-            outcome.error = codec.unpack(failed.record)
-            outcome.retry_in = failed.seconds
-            return outcome
-    outcome.result = codec.from_json(codec.to_json(codec.unpack(value)))
-    outcome.enqueued = [request for _, request in ctx.asked]
-    outcome.follow_up = ctx.follow_up and ctx.follow_up[1]
+        place = Path(files or stack.enter_context(tempfile.TemporaryDirectory()))
+        logs: Any = stack.enter_context(cast("Any", structlog.testing.capture_logs()))
+        reports: list[dict[str, Any]] = []
+        calls = Calls(
+            _Here(), None, given.model_copy(update={"files_dir": place}), lambda _, told: reports.append(told)
+        )
+        runner = Runner(calls, Starts(Intake(Contracts(registry), given), _stage), given.result_limit)
+        lane = registry.deployed[fn.name].lane
+        packed, now = codec.pack_shown(payload), now_ms()
+        one = Attempt(Taken(fn.name, lane, b"0-0", ids.new_id(), attempt, packed, most, now, 0, now), fn)
+        one.task = asyncio.create_task(runner.run(one))
+        settlement = await one.task
+    assert settlement is not None  # nobody takes its lease
+    outcome = Outcome(settlement.outcome, progress=reports)
+    outcome.logs = [event for event in logs if "part" not in event]
+    if settlement.outcome == "completed":
+        outcome.result = codec.from_json(codec.to_json(codec.unpack(settlement.value)))
+        outcome.enqueued = [request for _, request in one.asked]
+        outcome.follow_up = one.follow_up and one.follow_up[1]
+        return outcome
+    outcome.error = codec.unpack(settlement.value)
+    outcome.retry_in = settlement.delay / 1000 if settlement.outcome == "retry" else None
     return outcome
 
 
-async def _attempt(fn: Function, ctx: Context, payload: bytes) -> bytes:
-    arguments = fn.arguments(payload, lambda: ctx)
-    if fn.is_async:
-        try:
-            result = await asyncio.wait_for(fn.handler(**arguments), fn.policy.timeout)
-        except TimeoutError:
-            raise Timeout(f"did not end within {fn.policy.timeout:g} s") from None
-    else:
-        result = fn.handler(**arguments)
-    value, limit = codec.pack_shown(result), settings.load().result_limit
-    if len(value) > limit:
-        raise ResultTooLarge(len(value), limit)
-    return value
+class _Here:
+    """In place of a worker's threads: the thread that calls."""
+
+    async def run(self, handler: Callable[..., Any], arguments: dict[str, Any]) -> Any:
+        return handler(**arguments)
 
 
-def _find(function: str | Callable[..., Any]) -> Function:
+async def _stage(taken: Taken, part: int, jobs: Sequence[NewJob]) -> bool:
+    return True
+
+
+class _Registry:
+    """In place of what workers publish in Redis: the functions of a folder."""
+
+    def __init__(self, deployed: dict[str, Deployed]) -> None:
+        self.deployed = deployed
+
+    async def functions(self) -> dict[str, Deployed]:
+        return self.deployed
+
+    async def restore(self, deployed: Sequence[Deployed]) -> bool:
+        return False
+
+
+def _find(
+    function: str | Callable[..., Any], elsewhere: Collection[str], given: settings.Settings
+) -> tuple[Function, _Registry]:
+    """The function, and all that there are."""
+    folder = given.functions_dir
+    found = discover(folder) if isinstance(function, str) or folder.is_dir() else Catalogue()
     if callable(function):
-        return Function(function.__name__.strip("_") or "handle", function)
-    found = discover(settings.load().functions_dir)
-    if function in found.broken:
-        raise ImportError(f"{function} does not load:\n{found.broken[function]}")
-    spec = found.get(function)
+        name = function.__name__.strip("_") or "handle"
+        spec: Spec = Function(name, function)
+        found.functions.update(dict.fromkeys((name, *spec.policy.aliases), spec))
+    else:
+        if function in found.broken:
+            raise ImportError(f"{function} does not load:\n{found.broken[function]}")
+        spec = found.get(function)
     assert isinstance(spec, Function)
-    return spec
+    deployed = {name: describe(name, one, given) for name, one in found.functions.items()}
+    deployed |= {name: describe_broken(name, trace, given) for name, trace in found.broken.items()}
+    for name in elsewhere:
+        deployed.setdefault(name, replace(deployed[spec.name], name=name, serves=name, schema={}))
+    return spec, _Registry(deployed)
 
 
 class Running:

@@ -17,6 +17,7 @@ LAYERS = [
         "codec",
         "retry",
         "settings",
+        "shards",
         "log",
         "metrics",
         "context",

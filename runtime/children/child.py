@@ -5,7 +5,7 @@ Messages are msgpack, one after the other.
               ["run", job, payload]
     from it   ["loaded", spec]   ["broken", traceback]
               ["progress", {…}]   ["log", level, event, fields]
-              ["done", value, started, resident, leftovers]         started: packed [asked, follow_up], or b""
+              ["done", value, started, resident, leftovers]         started: packed follow_up and requests, or b""
               ["failed", [record, final, seconds, told], resident, leftovers]
 """
 
@@ -21,7 +21,6 @@ import sys
 import threading
 import traceback
 from collections.abc import Iterator
-from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -34,7 +33,7 @@ from runtime.children import linux, logs
 from runtime.context import Context, JobInfo
 from runtime.errors import Stopped
 from runtime.failure import OutOfMemory, ResultTooLarge, failure, load_trace
-from runtime.request import JobRequest
+from runtime.request import JobRequest, check_started
 from runtime.retry import Retry
 from runtime.sources import Source, load
 from runtime.spec import Function
@@ -212,11 +211,17 @@ def _started(ctx: Context) -> bytes:
     """The jobs that start if the attempt completes. Raises what packing does for what cannot be stored."""
     if not ctx.asked and ctx.follow_up is None:
         return b""
-    return codec.pack([[_packed(one) for one in ctx.asked], ctx.follow_up and _packed(ctx.follow_up)])
+    packed = [codec.pack(ctx.follow_up and _told(ctx.follow_up))]
+    octets = 0
+    for one in ctx.asked:
+        packed.append(codec.pack(_told(one)))
+        octets += len(packed[-1])
+        check_started(octets)
+    return b"".join(packed)
 
 
-def _packed(asked: tuple[str, JobRequest]) -> list[Any]:
-    return [asked[0], asdict(asked[1])]
+def _told(asked: tuple[str, JobRequest]) -> list[Any]:
+    return [asked[0], asked[1].given()]
 
 
 def _has_children() -> bool:

@@ -10,6 +10,8 @@ from runtime import codec
 from runtime.request import NewJob
 
 End = Literal["ended", "cancelled", "lost"]
+_CHILD = 16_384  # bytes that take the server as long as starting a job does, and longer
+_FEW = 1_000  # bytes of `more` in which there are not many jobs
 Outcome = Literal["completed", "retry", "failed", "cancelled", "released", "lost"]
 
 
@@ -46,6 +48,11 @@ class Taken:
         return self._asked().get(b"tick")
 
     @property
+    def following(self) -> int:
+        """How many jobs start when it has completed."""
+        return 0 if len(self.more) < _FEW else len(self._asked().get(b"then", ()))
+
+    @property
     def tries(self) -> int:
         """Which of its `max_attempts` this attempt is, from 1."""
         return self.attempt - self.spared
@@ -61,7 +68,7 @@ class Settlement(NamedTuple):
 
     `keep`: ms that the settled job is kept, None for as long as the settings say. `children`: jobs that
     start if it completed; `after`: one more, once all of them have settled. `progress`: the last report, packed,
-    where the record may not have it.
+    where the record may not have it. `staged`: how many parts of further children it has staged.
     """
 
     taken: Taken
@@ -72,16 +79,24 @@ class Settlement(NamedTuple):
     children: Sequence[NewJob] = ()
     after: NewJob | None = None
     progress: bytes = b""
+    staged: int = 0
 
     @property
     def plain(self) -> bool:
-        return not (self.taken.more or self.taken.busy or self.children or self.after or self.progress)
+        return not (
+            self.taken.more or self.taken.busy or self.children or self.after or self.progress or self.staged
+        )
 
     @property
     def rest(self) -> tuple[Any, ...]:
         taken = self.taken
         children, progress = self.children or None, self.progress or None
-        return bool(taken.more) or None, taken.busy or None, children, self.after, progress
+        return bool(taken.more) or None, taken.busy or None, children, self.after, progress, self.staged or None
+
+    @property
+    def weight(self) -> int:
+        """Its share of a call: bytes, and what starting jobs takes. A call must not keep the server for long."""
+        return len(self.value) + _CHILD * (len(self.children) + self.taken.following)
 
 
 class Offer:
@@ -110,6 +125,15 @@ class Took(NamedTuple):
     jobs: list[Taken]
     due_in: int | None
     more: bool
+
+
+class Sweep(NamedTuple):
+    """What a sweep did. `cursors`: where to go on, for each lane. `starting`: some of the completed jobs whose
+    staged jobs have not all been started."""
+
+    cursors: list[str]
+    swept: list[Swept]
+    starting: list[str]
 
 
 class Swept(NamedTuple):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import zlib
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple, cast
 
@@ -49,7 +48,6 @@ class Jobs:
         self._key_ms = int(settings.keep_keys * 1000)
         self._lanes = ",".join(settings.lanes)
         self._durable = settings.durable
-        self._next_shard = itertools.cycle(range(settings.shards)).__next__
 
     async def ping(self) -> None:
         """Raises StoreUnavailable unless the server answers."""
@@ -59,16 +57,6 @@ class Jobs:
         """Raises StoreUnavailable where the server takes no writes: a replica, or one at its maxmemory."""
         with translated():
             await self._client.set(self._keys.probe, 1, px=1000)
-
-    def new_id(self, home: str | None = None) -> str:
-        """A fresh id; all with the same `home` lie in one shard."""
-        if self._settings.shards == 1:
-            return ids.new_id(0)
-        return ids.new_id(self._next_shard() if home is None else self.home(home))
-
-    def home(self, name: str) -> int:
-        """The shard of what must lie in one."""
-        return zlib.crc32(name.encode()) % self._settings.shards
 
     async def enqueue(self, batch: Sequence[NewJob]) -> tuple[int, dict[str, Refusal]]:
         """Stores jobs; returns Redis' time of it (Unix ms), and those that were refused by their ids.

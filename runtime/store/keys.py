@@ -53,6 +53,14 @@ class Keys:
     def due(self, shard: int) -> str:
         return f"{self.root(shard)}:due"
 
+    def staged(self, shard: int, job_id: str) -> str:
+        """List of the jobs that an attempt starts if it completes, in packed parts, where they are many."""
+        return f"{self.root(shard)}:staged:{job_id}"
+
+    def starting(self, shard: int) -> str:
+        """Set of completed jobs whose staged jobs have not all been started."""
+        return f"{self.root(shard)}:starting"
+
     def expiry(self, shard: int) -> str:
         """Sorted set of jobs by when they must have started (Unix ms)."""
         return f"{self.root(shard)}:expiry"
@@ -123,6 +131,8 @@ class Keys:
             f"{shard}:parked:*",
             f"{shard}:unique:*",
             f"{shard}:join:*",
+            f"{shard}:starting",
+            f"{shard}:staged:*",
             f"{shard}:log",
             f"{shard}:events",
             self.config,

@@ -8,13 +8,15 @@ from typing import Any, cast
 from redis.exceptions import NoScriptError
 
 from runtime import codec
+from runtime.request import NewJob
 from runtime.settings import Settings
 from runtime.store import scripts
-from runtime.store.attempts import End, Limit, Offer, Settlement, Swept, Taken, Took
+from runtime.store.attempts import End, Limit, Offer, Settlement, Sweep, Swept, Taken, Took
 from runtime.store.connect import OVERDUE, Redis, SyncRedis, blpop, translated
 from runtime.store.keys import Keys
 from runtime.store.wire import Command
 
+_STAGED_MS = 3_600_000  # staged jobs outlive their attempt that long where nobody ends it
 _ENDS: dict[int, End] = {0: "lost", 1: "ended", 2: "cancelled"}
 
 
@@ -132,6 +134,17 @@ class Lanes:
         replies = await scripts.SETTLE(self._client, self._root, self._worker, *self._failed, packed, limit)
         return [_ENDS[reply] for reply in replies]
 
+    async def stage(self, taken: Taken, part: int, jobs: Sequence[NewJob]) -> bool:
+        """Keeps a part, from 0, of the jobs that start if an attempt completes; False where the attempt is lost."""
+        packed = codec.pack_batch(jobs)
+        args = (self._worker, taken.id, taken.attempt, part, packed, _STAGED_MS)
+        return bool(await scripts.STAGE(self._client, self._root, *args))
+
+    async def start(self, job_id: str) -> int:
+        """Starts a part of what a completed job has staged; returns how many are left."""
+        left: int = await scripts.START(self._client, self._root, job_id)
+        return left
+
     async def progress(self, batch: Sequence[tuple[Taken, bytes]]) -> None:
         rows = [(taken.id, taken.type, taken.attempt, progress) for taken, progress in batch]
         await scripts.PROGRESS(self._client, self._root, self._worker, codec.pack_batch(rows))
@@ -154,12 +167,10 @@ class Lanes:
             members = await cast("Any", self._client.smembers(self._keys.lanes(self._shard)))
         return sorted(tuple(member.decode().split(":", 1)) for member in members)
 
-    async def reclaim(
-        self, lanes: Sequence[tuple[str, str, str]], lock_ms: int
-    ) -> tuple[list[str], list[Swept]] | None:
+    async def reclaim(self, lanes: Sequence[tuple[str, str, str]], lock_ms: int) -> Sweep | None:
         """Hands back what lost workers held in `lanes`: (function, lane, cursor), and fails what expired.
 
-        Returns each lane's next cursor and what became of which job; None while another worker does this.
+        None while another worker does this.
         """
         settings = self._settings
         args = (
@@ -173,9 +184,9 @@ class Lanes:
         reply = await scripts.RECLAIM(self._client, self._root, self._worker, *args)
         if reply is None:
             return None
-        cursors, rows = reply
+        cursors, rows, starting = reply
         swept = [
             Swept(id.decode(), type.decode(), lane.decode(), attempt, worker.decode(), verdict.decode())
             for id, type, lane, attempt, worker, verdict in rows
         ]
-        return [cursor.decode() for cursor in cursors], swept
+        return Sweep([cursor.decode() for cursor in cursors], swept, [job_id.decode() for job_id in starting])

@@ -57,7 +57,9 @@ class Script:
 
 ENQUEUE = Script("enqueue")
 TAKE = Script("take")
+STAGE = Script("stage")
 SETTLE = Script("settle")
+START = Script("start")
 RENEW = Script("renew")
 PROGRESS = Script("progress")
 RECLAIM = Script("reclaim")

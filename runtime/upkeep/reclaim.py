@@ -1,4 +1,6 @@
-"""Recovering what lost workers held, and failing what expired, in whichever worker holds the sweeper's lock."""
+"""Recovering what lost workers held or had begun to start, and failing what expired.
+
+Whichever worker holds the sweeper's lock does it."""
 
 from __future__ import annotations
 
@@ -12,6 +14,7 @@ from runtime.store.attempts import Swept
 from runtime.store.lanes import Lanes
 
 _CHUNK = 200
+_PARTS = 20  # of what a lost worker had staged that one sweep starts
 _NEXT = {"retry": "runs again", "poison": "failed as poison", "cancelled": "cancelled, as was asked"}
 
 
@@ -45,13 +48,16 @@ class Sweeper:
 
     async def _sweep(self, names: list[tuple[str, str]]) -> bool:
         chunk = [(function, lane, self._cursors.get((function, lane), "0-0")) for function, lane in names]
-        swept = await self._lanes.reclaim(chunk, int(self._every * 2000))
-        if swept is None:
+        sweep = await self._lanes.reclaim(chunk, int(self._every * 2000))
+        if sweep is None:
             return False
-        cursors, jobs = swept
-        self._cursors.update(zip(names, cursors, strict=True))
-        for job in jobs:
+        self._cursors.update(zip(names, sweep.cursors, strict=True))
+        for job in sweep.swept:
             self._tell(job)
+        for job_id in sweep.starting:  # their workers may be at it, or be gone
+            for _ in range(_PARTS):
+                if not await self._lanes.start(job_id):
+                    break
         return True
 
     def _tell(self, job: Swept) -> None:

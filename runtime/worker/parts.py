@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Sequence
 from typing import Any
 
-from runtime import durations, metrics
+from runtime import durations, ids, metrics
 from runtime.children.pool import Pool
 from runtime.contracts import Contracts
 from runtime.discovery import Catalogue
 from runtime.intake import Intake
+from runtime.request import NewJob
 from runtime.settings import Settings
 from runtime.store.attempts import Limit, Taken
 from runtime.store.connect import Redis
-from runtime.store.jobs import Jobs
 from runtime.store.lanes import Lanes
 from runtime.store.registry import Registry
 from runtime.store.schedules import Schedules
@@ -23,12 +24,15 @@ from runtime.upkeep.cron import Ticker
 from runtime.upkeep.reclaim import Sweeper
 from runtime.worker import contained
 from runtime.worker.announce import Announcer
-from runtime.worker.attempt import Attempt, Runner
+from runtime.worker.attempt import Attempt
+from runtime.worker.calls import Calls
 from runtime.worker.group import Group
 from runtime.worker.leases import Leases
 from runtime.worker.orders import Orders
+from runtime.worker.runner import Runner
 from runtime.worker.settler import Settler
 from runtime.worker.slots import Slots
+from runtime.worker.starts import Starts
 from runtime.worker.threads import Threads
 
 
@@ -44,11 +48,12 @@ class Parts:
         self._loop_thread = threading.get_ident()
         self.lanes = {shard: Lanes(client, settings, shard, worker) for shard in range(settings.shards)}
         self.settler = Settler(self.lanes, debug=settings.log_level == "debug")
-        jobs, registry = Jobs(client, settings), Registry(client, settings)
-        intake = Intake(Contracts(registry), jobs, settings)
+        registry = Registry(client, settings)
+        intake = Intake(Contracts(registry), settings)
         task = asyncio.current_task()
         assert task is not None
-        runner = Runner(threads, pool, intake, settings, self._report, lambda: task.cancelling() > 0)
+        calls = Calls(threads, pool, settings, self._report)
+        runner = Runner(calls, Starts(intake, self._stage), settings.result_limit, lambda: task.cancelling() > 0)
         contained.contain_tasks(self._loop)
         most = settings.concurrency + settings.processes
         metrics.set_slots(most)
@@ -63,7 +68,7 @@ class Parts:
         self.leases = Leases(self.lanes, self.settler.held, settings, self._lose, self._cancel)
         self.sweepers = [Sweeper(lanes, settings) for lanes in self.lanes.values()]
         self.orders = [Orders(lanes, blocking, self.slots.cancel) for lanes in self.lanes.values()]
-        self.ticker = Ticker(Schedules(client, settings, jobs), intake, settings)
+        self.ticker = Ticker(Schedules(client, settings), intake, settings)
         self.announcer = Announcer(worker, registry, Stats(client, settings), settings)
 
     async def serve(self, catalogue: Catalogue) -> None:
@@ -93,7 +98,11 @@ class Parts:
         """Whether every handler has ended within that time."""
         return all(await asyncio.gather(*(group.slots.wait_idle(seconds) for group in self.groups)))
 
+    async def _stage(self, taken: Taken, part: int, jobs: Sequence[NewJob]) -> bool:
+        return await self.lanes[ids.shard_of(taken.id)].stage(taken, part, jobs)
+
     async def close(self) -> None:
+        self.settler.close()
         await asyncio.to_thread(self.leases.stop)
         for group in self.groups:
             await group.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
@@ -29,11 +30,12 @@ class Settler:
         self.awaited = False
         self._lanes = lanes
         self._commits = {
-            shard: GroupCommit(partial(self._flush, shard), _BATCH, lambda item: len(item[1].value), _GATHER)
+            shard: GroupCommit(partial(self._flush, shard), _BATCH, lambda item: item[1].weight, _GATHER)
             for shard in lanes
         }
         self._progress: dict[str, Attempt] = {}  # those with a report that nobody has sent yet
         self._told: GroupCommit[None] = GroupCommit(self._tell, 1)
+        self._starting: set[asyncio.Task[None]] = set()
         self._log = log.get("worker")
 
     def add(self, attempt: Attempt, settlement: Settlement) -> None:
@@ -41,6 +43,23 @@ class Settler:
         if attempt.progress:
             settlement = settlement._replace(progress=attempt.progress)
         self._commits[_shard(attempt)].add((attempt, settlement))
+
+    def _start(self, attempt: Attempt) -> None:
+        """Begins to start what it has staged; should this worker go meanwhile, whoever sweeps goes on."""
+        task = asyncio.create_task(self._start_all(attempt.taken.id))
+        self._starting.add(task)
+        task.add_done_callback(self._starting.discard)
+
+    async def _start_all(self, job_id: str) -> None:
+        lanes = self._lanes[ids.shard_of(job_id)]
+        with contextlib.suppress(StoreError):
+            while await lanes.start(job_id):
+                pass
+
+    def close(self) -> None:
+        """Leaves what is still to be started to others."""
+        for task in self._starting:
+            task.cancel()
 
     def drop(self, attempt: Attempt) -> None:
         """Lets go of an attempt that was lost: nothing of it is written."""
@@ -93,6 +112,8 @@ class Settler:
 
     def _settled(self, attempt: Attempt, settlement: Settlement, end: End, repeated: bool) -> None:
         self._let_go(attempt)
+        if settlement.staged:  # also where a repeated call was told "lost": the first one may have arrived
+            self._start(attempt)
         if end != "lost":
             outcome = "cancelled" if end == "cancelled" else settlement.outcome
             attempt.meters.settled(outcome)

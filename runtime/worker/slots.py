@@ -10,7 +10,8 @@ from runtime import log
 from runtime.failure import record
 from runtime.spec import Spec
 from runtime.store.attempts import Settlement, Taken
-from runtime.worker.attempt import Attempt, Runner
+from runtime.worker.attempt import Attempt
+from runtime.worker.runner import Runner
 from runtime.worker.settler import Settler
 
 

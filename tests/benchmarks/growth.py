@@ -14,6 +14,7 @@ import uvloop
 from runtime import settings
 from runtime.request import NewJob
 from runtime.settings import Settings
+from runtime.shards import Shards
 from runtime.store.attempts import Offer, Settlement
 from runtime.store.connect import opened
 from runtime.store.jobs import Jobs
@@ -95,10 +96,10 @@ async def _run(jobs: Jobs, lanes: Lanes, given: Settings, names: list[str], busy
 
 async def _fill(jobs: Jobs, given: Settings, names: list[str], count: int) -> None:
     """Spread over functions in turn, and over all lanes by function."""
-    payload = b"\x81\xa1x\x01"
+    payload, shards = b"\x81\xa1x\x01", Shards(given.shards)
     for start in range(0, count, 1000):
         batch = [
-            NewJob(jobs.new_id(), names[n % len(names)], given.lanes[n % len(given.lanes)], payload, 3)
+            NewJob(shards.new_id(), names[n % len(names)], given.lanes[n % len(given.lanes)], payload, 3)
             for n in range(start, min(count, start + 1000))
         ]
         await jobs.enqueue(batch)

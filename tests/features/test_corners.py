@@ -8,8 +8,8 @@ import pytest
 from runtime import Context, function
 from runtime.clock import now_ms
 from runtime.errors import JobInvalid
+from runtime.shards import Shards
 from runtime.store.connect import opened
-from runtime.store.jobs import Jobs
 from runtime.store.schedules import Schedules
 from tests.conftest import deploy
 
@@ -106,12 +106,11 @@ async def test_a_tick_runs_once_with_several_shards_too(settings):
 
     sharded = settings.model_copy(update={"shards": 4})
     async with opened(sharded) as redis:
-        jobs = Jobs(redis, sharded)
-        schedules = Schedules(redis, sharded, jobs)
+        schedules = Schedules(redis, sharded)
         from runtime.request import NewJob
 
         ticks = [
-            await schedules.tick("f", "x|UTC", 1000, 0, NewJob(jobs.new_id(), "f", "normal", b"\xc0", 1))
+            await schedules.tick("f", "x|UTC", 1000, 0, NewJob(Shards(4).new_id(), "f", "normal", b"\xc0", 1))
             for _ in range(8)
         ]
         (past,) = await schedules.past("f", ["x|UTC"])
@@ -155,7 +154,7 @@ async def test_with_several_shards_what_comes_then_shares_its_jobs_shard_or_is_r
 
     async with Lanework(settings.model_copy(update={"shards": 64})) as sharded:
         await deploy(sharded, f=f, limited=limited)
-        home = sharded._jobs.home("limited")
+        home = Shards(64).home("limited")
         for _ in range(64):
             job = await sharded._intake.prepare(JobRequest("f", then=[JobRequest("f")]))
             (then,) = msgpack.unpackb(job.more, raw=True)[b"then"]

@@ -11,7 +11,6 @@ from runtime.clock import now_ms
 from runtime.cron import Schedule
 from runtime.errors import FunctionInvalid
 from runtime.store.connect import opened
-from runtime.store.jobs import Jobs
 from runtime.store.schedules import Schedules
 
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -55,7 +54,7 @@ async def test_a_tick_that_was_missed_runs_once_late_and_the_others_are_counted(
     async def f() -> None: ...
 
     async with opened(settings) as redis:
-        schedules = Schedules(redis, settings, Jobs(redis, settings))
+        schedules = Schedules(redis, settings)
         await schedules.tick("f", "*/5 * * * *|UTC", now_ms() - 3_600_000, 0, None)
         patient = settings.model_copy(update={"cron_grace": 300.0})
         async with worker(patient, f=f):
@@ -73,7 +72,7 @@ async def test_a_tick_that_is_too_late_is_skipped_and_counted(client, worker, se
     async def yearly() -> None: ...
 
     async with opened(settings) as redis:
-        schedules = Schedules(redis, settings, Jobs(redis, settings))
+        schedules = Schedules(redis, settings)
         await schedules.tick("yearly", "0 0 1 1 *|UTC", now_ms() - 2 * 366 * 86_400_000, 0, None)
         async with worker(yearly=yearly):
             while (past := (await schedules.past("yearly", ["0 0 1 1 *|UTC"]))[0]).skipped == 0:
@@ -88,7 +87,7 @@ async def test_a_new_schedule_has_missed_nothing(client, worker, settings):
     async def yearly() -> None: ...
 
     async with opened(settings) as redis:
-        schedules = Schedules(redis, settings, Jobs(redis, settings))
+        schedules = Schedules(redis, settings)
         async with worker(yearly=yearly):
             while (past := (await schedules.past("yearly", ["0 0 1 1 *|UTC"]))[0]) is None:
                 pass

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from runtime import codec
+from runtime import codec, ids
 from runtime.request import NewJob
 from runtime.settings import Settings
 from runtime.store.attempts import Offer, Settlement, Taken
@@ -54,7 +54,7 @@ class Store:
 
     async def enqueue(self, type: str = "f", lane: str = "normal", count: int = 1, **more: Any) -> list[str]:
         payload = codec.pack(more.get("payload"))
-        made = [NewJob(self.jobs.new_id(), type, lane, payload, more.get("max_attempts", 3)) for _ in range(count)]
+        made = [NewJob(ids.new_id(), type, lane, payload, more.get("max_attempts", 3)) for _ in range(count)]
         await self.jobs.enqueue(made)
         return [job.id for job in made]
 
@@ -82,7 +82,7 @@ class Store:
     async def reclaim(self, by: Lanes | None = None) -> Any:
         lanes = [(function, lane, "0-0") for function, lane in await self.a.names()]
         swept = await (by or self.b).reclaim(lanes, 1000)
-        return None if swept is None else swept[1]
+        return None if swept is None else swept.swept
 
     async def length(self, type: str = "f", lane: str = "normal") -> int:
         return int(await self.client.xlen(self.keys.lane(0, type, lane)))

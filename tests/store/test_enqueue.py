@@ -1,4 +1,4 @@
-from runtime import codec
+from runtime import codec, ids
 from runtime.request import NewJob
 
 
@@ -12,7 +12,7 @@ async def test_a_stored_job_waits_in_its_lane(store):
 
 
 async def test_a_batch_sent_again_after_a_lost_answer_is_stored_once(store):
-    batch = [NewJob(store.jobs.new_id(), "f", "normal", codec.pack(n), 3) for n in range(5)]
+    batch = [NewJob(ids.new_id(), "f", "normal", codec.pack(n), 3) for n in range(5)]
 
     first = await store.jobs.enqueue(batch)
     again = await store.jobs.enqueue(batch)

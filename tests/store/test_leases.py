@@ -70,7 +70,7 @@ async def test_more_lost_entries_than_one_sweep_scans_are_all_found(store):
 
     found, cursor = 0, "0-0"
     for _ in range(5):
-        (cursor,), lost = await store.b.reclaim([("f", "normal", cursor)], 1000)
+        (cursor,), lost, _ = await store.b.reclaim([("f", "normal", cursor)], 1000)
         found += len(lost)
 
     assert found == 250

@@ -54,12 +54,14 @@ async def test_a_cursor_that_was_not_given_here_is_refused(store, cursor):
 
 async def test_jobs_of_all_shards_are_merged(store, settings, redis):
     from runtime.request import NewJob
+    from runtime.shards import Shards
     from runtime.store.jobs import Jobs
     from runtime.store.listing import Listing
 
     three = settings.model_copy(update={"shards": 3})
     sharded = Jobs(redis, three)
-    made = [NewJob(sharded.new_id(), "f", "normal", b"\xc0", 3) for _ in range(9)]
+    shards = Shards(3)
+    made = [NewJob(shards.new_id(), "f", "normal", b"\xc0", 3) for _ in range(9)]
     await sharded.enqueue(made)
     store.listing = Listing(redis, three, sharded)
 

@@ -16,11 +16,18 @@ local function count_down(parent, id, now)
 end
 
 -- Starts what a completed job starts: the jobs that its last attempt asked for, those in `then`, and `after`,
--- which waits until all of the first have settled.
-local function start_children(record, id, now, children, after, follow)
+-- which waits until all of the first have settled. `staged`: whether further ones of the first wait in parts, which
+-- start.lua starts one by one; they count as one that has not settled until then.
+local STAGED = '+'
+local function start_children(record, id, now, children, after, follow, staged)
   local ids = children and store_children(id, children, now) or {}
   local join = {}
   for i, child in ipairs(ids) do join[i] = child end
+  if staged then
+    call('PERSIST', staged_key(id))
+    call('SADD', STARTING, id)
+    join[#join + 1] = STAGED
+  end
   for _, other in ipairs(follow and store_children(id, follow, now) or {}) do ids[#ids + 1] = other end
   if after and #join > 0 then
     call('HSET', join_key(id), 'job', cmsgpack.pack(after))
@@ -35,15 +42,15 @@ end
 
 -- The job's new status, result or error have been written. `more`: as its record has it, or false. `keep`: ms that
 -- the record stays. `limits`: {ms, count} of the failed jobs that are kept for replay.
--- `children`, `after`: what a completed attempt starts, or nil.
-local function finish(record, id, type, status, now, more, keep, limits, children, after)
+-- `children`, `after`, `staged`: what a completed attempt starts, or nil.
+local function finish(record, id, type, status, now, more, keep, limits, children, after, staged)
   more = more and cmsgpack.unpack(more) or {}
   if more.unique then
     local key = unique_key(type, more.unique)
     if call('GET', key) == id then call('DEL', key) end
   end
-  if status == 'completed' and (children or after or more['then']) then
-    start_children(record, id, now, children, after, more['then'])
+  if status == 'completed' and (children or after or staged or more['then']) then
+    start_children(record, id, now, children, after, more['then'], staged)
   end
   if more.join then count_down(more.join, id, now) end
   if status == 'failed' then

@@ -12,6 +12,10 @@ local function ready_key(lane) return root .. ':ready:' .. lane end
 local function bell_key(type) return root .. ':bell:' .. type end
 local DUE, LANES, LOG, EVENTS = root .. ':due', root .. ':lanes', root .. ':log', root .. ':events'
 local EXPIRY, PAUSED = root .. ':expiry', root .. ':paused'
+-- Jobs that an attempt starts if it completes, in packed parts, where they are many; and the completed jobs whose
+-- parts have not all been started.
+local function staged_key(id) return root .. ':staged:' .. id end
+local STARTING = root .. ':starting'
 
 local function now_ms()
   local t = call('TIME')

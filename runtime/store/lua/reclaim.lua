@@ -11,7 +11,8 @@
 -- ARGV[7]  how many of a function's failed jobs are kept for replay
 -- ARGV[8]  msgpack [[type, lane, cursor], …]
 -- reply    false while another sweeper works, else {{each lane's next cursor, …},
---          {{id, type, lane, attempt, worker, 'retry', 'poison', 'cancelled' or 'expired'}, …}}
+--          {{id, type, lane, attempt, worker, 'retry', 'poison', 'cancelled' or 'expired'}, …},
+--          {id of a job whose staged jobs have not all been started, …}}
 local me, lock_ms, lease, limit, keep = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
 local limits = {tonumber(ARGV[6]), tonumber(ARGV[7])}
 local lock = root .. ':lock:reclaim'
@@ -100,4 +101,4 @@ for _, id in ipairs(call('ZRANGE', EXPIRY, '-inf', now, 'BYSCORE', 'LIMIT', 0, 2
   end
 end
 tell_events()
-return {cursors, found}
+return {cursors, found, call('SRANDMEMBER', STARTING, 10)}

@@ -4,7 +4,7 @@
 -- ARGV[2]  ms that failed jobs are kept for replay
 -- ARGV[3]  how many of a function's failed jobs are kept for replay
 -- ARGV[4]  msgpack [[id, type, lane, entry, attempt, outcome, value, delay, keep, more, busy, children, after,
---          progress], …]
+--          progress, staged], …]
 --          value: the result (completed) or the error (retry, failed, lost), packed; else ''
 --          delay: ms until a retry is due; else 0
 --          keep: ms that the settled record is kept
@@ -12,6 +12,7 @@
 --          busy: the name of the limit that the attempt counts for, or nil
 --          children: jobs that start if it completed, or nil; after: one that starts when they have settled, or nil
 --          progress: its last report, packed, where the record may not have it; or nil
+--          staged: how many parts of further jobs it has staged, or nil
 -- ARGV[5]  the crash limit
 -- reply    {1 where the attempt ended, 2 where it ended as cancelled, 0 where it was no longer this worker's, …}
 local worker, limits = ARGV[1], {tonumber(ARGV[2]), tonumber(ARGV[3])}
@@ -34,8 +35,8 @@ local ends = {}
 function ends.completed(record, id, item, more)
   call('HSET', record, 'status', 'completed', 'result', item[7], 'finished', text(now))
   if item[5] > 1 then call('HDEL', record, 'error', 'run_at') end
-  if more or item[12] or item[13] then
-    finish(record, id, item[2], 'completed', now, more, item[9], limits, item[12], item[13])
+  if more or item[12] or item[13] or item[15] then
+    finish(record, id, item[2], 'completed', now, more, item[9], limits, item[12], item[13], item[15])
   else
     call('PEXPIRE', record, text(item[9]))
   end
@@ -89,9 +90,11 @@ for i, item in ipairs(cmsgpack.unpack(ARGV[4])) do
   local id, type, attempt, outcome = item[1], item[2], item[5], item[6]
   local record = job_key(id)
   local job = call('HMGET', record, 'status', 'attempt', 'worker')
-  local cancelled = job[1] == 'cancelling'
-  if (job[1] == 'running' or cancelled) and tonumber(job[2]) == attempt and job[3] == worker then
-    if cancelled then outcome = 'cancelled' end
+  local cancelled, staged = job[1] == 'cancelling', item[15]
+  if cancelled then outcome = 'cancelled' end
+  if (job[1] == 'running' or cancelled) and tonumber(job[2]) == attempt and job[3] == worker
+    and not (staged and outcome == 'completed' and call('LLEN', staged_key(id)) ~= staged) then
+    if staged and outcome ~= 'completed' then call('UNLINK', staged_key(id)) end
     if item[14] then call('HSET', record, 'progress', item[14]) end
     local more = item[10] and call('HGET', record, 'more')
     local status = ends[outcome](record, id, item, more)

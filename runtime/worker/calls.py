@@ -1,0 +1,127 @@
+"""Calling a handler where its function says: on the event loop, in a thread, or in a process."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import astuple
+from functools import partial
+from pathlib import Path
+from typing import Any, Protocol
+
+from runtime import codec, log
+from runtime.children.pool import Pool
+from runtime.context import Context, JobInfo
+from runtime.request import JobRequest
+from runtime.settings import Settings
+from runtime.spec import Function, Spec
+from runtime.store.attempts import Taken
+from runtime.worker import contained, printed
+from runtime.worker.attempt import Asked, Attempt
+
+Report = Callable[[Attempt, dict[str, Any]], None]  # of an attempt's progress, from any thread
+
+
+class Threads(Protocol):
+    """Where `def` handlers run that need no process."""
+
+    def run(self, handler: Callable[..., Any], arguments: dict[str, Any]) -> Awaitable[Any]: ...
+
+
+class Calls:
+    """Calls handlers; an attempt knows afterwards what its handler asked for."""
+
+    def __init__(self, threads: Threads, pool: Pool | None, settings: Settings, report: Report) -> None:
+        """Without a `pool`, all handlers run in this process."""
+        self._threads = threads
+        self._pool = pool
+        self._files: Path = settings.files_dir
+        self._report = report
+
+    async def call(self, attempt: Attempt) -> bytes:
+        """The handler's result, packed. Raises what the handler does, and what packing it does."""
+        fn = attempt.function
+        if self._pool is not None and (fn.isolation == "process" or not isinstance(fn, Function)):
+            return await self._call_child(self._pool, fn, attempt)
+        assert isinstance(fn, Function)
+        return codec.pack_shown(await self._call_here(fn, attempt))
+
+    async def _call_here(self, fn: Function, attempt: Attempt) -> Any:
+        arguments = fn.arguments(attempt.taken.payload, partial(self._context, attempt))
+        timer = _timer(fn, attempt)
+        try:
+            with printed.By(attempt.taken):
+                if fn.is_async:
+                    value = await contained.Contained(fn.handler(**arguments))
+                else:
+                    value = await self._threads.run(fn.handler, arguments)
+            if attempt.cause is not None:  # it was told to stop: what it returns may be half of the work
+                raise asyncio.CancelledError
+            return value
+        finally:
+            timer.cancel()
+            if attempt.ctx is not None:
+                attempt.asked, attempt.follow_up = tuple(attempt.ctx.asked), attempt.ctx.follow_up
+
+    async def _call_child(self, pool: Pool, fn: Spec, attempt: Attempt) -> bytes:
+        taken = attempt.taken
+        job = list(astuple(_info(taken)))
+        timers: list[asyncio.TimerHandle] = []
+
+        def begun() -> None:  # what it took to find and load a child is not the handler's
+            timers.append(_timer(fn, attempt))
+
+        try:
+            value, started = await pool.run(fn, job, taken.payload, _Sink(attempt, self._report), begun)
+        finally:
+            for timer in timers:
+                timer.cancel()
+        if started:
+            packed = codec.each(started)
+            follow_up = next(packed)
+            attempt.follow_up = None if follow_up is None else _asked(follow_up)
+            attempt.asked = map(_asked, packed)
+        result: bytes = value
+        return result
+
+    def _context(self, attempt: Attempt) -> Context:
+        attempt.ctx = Context(_info(attempt.taken), lambda told: self._report(attempt, told), self._files)
+        return attempt.ctx
+
+
+def _timer(fn: Spec, attempt: Attempt) -> asyncio.TimerHandle:
+    """A timer costs a fraction of what asyncio.timeout does, and cancels as losing the lease does."""
+    return asyncio.get_running_loop().call_later(fn.policy.timeout, attempt.cancel, "timeout")
+
+
+def _info(taken: Taken) -> JobInfo:
+    of_job = (taken.id, taken.type, taken.lane, taken.attempt, taken.max_attempts, taken.created_at)
+    return JobInfo(*of_job, taken.tries, taken.tick)
+
+
+class _Sink:
+    """Where what a child tells of its attempt goes; the job is bound to what it logs."""
+
+    def __init__(self, attempt: Attempt, report: Report) -> None:
+        self._attempt = attempt
+        self._report = report
+        self._log: Any = None
+
+    def progress(self, told: dict[str, Any]) -> None:
+        self._report(self._attempt, told)
+
+    def log(self, level: str, event: str, fields: dict[str, Any]) -> None:
+        if self._log is None:
+            taken = self._attempt.taken
+            self._log = log.get("function").bind(job=taken.id, function=taken.type, attempt=taken.attempt)
+        log.tell(self._log, level, event, fields)
+
+
+def _asked(packed: list[Any]) -> Asked:
+    job_id, fields = packed
+    return job_id, _request(fields)
+
+
+def _request(fields: dict[str, Any]) -> JobRequest:
+    then: Iterable[dict[str, Any]] = fields.get("then", ())
+    return JobRequest(**{**fields, "then": [_request(one) for one in then]})

@@ -1,0 +1,105 @@
+"""Running one attempt, from payload to outcome."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+from runtime import durations, log
+from runtime.children.turns import NoRoom
+from runtime.failure import ForkserverLost, ResultTooLarge, Timeout, failure
+from runtime.request import NewJob
+from runtime.retry import Retry
+from runtime.spec import Spec
+from runtime.store.attempts import Settlement, Taken
+from runtime.worker.attempt import Attempt
+from runtime.worker.calls import Calls
+from runtime.worker.starts import Lost, Starts
+
+_LONGEST = 10 * 365 * 86_400.0  # seconds; a job's times stay within four-digit years
+
+
+class Runner:
+    """Turns attempts into settlements."""
+
+    def __init__(
+        self, calls: Calls, starts: Starts, result_limit: int, is_ending: Callable[[], bool] = lambda: False
+    ) -> None:
+        """`result_limit`: bytes. `is_ending`: whether the event loop ends with all that runs on it, which is no
+        attempt's fault."""
+        self._calls = calls
+        self._starts = starts
+        self._result_limit = result_limit
+        self._is_ending = is_ending
+
+    async def run(self, attempt: Attempt) -> Settlement | None:
+        """The attempt's outcome, whatever the handler does; None where the attempt was lost."""
+        settlement = await self._run(attempt)
+        return settlement._replace(staged=attempt.staged) if settlement and attempt.staged else settlement
+
+    async def _run(self, attempt: Attempt) -> Settlement | None:
+        value = b""
+        children: Sequence[NewJob] = ()
+        after: NewJob | None = None
+        error: BaseException | None = None
+        attempt.begun = True
+        try:
+            if attempt.cause is not None:
+                raise asyncio.CancelledError
+            value = await self._calls.call(attempt)
+            if attempt.asked or attempt.follow_up:
+                children, after = await self._starts.prepare(attempt)
+        except BaseException as raised:  # a handler may raise what it likes: it ends its attempt alone
+            error = raised
+        # a process that had completed before it could be told to stop has completed
+        if error is None and attempt.cause in (None, "released") and len(value) <= self._result_limit:
+            return Settlement(attempt.taken, "completed", value, 0, _keep(attempt.function), children, after)
+        return self._end(attempt, error, value)
+
+    def _end(self, attempt: Attempt, error: BaseException | None, value: bytes) -> Settlement | None:
+        """The end of an attempt that failed, or was told to stop; one that did not heed a timeout timed out."""
+        fn, taken, cause = attempt.function, attempt.taken, attempt.cause
+        if cause == "lost" or isinstance(error, Lost):
+            return None
+        if cause == "cancelled":
+            return Settlement(taken, "cancelled", keep=_keep(fn))
+        if cause == "released" or isinstance(error, NoRoom) or self._is_ending():
+            return Settlement(taken, "released")
+        if isinstance(error, ForkserverLost) and cause is None:
+            return Settlement(taken, "lost", failure(error).record, keep=_keep(fn))
+        if cause == "timeout":
+            error = Timeout(f"did not end within {fn.policy.timeout:g} s")
+        if error is None:
+            error = ResultTooLarge(len(value), self._result_limit)
+        return _failed(fn, taken, error)
+
+
+def _failed(fn: Spec, taken: Taken, error: BaseException) -> Settlement:
+    failed = failure(error, fn.policy.retry)
+    if failed.final or taken.tries >= taken.max_attempts:
+        outcome: Literal["failed", "retry"] = "failed"
+        delay = 0.0
+    else:
+        outcome = "retry"
+        delay = _policy(fn, taken).delay(taken.tries) if failed.seconds is None else failed.seconds
+        delay = min(delay, _LONGEST)
+    log.get("worker").warning(
+        "attempt.failed",
+        job=taken.id,
+        function=taken.type,
+        attempt=taken.attempt,
+        error=failed.told,
+        next=f"retry in {delay:.1f} s" if outcome == "retry" else "none: the job has failed",
+    )
+    return Settlement(taken, outcome, failed.record, int(delay * 1000), _keep(fn))
+
+
+def _policy(fn: Spec, taken: Taken) -> Retry:
+    own = taken.backoff
+    return fn.policy.retry if own is None else Retry(base=own[0], cap=own[1])
+
+
+def _keep(fn: Spec) -> int | None:
+    """ms for which the function's settled jobs are kept, None for as long as the settings say."""
+    return None if fn.policy.keep is None else durations.kept_ms(fn.policy.keep)

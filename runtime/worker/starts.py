@@ -1,0 +1,74 @@
+"""The jobs that an attempt starts if it completes: made ready, and staged in parts where they are many."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+
+from runtime.errors import StoreUnavailable
+from runtime.intake import Intake
+from runtime.request import NewJob, check_started
+from runtime.store.attempts import Taken
+from runtime.worker.attempt import Asked, Attempt
+
+_PART = 250  # jobs, which keep the server for some 10 ms
+_PART_BYTES = 1 << 20
+_PAUSE = 0.2
+
+Stage = Callable[[Taken, int, Sequence[NewJob]], Awaitable[bool]]
+
+
+class Lost(Exception):
+    """The attempt is no longer this worker's."""
+
+
+class Starts:
+    """Makes ready what handlers asked for."""
+
+    def __init__(self, intake: Intake, stage: Stage) -> None:
+        self._intake = intake
+        self._stage = stage
+
+    async def prepare(self, attempt: Attempt) -> tuple[Sequence[NewJob], NewJob | None]:
+        """The jobs that go with the settlement, and the one that follows; where they are many, all are staged.
+
+        Raises Lost, and what `Intake.prepare` does.
+        """
+        taken, follow_up = attempt.taken, attempt.follow_up
+        after = None if follow_up is None else await self._ready(taken.id, follow_up)
+        join = None if after is None else taken.id
+        part: list[NewJob] = []
+        size = total = 0
+        for asked in attempt.asked:
+            if len(part) == _PART or size > _PART_BYTES:
+                await self._keep(attempt, part)
+                part, size = [], 0
+            job = await self._ready(taken.id, asked, join)
+            octets = len(job.payload) + len(job.more or b"")
+            size, total = size + octets, total + octets
+            check_started(total)
+            part.append(job)
+        if attempt.staged:
+            await self._keep(attempt, part)
+            part = []
+        return part, after
+
+    async def _ready(self, job_id: str, asked: Asked, join: str | None = None) -> NewJob:
+        """Waits while Redis is away: the handler has done its work, and must not be run again for that."""
+        child_id, request = asked
+        while True:
+            try:
+                return (await self._intake.prepare(request, beside=job_id, join=join))._replace(id=child_id)
+            except StoreUnavailable:
+                await asyncio.sleep(_PAUSE)
+
+    async def _keep(self, attempt: Attempt, part: Sequence[NewJob]) -> None:
+        number = attempt.staged
+        attempt.staged += 1
+        while True:
+            try:
+                if not await self._stage(attempt.taken, number, part):
+                    raise Lost
+                return
+            except StoreUnavailable:
+                await asyncio.sleep(_PAUSE)
