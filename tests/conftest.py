@@ -1,7 +1,7 @@
 """A real server for every test, keys of its own for each, and a check that none is left behind.
 
-The server is LANEWORK_TEST_REDIS_URL where set, else a Redis container where a Docker engine
-answers, else the embedded Valkey.
+The server is LANEWORK_TEST_REDIS_URL where set, else a Redis in a container or as it is installed, else the
+embedded Valkey.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import socket
 import subprocess
 import sys
 import textwrap
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
@@ -31,72 +32,56 @@ from runtime.discovery import Catalogue
 from runtime.gateway.app import create_app
 from runtime.settings import Settings
 from runtime.spec import Function
-from runtime.store import embedded
 from runtime.store.keys import Keys
 from runtime.store.registry import describe
 from runtime.worker.worker import Worker
+from tests import servers
+from tests.servers import CI, DEADLINE, any_redis, embedded_valkey, missing
 
 os.environ.setdefault("TESTCONTAINERS_RYUK_DISABLED", "true")
-CI = os.environ.get("CI") == "true"
-DEADLINE = 20.0
 SETTLED = (b"completed", b"failed", b"cancelled")
-
-
-def missing(what: str) -> None:
-    """Skips on a user's machine; in CI everything is there, or the run fails."""
-    if CI:
-        pytest.fail(f"{what} is missing, and CI must have it")
-    pytest.skip(f"{what} is missing")
-
-
-def docker_answers() -> bool:
-    try:
-        done = subprocess.run(["docker", "info"], capture_output=True, timeout=20, check=False)
-    except (OSError, subprocess.TimeoutExpired):
-        return False
-    return done.returncode == 0
 
 
 @pytest.fixture(scope="session")
 def embedded_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The embedded Valkey, as `lanework up` starts it."""
-    data = tmp_path_factory.mktemp("valkey")
-    process = subprocess.Popen(embedded.command(data), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        _await(lambda: embedded.answers(data), "the embedded server")
-        yield f"unix://{embedded.socket_path(data)}"
-    finally:
-        process.terminate()
-        process.wait(20)
+    with embedded_valkey(tmp_path_factory.mktemp("valkey")) as url:
+        yield url
 
 
 @pytest.fixture(scope="session")
-def container_url() -> Iterator[str]:
-    """A Redis container."""
-    if not docker_answers():
-        missing("a Docker engine")
-    from testcontainers.community.redis import RedisContainer
+def found_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str | None]:
+    """The URL of a Redis, None where this machine has none."""
+    found = any_redis(tmp_path_factory.mktemp("redis"))
+    if found is None:
+        yield None
+        return
+    with found as url:
+        yield url
 
-    try:
-        container = RedisContainer(os.environ.get("REDIS_IMAGE", "redis:7-alpine")).start()
-    except Exception as error:
-        missing(f"a Redis image for containers ({error})")
-    try:
-        yield f"redis://{container.get_container_host_ip()}:{container.get_exposed_port(6379)}/0"
-    finally:
-        container.stop()
+
+@pytest.fixture(scope="session")
+def redis_url(found_redis: str | None) -> str:
+    if found_redis is None:
+        missing("a Redis (an image for containers, or redis-server)")
+    assert found_redis is not None
+    return found_redis
 
 
 @pytest.fixture(scope="session")
 def server_url(request: pytest.FixtureRequest) -> str:
     if url := os.environ.get("LANEWORK_TEST_REDIS_URL"):
         return url
-    try:
-        return str(request.getfixturevalue("container_url" if docker_answers() else "embedded_url"))
-    except (Exception, pytest.skip.Exception):  # an engine without a network has no image
-        if CI:
-            raise
-        return str(request.getfixturevalue("embedded_url"))
+    if CI:
+        return str(request.getfixturevalue("redis_url"))
+    return str(request.getfixturevalue("found_redis") or request.getfixturevalue("embedded_url"))
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """What was skipped, in one line a reason."""
+    skipped = terminalreporter.stats.get("skipped", [])
+    reasons = Counter(str(report.longrepr[2]).removeprefix("Skipped: ") for report in skipped)
+    for reason, count in sorted(reasons.items()):
+        terminalreporter.write_line(f"skipped {count} tests: {reason}")
 
 
 @pytest.fixture
@@ -232,7 +217,7 @@ class Process:
         return text in self.log.read_text()
 
     def await_said(self, text: str) -> None:
-        _await(lambda: self.said(text), f"{text!r} in the log", lambda: self.log.read_text())
+        servers.until(lambda: self.said(text), f"{text!r} in the log", lambda: self.log.read_text())
 
     def stop(self, number: int = 15) -> int:
         if self.popen.poll() is None:
@@ -265,17 +250,6 @@ def process(settings: Settings, tmp_path: Path) -> Iterator[Callable[..., Proces
         one.stop(9 if one.popen.poll() is None else 15)
 
 
-def _await(met: Callable[[], bool], what: str, told: Callable[[], str] = lambda: "") -> None:
-    """Waits for what another process does, where nothing can be awaited."""
-    import time
-
-    deadline = time.monotonic() + DEADLINE
-    while not met():
-        if time.monotonic() > deadline:
-            raise AssertionError(f"no {what} within {DEADLINE:g} s\n{told()}")
-        time.sleep(0.02)
-
-
 @pytest.fixture
 def until() -> Callable[..., None]:
-    return _await
+    return servers.until

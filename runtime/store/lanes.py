@@ -115,6 +115,13 @@ class Lanes:
 
     async def settle(self, batch: Sequence[Settlement]) -> list[End]:
         """Ends attempts; "lost" where one was no longer this worker's, and nothing changed."""
+        replies = await scripts.SETTLE(self._client, self._root, *self._settle_args(batch))
+        return [_ENDS[reply] for reply in replies]
+
+    def settle_from_thread(self, client: SyncRedis, batch: Sequence[Settlement]) -> None:
+        scripts.SETTLE.sync(client, self._root, *self._settle_args(batch))
+
+    def _settle_args(self, batch: Sequence[Settlement]) -> tuple[str | bytes | int, ...]:
         rows = [
             (
                 s.taken.id,
@@ -130,9 +137,7 @@ class Lanes:
             )
             for s in batch
         ]
-        packed, limit = codec.pack_batch(rows), self._settings.crash_limit
-        replies = await scripts.SETTLE(self._client, self._root, self._worker, *self._failed, packed, limit)
-        return [_ENDS[reply] for reply in replies]
+        return self._worker, *self._failed, codec.pack_batch(rows), self._settings.crash_limit
 
     async def stage(self, taken: Taken, part: int, jobs: Sequence[NewJob]) -> bool:
         """Keeps a part, from 0, of the jobs that start if an attempt completes; False where the attempt is lost."""
@@ -153,6 +158,11 @@ class Lanes:
         """Says, from a thread, that this worker lives: for a lease, takes sent ahead are answered."""
         with translated():
             client.set(self._keys.alive(self._shard, self._worker), 1, px=self._lease)
+
+    def fall_silent(self, client: SyncRedis) -> None:
+        """From now on takes sent ahead are given nothing."""
+        with translated():
+            client.delete(self._keys.alive(self._shard, self._worker))
 
     def renew(self, client: SyncRedis, held: Sequence[Taken]) -> tuple[list[Taken], list[Taken]]:
         """Extends leases, from a thread; returns the attempts that are no longer this worker's, and those

@@ -2,21 +2,24 @@
 
 asyncio lets SystemExit and KeyboardInterrupt out of a task and so ends the loop, with everything that runs on it;
 and a copy that a handler makes of the process (fork) would go on as the worker, on its sockets. So each coroutine
-of a handler, its own and those of tasks that it starts, is stepped through here. Callbacks (`call_soon`) and the
-loop's executor are not: what they end or copy is the worker's.
+of a handler, its own and those of tasks that it starts, is stepped through here, and what it calls in the loop's
+executor is called from here. Callbacks (`call_soon`) are not: what they end or copy is the worker's.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Coroutine, Generator
+from collections.abc import Callable, Coroutine, Generator
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from runtime import log
 from runtime.failure import Exited
 
 _copy = False
+_owners: WeakKeyDictionary[asyncio.Task[Any], log.Attempted] = WeakKeyDictionary()
 
 
 def _become_a_copy() -> None:
@@ -63,22 +66,45 @@ class Contained:
                 given, step = error, self._coroutine.throw
 
 
-def contain_tasks(loop: asyncio.AbstractEventLoop) -> None:
-    """From now on tasks that handlers start on the loop are contained."""
+def owner(task: asyncio.Task[Any]) -> log.Attempted | None:
+    """The attempt whose handler has started a task."""
+    return _owners.get(task)
+
+
+class Executor(ThreadPoolExecutor):
+    """The loop's default, in which handlers call what blocks."""
+
+    def submit(self, call: Callable[..., Any], /, *given: Any, **named: Any) -> Future[Any]:
+        return super().submit(_ends_copies, call, *given, **named)
+
+
+def _ends_copies(call: Callable[..., Any], /, *given: Any, **named: Any) -> Any:
+    try:
+        return call(*given, **named)
+    finally:
+        end_copy()
+
+
+def contain(loop: asyncio.AbstractEventLoop) -> None:
+    """From now on tasks that handlers start on the loop are contained, and calls in its executor."""
 
     def make(loop: asyncio.AbstractEventLoop, coroutine: Any, **more: Any) -> asyncio.Task[Any]:
-        if not asyncio.iscoroutine(coroutine) or not _is_of_an_attempt(more.get("context")):
+        attempt = _attempt(more.get("context"))
+        if attempt is None or not asyncio.iscoroutine(coroutine):
             return asyncio.Task(coroutine, loop=loop, **more)
         task = asyncio.Task(_awaited(coroutine), loop=loop, **more)
+        _owners[task] = attempt
         # one that is cancelled before its first step never comes to the coroutine within
         task.add_done_callback(lambda _: coroutine.close())
         return task
 
     loop.set_task_factory(make)
+    loop.set_default_executor(Executor(thread_name_prefix="executor"))
 
 
-def _is_of_an_attempt(context: Any) -> bool:
-    return (log.ATTEMPT.get() if context is None else context.get(log.ATTEMPT)) is not None
+def _attempt(context: Any) -> log.Attempted | None:
+    found: log.Attempted | None = log.ATTEMPT.get() if context is None else context.get(log.ATTEMPT)
+    return found
 
 
 async def _awaited(coroutine: Coroutine[Any, Any, Any]) -> Any:

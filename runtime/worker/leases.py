@@ -25,12 +25,15 @@ class Leases:
         settings: Settings,
         lose: Callable[[Taken], None],
         cancel: Callable[[Taken], None],
+        look: Callable[[SyncRedis], None],
     ) -> None:
+        """`look`: called each time that leases have been renewed."""
         self._lanes = lanes
         self._held = held
         self._settings = settings
         self._lose = lose
         self._cancel = cancel
+        self._look = look
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="leases", daemon=True)
 
@@ -52,6 +55,7 @@ class Leases:
         while not self._stopped.wait(self._settings.lease / 4):
             try:
                 self._renew(client)
+                self._look(client)
                 trouble = False
             except Exception as error:  # whatever it was: without this thread every long job would run twice
                 if not trouble:

@@ -32,6 +32,7 @@ from runtime.worker.orders import Orders
 from runtime.worker.runner import Runner
 from runtime.worker.settler import Settler
 from runtime.worker.slots import Slots
+from runtime.worker.stall import Stall
 from runtime.worker.starts import Starts
 from runtime.worker.threads import Threads
 
@@ -50,11 +51,18 @@ class Parts:
         self.settler = Settler(self.lanes, debug=settings.log_level == "debug")
         registry = Registry(client, settings)
         intake = Intake(Contracts(registry), settings)
+        self.taken_no_more = asyncio.Event()
         task = asyncio.current_task()
         assert task is not None
         calls = Calls(threads, pool, settings, self._report)
-        runner = Runner(calls, Starts(intake, self._stage), settings.result_limit, lambda: task.cancelling() > 0)
-        contained.contain_tasks(self._loop)
+        runner = Runner(
+            calls,
+            Starts(intake, self._stage),
+            settings.result_limit,
+            lambda: task.cancelling() > 0,
+            self.taken_no_more,
+        )
+        contained.contain(self._loop)
         most = settings.concurrency + settings.processes
         metrics.set_slots(most)
         # all slots see all that is held: these serve to stop attempts of either group
@@ -65,7 +73,8 @@ class Parts:
             for name, slots in (("loop", self.slots), ("process", in_processes))
         ]
         self.readers = [reader for group in self.groups for reader in group.readers]
-        self.leases = Leases(self.lanes, self.settler.held, settings, self._lose, self._cancel)
+        stall = Stall(self.lanes, self.settler.held)
+        self.leases = Leases(self.lanes, self.settler.held, settings, self._lose, self._cancel, stall.look)
         self.sweepers = [Sweeper(lanes, settings) for lanes in self.lanes.values()]
         self.orders = [Orders(lanes, blocking, self.slots.cancel) for lanes in self.lanes.values()]
         self.ticker = Ticker(Schedules(client, settings), intake, settings)

@@ -24,18 +24,26 @@ class Runner:
     """Turns attempts into settlements."""
 
     def __init__(
-        self, calls: Calls, starts: Starts, result_limit: int, is_ending: Callable[[], bool] = lambda: False
+        self,
+        calls: Calls,
+        starts: Starts,
+        result_limit: int,
+        is_ending: Callable[[], bool] = lambda: False,
+        taken_no_more: asyncio.Event | None = None,
     ) -> None:
         """`result_limit`: bytes. `is_ending`: whether the event loop ends with all that runs on it, which is no
-        attempt's fault."""
+        attempt's fault. `taken_no_more`: set then, once what is handed back does not come to this worker again."""
         self._calls = calls
         self._starts = starts
         self._result_limit = result_limit
         self._is_ending = is_ending
+        self._taken_no_more = taken_no_more
 
     async def run(self, attempt: Attempt) -> Settlement | None:
         """The attempt's outcome, whatever the handler does; None where the attempt was lost."""
         settlement = await self._run(attempt)
+        if self._taken_no_more is not None and self._is_ending():
+            await self._taken_no_more.wait()
         return settlement._replace(staged=attempt.staged) if settlement and attempt.staged else settlement
 
     async def _run(self, attempt: Attempt) -> Settlement | None:
@@ -72,27 +80,28 @@ class Runner:
             error = Timeout(f"did not end within {fn.policy.timeout:g} s")
         if error is None:
             error = ResultTooLarge(len(value), self._result_limit)
-        return _failed(fn, taken, error)
+        return failed(fn, taken, error)
 
 
-def _failed(fn: Spec, taken: Taken, error: BaseException) -> Settlement:
-    failed = failure(error, fn.policy.retry)
-    if failed.final or taken.tries >= taken.max_attempts:
+def failed(fn: Spec, taken: Taken, error: BaseException) -> Settlement:
+    """The end of an attempt by an error: a retry where there is one left that may help."""
+    told = failure(error, fn.policy.retry)
+    if told.final or taken.tries >= taken.max_attempts:
         outcome: Literal["failed", "retry"] = "failed"
         delay = 0.0
     else:
         outcome = "retry"
-        delay = _policy(fn, taken).delay(taken.tries) if failed.seconds is None else failed.seconds
+        delay = _policy(fn, taken).delay(taken.tries) if told.seconds is None else told.seconds
         delay = min(delay, _LONGEST)
     log.get("worker").warning(
         "attempt.failed",
         job=taken.id,
         function=taken.type,
         attempt=taken.attempt,
-        error=failed.told,
+        error=told.told,
         next=f"retry in {delay:.1f} s" if outcome == "retry" else "none: the job has failed",
     )
-    return Settlement(taken, outcome, failed.record, int(delay * 1000), _keep(fn))
+    return Settlement(taken, outcome, told.record, int(delay * 1000), _keep(fn))
 
 
 def _policy(fn: Spec, taken: Taken) -> Retry:

@@ -12,8 +12,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.conftest import docker_answers, missing
 from tests.gateway.conftest import free_port
+from tests.servers import docker_answers, has_image, missing
 
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.containers
@@ -50,6 +50,12 @@ class Stack:
 def stack(tmp_path_factory):
     if not docker_answers():
         missing("a Docker engine")
+    for image in (
+        os.environ.get("PYTHON_IMAGE", "python:3.13-slim"),
+        os.environ.get("REDIS_IMAGE", "redis:7-alpine"),
+    ):
+        if not has_image(image):
+            missing(f"the image {image}")
     compose = Stack(tmp_path_factory.mktemp("stack"))
     try:
         compose("up", "--build", "--detach", "--wait", "--wait-timeout", "120", "--scale", "worker=2")

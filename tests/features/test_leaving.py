@@ -1,6 +1,7 @@
 """A worker that has left is gone, and what a function does to its loop or process costs no other."""
 
 import asyncio
+import sys
 import textwrap
 
 import pytest
@@ -110,7 +111,6 @@ async def test_exiting_in_a_task_costs_its_own_job_alone(client, worker, how):
 
     async def culprit() -> None:
         async def configure() -> None:
-            import sys
 
             await asyncio.sleep(0)
             eval(how, {"sys": sys})
@@ -199,20 +199,25 @@ async def test_a_copy_that_a_handler_makes_of_the_worker_ends(client, start, whe
     assert (await client.get(done.id)).attempt == 1
 
 
-async def test_a_copy_that_a_task_makes_ends_too(client, start):
-    one = start(
-        {
-            "forks": """
-                import asyncio, os
-                async def copy():
-                    pid = os.fork()
-                    await asyncio.sleep(0)
-                    return pid
-                async def handle():
-                    return (await asyncio.gather(copy(), asyncio.sleep(0.1)))[0]
-            """
-        }
-    )
+IN_TASK = """
+import asyncio, os
+async def copy():
+    pid = os.fork()
+    await asyncio.sleep(0)
+    return pid
+async def handle():
+    return (await asyncio.gather(copy(), asyncio.sleep(0.1)))[0]
+"""
+IN_THREAD = """
+import asyncio, os
+async def handle():
+    return await asyncio.to_thread(os.fork)
+"""
+
+
+@pytest.mark.parametrize("forks", [IN_TASK, IN_THREAD], ids=["task", "to_thread"])
+async def test_a_copy_that_a_task_or_the_loops_executor_makes_ends_too(client, start, forks):
+    one = start({"forks": forks})
     await asyncio.to_thread(one.await_said, "worker.started")
 
     done = await client.wait((await client.enqueue("forks", max_attempts=1)).id, WAIT)
@@ -269,3 +274,44 @@ async def test_a_module_that_is_deleted_while_it_loads_keeps_no_worker_from_havi
 
     one.stop()
     await asyncio.wait_for(work, WAIT)
+
+
+BLOCKS = """
+import asyncio, time
+from runtime import Retry, function
+@function(timeout=1, retry=Retry(max_attempts=1))
+async def handle(how: str):
+    if how == "itself":
+        while True: time.sleep(0.1)
+    async def task():
+        while True: time.sleep(0.1)
+    await asyncio.create_task(task())
+"""
+WAITS = """
+import asyncio
+from runtime import function
+@function(retry=1)
+async def handle(): await asyncio.sleep(4); return "fine"
+"""
+
+
+@pytest.mark.parametrize("how", ["itself", "in a task"])
+async def test_a_handler_that_blocks_the_loop_beyond_its_timeout_ends_the_worker_and_costs_nobody_else(
+    client, start, how
+):
+    one = start({"blocks": BLOCKS, "waits": WAITS}, LEASE="4")
+    await asyncio.to_thread(one.await_said, "worker.started")
+    neighbour = await client.enqueue("waits")
+    await asyncio.to_thread(one.await_said, "worker.started")
+    culprit = await client.enqueue("blocks", {"how": how})
+
+    assert await asyncio.to_thread(one.popen.wait, WAIT) == 1
+    start({})
+    failed, fine = await client.wait(culprit.id, WAIT), await client.wait(neighbour.id, WAIT)
+
+    assert (failed.status, failed.error["type"]) == ("failed", "Timeout")
+    assert "let nothing else run" in failed.error["message"]
+    assert one.said('"event": "worker.stalled"')
+    assert one.said("time.sleep(0.1)")
+    assert (fine.status, fine.result) == ("completed", "fine")
+    assert [attempt["outcome"] for attempt in fine.attempts] == ["released", "completed"]

@@ -27,7 +27,7 @@ def server_url(request: pytest.FixtureRequest) -> str:
         if request.param == "valkey":
             pytest.skip("LANEWORK_TEST_REDIS_URL names the one server")
         return url
-    return str(request.getfixturevalue("container_url" if request.param == "redis" else "embedded_url"))
+    return str(request.getfixturevalue("redis_url" if request.param == "redis" else "embedded_url"))
 
 
 @pytest.fixture

@@ -1,0 +1,106 @@
+"""Servers for tests: a Redis container, a redis-server that is installed, and the embedded Valkey."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import redis
+
+from runtime.store import embedded
+
+CI = os.environ.get("CI") == "true"
+DEADLINE = 20.0
+
+
+def missing(what: str) -> None:
+    """Skips on a user's machine; in CI everything is there, or the run fails."""
+    if CI:
+        pytest.fail(f"{what} is missing, and CI must have it")
+    pytest.skip(f"{what} is missing")
+
+
+def docker_answers() -> bool:
+    try:
+        done = subprocess.run(["docker", "info"], capture_output=True, timeout=20, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    return done.returncode == 0
+
+
+def has_image(name: str) -> bool:
+    """Whether the engine has an image, or can fetch it."""
+    for command in ("inspect", "pull"):
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            done = subprocess.run(["docker", "image", command, name], capture_output=True, timeout=300, check=False)
+            if done.returncode == 0:
+                return True
+    return False
+
+
+def until(met: Callable[[], bool], what: str, told: Callable[[], str] = lambda: "") -> None:
+    """Waits for what another process does, where nothing can be awaited."""
+    deadline = time.monotonic() + DEADLINE
+    while not met():
+        if time.monotonic() > deadline:
+            raise AssertionError(f"no {what} within {DEADLINE:g} s\n{told()}")
+        time.sleep(0.02)
+
+
+@contextmanager
+def container(image: str) -> Iterator[str]:
+    from testcontainers.community.redis import RedisContainer
+
+    with RedisContainer(image) as started:
+        yield f"redis://{started.get_container_host_ip()}:{started.get_exposed_port(6379)}/0"
+
+
+@contextmanager
+def installed(binary: str, folder: Path) -> Iterator[str]:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    command = [binary, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    try:
+        with redis.Redis(port=port) as client:
+            until(lambda: _answers(client), "redis-server")
+        yield f"redis://127.0.0.1:{port}/0"
+    finally:
+        process.terminate()
+        process.wait(DEADLINE)
+
+
+def _answers(client: redis.Redis) -> bool:
+    try:
+        return bool(client.ping())
+    except redis.ConnectionError:
+        return False
+
+
+@contextmanager
+def embedded_valkey(folder: Path) -> Iterator[str]:
+    """As `lanework up` starts it."""
+    process = subprocess.Popen(embedded.command(folder), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        until(lambda: embedded.answers(folder), "the embedded server")
+        yield f"unix://{embedded.socket_path(folder)}"
+    finally:
+        process.terminate()
+        process.wait(DEADLINE)
+
+
+def any_redis(folder: Path) -> contextlib.AbstractContextManager[str] | None:
+    """A Redis: in a container where the engine has an image, else as installed; None: there is neither."""
+    image = os.environ.get("REDIS_IMAGE", "redis:7-alpine")
+    if docker_answers() and has_image(image):
+        return container(image)
+    binary = shutil.which("redis-server")
+    return installed(binary, folder) if binary else None
