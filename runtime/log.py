@@ -32,6 +32,9 @@ class Attempted(Protocol):
     def attempt(self) -> int: ...
 
 
+LINES = 1_000  # of one attempt that reach the log; what it says beyond is counted
+PRINTED = "function.printed"
+lines: dict[int, int] = {}  # what each attempt that runs here has said, by its identity
 ATTEMPT: ContextVar[Attempted | None] = ContextVar("attempt", default=None)  # the one whose handler runs here
 
 
@@ -39,10 +42,23 @@ def names(attempt: Attempted) -> dict[str, Any]:
     return {"job": attempt.id, "function": attempt.type, "attempt": attempt.attempt}
 
 
+def room(attempt: Attempted) -> bool:
+    """Counts a line of an attempt; whether it is among those that reach the log."""
+    said = lines.get(id(attempt))
+    if said is None:  # it goes on after its end
+        return True
+    lines[id(attempt)] = said + 1
+    return said < LINES
+
+
 def _of_attempt(_: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """Whatever a handler logs, by whichever logger, names its attempt."""
+    """Whatever a handler logs, by whichever logger, names its attempt, and counts as its."""
     attempt = ATTEMPT.get()
-    return event if attempt is None else {**names(attempt), **event}
+    if attempt is None:
+        return event
+    if event.get("event") != PRINTED and not room(attempt):
+        raise structlog.DropEvent
+    return {**names(attempt), **event}
 
 
 def get(part: str) -> Any:

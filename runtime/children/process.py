@@ -13,10 +13,10 @@ from typing import Any, Protocol
 
 import msgpack
 
+from runtime import log
 from runtime.children.linux import OomKills
 from runtime.failure import Crashed, ForkserverLost, OutOfMemory
 
-_LINES = 1_000  # of one attempt that reach the log; what a handler prints beyond is counted
 _LINE = 4_000
 _TAIL = 30
 _CHUNK = 1 << 18
@@ -94,7 +94,7 @@ class Child:
         """What it tells from now on is of another attempt, or of none."""
         self._end_line()
         if self._cut and self.sink is not None:
-            self.sink.log("warning", "output.cut", {"lines": _LINES, "bytes_left_out": self._cut})
+            self.sink.log("warning", "output.cut", {"lines": log.LINES, "lines_left_out": self._cut})
         self._lines = self._cut = 0
         self._tail.clear()
         self.sink = sink
@@ -207,16 +207,16 @@ class Child:
             self._printed(line)
 
     def _logged(self, level: str, event: str, fields: dict[str, Any]) -> None:
-        if self._lines >= _LINES:
-            self._cut += len(event) + 1
+        if self._lines >= log.LINES:
+            self._cut += 1
             return
         self._lines += 1
         if self.sink is not None:
             self.sink.log(level, event, fields)
 
     def _printed(self, line: bytes) -> None:
-        if self._lines >= _LINES:
-            self._cut += len(line) + 1
+        if self._lines >= log.LINES:
+            self._cut += 1
             return
         self._lines += 1
         text = line[:_LINE].decode("utf-8", "backslashreplace")

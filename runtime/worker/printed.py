@@ -8,7 +8,6 @@ from typing import Any, TextIO
 
 from runtime import log
 
-LINES = 1_000  # of one attempt that reach the log; what it prints beyond is counted
 LINE = 4_000
 
 
@@ -19,7 +18,6 @@ class _Lines:
         self.attempt = attempt  # held, so that no other can have its identity meanwhile
         self._log = log.get("function").bind(**log.names(attempt))
         self._rest = ""
-        self._count = self._cut = 0
 
     def write(self, text: str) -> None:
         *lines, self._rest = (self._rest + text).split("\n")
@@ -32,19 +30,13 @@ class _Lines:
     def end(self) -> None:
         if self._rest:
             self._tell(self._rest)
-        if self._cut:
-            self._log.warning("output.cut", lines=LINES, characters_left_out=self._cut)
 
     def _tell(self, line: str) -> None:
-        if self._count >= LINES:
-            self._cut += len(line) + 1
-            return
-        self._count += 1
-        self._log.info("function.printed", line=line[:LINE])
+        if log.room(self.attempt):
+            self._log.info(log.PRINTED, line=line[:LINE])
 
 
 _lines: dict[int, _Lines] = {}  # of attempts that run and print, by their identity
-_running: set[int] = set()
 
 
 class By:
@@ -57,13 +49,16 @@ class By:
 
     def __enter__(self) -> None:
         self._before = log.ATTEMPT.set(self._attempt)
-        _running.add(id(self._attempt))
+        log.lines[id(self._attempt)] = 0
 
     def __exit__(self, *_: object) -> None:
         log.ATTEMPT.reset(self._before)
-        _running.discard(id(self._attempt))
         if _lines and (lines := _lines.pop(id(self._attempt), None)):
             lines.end()
+        cut = log.lines.pop(id(self._attempt)) - log.LINES
+        if cut > 0:
+            told = log.names(self._attempt)
+            log.get("function").warning("output.cut", **told, lines=log.LINES, lines_left_out=cut)
 
 
 class _Output(io.TextIOBase):
@@ -79,10 +74,10 @@ class _Output(io.TextIOBase):
         lines = _lines.get(id(attempt))
         if lines is None or lines.attempt is not attempt:
             lines = _Lines(attempt)
-            if id(attempt) in _running:
+            if id(attempt) in log.lines:
                 _lines[id(attempt)] = lines
         lines.write(text)
-        if id(attempt) not in _running:  # a thread or a task that goes on after its attempt: nobody ends its lines
+        if id(attempt) not in log.lines:  # a thread or a task that goes on after its attempt: nobody ends its lines
             lines.end()
         return len(text)
 

@@ -52,6 +52,30 @@ async def test_call_waits_for_the_result(lanework, worker):
     assert json.loads(out)["status"] == "completed"
 
 
+async def test_ctrl_c_while_a_call_waits_tells_which_job_goes_on(http, client, worker):
+    import asyncio
+    import signal
+
+    async def slow() -> None:
+        await asyncio.sleep(600)
+
+    async with worker(slow=slow):
+        env = os.environ | {"LANEWORK_URL": str(http.base_url)}
+        command = [sys.executable, "-m", "runtime.cli.main", "call", "slow", "--wait"]
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        process = await asyncio.create_subprocess_exec(*command, env=env, **pipes)
+        while not (jobs := (await client.page()).jobs):
+            await asyncio.sleep(0.01)
+        while (await client.get(jobs[0].id)).status != "running":
+            await asyncio.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        out, err = await process.communicate()
+        await client.cancel(jobs[0].id)
+
+    assert (process.returncode, out.decode()) == (130, f"{jobs[0].id}\n")
+    assert f"lanework job {jobs[0].id}" in err.decode()
+
+
 async def test_call_of_a_job_that_fails_shows_the_error_and_exits_with_1(lanework, worker):
     async def broken() -> None:
         from runtime import Permanent

@@ -47,12 +47,14 @@ def test_what_is_printed_after_an_attempt_is_told_as_its_own_and_kept_nowhere(ou
 
 
 def test_a_thousand_lines_are_told_and_the_rest_is_counted(output):
-    with structlog.testing.capture_logs() as logs, printed.By(attempt("a")):
-        for _ in range(1500):
-            print("xxx", file=output)
+    with structlog.testing.capture_logs() as logs:
+        with printed.By(attempt("a")):
+            for _ in range(1500):
+                print("xxx", file=output)
+        assert log.lines == {}
 
     assert len([e for e in logs if e["event"] == "function.printed"]) == 1000
-    assert logs[-1]["characters_left_out"] == 500 * 4
+    assert (logs[-1]["event"], logs[-1]["lines_left_out"]) == ("output.cut", 500)
 
 
 def test_the_streams_other_methods_are_there(output):
