@@ -86,6 +86,8 @@ class Account:
             yield f"{job.id} has children of others"
         if known.kind == "then" and len(children) != 1:
             yield f"{job.id} started {len(children)} jobs, not 1"
+        if known.kind == "many" and sorted(job.children) != sorted(job.result):
+            yield f"{job.id} started {len(children)} jobs, not {len(job.result)}"
         if known.kind == "parent":
             if [child.id for child in children] != job.result:
                 yield f"{job.id} started {job.children}, not {job.result}"
@@ -120,7 +122,7 @@ class Account:
                 kinds[kind] += 1
                 if kind == "q" and await redis.xlen(key):
                     wrong.append(f"{key!r} holds {await redis.xlen(key)} entries")
-                if kind in ("due", "expiry", "busy", "parked", "unique", "join", "ready"):
+                if kind in ("due", "expiry", "busy", "parked", "unique", "join", "ready", "staged", "starting"):
                     wrong.append(f"{key!r} is left behind")
         if kinds["job"] != len(self._load.records):
             wrong.append(f"there are {kinds['job']} records of {len(self._load.records)} jobs")

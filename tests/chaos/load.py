@@ -16,6 +16,7 @@ from runtime.settings import Settings
 
 _AT_ONCE = 100
 _DEADLINE = 120.0
+_STARTED = {"parent": 4, "many": 600}  # how many jobs each starts
 
 
 @dataclass
@@ -51,7 +52,7 @@ class Load:
         """Until the workers have said what there is."""
         while True:
             try:
-                for name in ("quick", "slow", "limited", "keyed", "parent", "inprocess"):
+                for name in ("quick", "slow", "limited", "keyed", "parent", "many", "inprocess"):
                     await self.lanework.contracts.get(name)
                 return
             except (FunctionUnknown, StoreError):
@@ -96,13 +97,13 @@ class Load:
                         self.records[job_id] = job
                         waiting.discard(job_id)
                         waiting |= set(job.children) - self.records.keys()
-                if not waiting:  # a follow-up is written into its parent's record later
+                if not waiting:  # follow-ups and staged jobs are written into their parent's record later
                     waiting = await self._followed()
 
     async def _followed(self) -> set[str]:
         missing: set[str] = set()
         for job_id, known in self.accepted.items():
-            if known.kind == "parent" and len(self.records[job_id].children) < 4:
+            if len(self.records[job_id].children) < _STARTED.get(known.kind, 0):
                 job = await self.lanework.get(job_id)
                 self.records[job_id] = job
                 missing |= set(job.children) - self.records.keys() or {job_id}
@@ -125,8 +126,9 @@ def _any(dice: random.Random, number: int) -> tuple[str, dict[str, Any], int]:
             "hopeless",
             "process",
             "crashing",
+            "many",
         ],
-        [40, 10, 8, 8, 6, 6, 4, 8, 3, 4, 1, 6, 2],
+        [40, 10, 8, 8, 6, 6, 4, 8, 3, 4, 1, 6, 2, 0.04],
     )[0]
     key = {"key": f"job-{number}", "priority": dice.choice(["low", "normal", "high"])}
     if kind == "slow":
@@ -150,4 +152,4 @@ def _any(dice: random.Random, number: int) -> tuple[str, dict[str, Any], int]:
         return kind, {"type": "quick", "then": [JobRequest("quick", {"n": 5})], **key}, 0
     if kind == "hopeless":
         return kind, {"type": "quick", "payload": {"fail": 9}, **key}, 9
-    return kind, {"type": {"limited": "limited", "parent": "parent"}.get(kind, "quick"), **key}, 0
+    return kind, {"type": kind if kind in ("limited", "parent", "many") else "quick", **key}, 0

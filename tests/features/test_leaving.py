@@ -7,6 +7,7 @@ import textwrap
 import pytest
 
 from runtime.clock import now_ms
+from runtime.failure import ForkserverLost
 from runtime.worker.worker import Worker
 from tests.conftest import catalogue
 from tests.processes import alive
@@ -242,6 +243,25 @@ async def test_a_handler_that_kills_its_parent_again_and_again_is_poison(client,
 
     assert (done.status, done.error["type"]) == ("failed", "Poison")
     assert [attempt["outcome"] for attempt in done.attempts] == ["lost", "lost", "failed"]
+
+
+async def test_a_fork_server_that_dies_before_an_attempt_began_costs_it_nothing(client, worker, folder, settings):
+    folder.write(f="def handle(): return 'fine'")
+    async with worker(settings.model_copy(update={"functions_dir": folder.path})) as one:
+        pool = one._parts.pool
+        bound, died = pool._bound, []
+
+        async def dies_once(spec):
+            if not died:
+                died.append(spec)
+                raise ForkserverLost
+            return await bound(spec)
+
+        pool._bound = dies_once
+        done = await client.wait((await client.enqueue("f", max_attempts=1)).id, WAIT)
+
+    assert (done.status, done.result) == ("completed", "fine")
+    assert [attempt["outcome"] for attempt in done.attempts] == ["released", "completed"]
 
 
 async def test_a_task_that_is_cancelled_before_it_begins_leaves_no_warning(client, worker):

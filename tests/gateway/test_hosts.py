@@ -7,6 +7,7 @@ import pytest
 
 from runtime.gateway import protocol
 from runtime.gateway.hosts import Hosts
+from tests.conftest import deploy
 from tests.gateway.conftest import free_port
 
 
@@ -94,6 +95,33 @@ async def test_a_request_that_never_ends_is_ended(monkeypatch, settings, sent):
 
     assert b"408 Request Timeout" in got
     assert (b"200 OK" in got) == (sent == "a second request")
+
+
+async def test_a_pipelined_request_is_not_ended_while_the_one_before_it_is_answered(monkeypatch, settings, client):
+    import uvicorn
+
+    from runtime.gateway.app import create_app
+    from tests.conftest import _Server
+
+    async def f() -> None: ...
+
+    await deploy(client, f=f)
+    job = await client.enqueue("f")
+    monkeypatch.setattr(protocol, "REQUEST_WITHIN", 0.3)
+    slow = f"GET /jobs/{job.id} HTTP/1.1\r\nHost: localhost\r\nPrefer: wait=1\r\n\r\n"
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        config = uvicorn.Config(create_app(settings), log_config=None, http=protocol.TimedProtocol)
+        server = _Server(config)
+        serving = asyncio.create_task(server.serve([listening]))
+        reader, writer = await asyncio.open_connection("127.0.0.1", listening.getsockname()[1])
+        writer.write(slow.encode() + b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        got = await asyncio.wait_for(reader.read(), 10)
+        writer.close()
+        server.should_exit = True
+        await serving
+
+    assert got.count(b"HTTP/1.1 200 OK") == 2
+    assert b"408" not in got
 
 
 async def test_the_command_refuses_foreign_names_too(process, until):
