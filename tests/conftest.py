@@ -251,5 +251,16 @@ def process(settings: Settings, tmp_path: Path) -> Iterator[Callable[..., Proces
 
 
 @pytest.fixture
+def start(process: Callable[..., Process], folder: Folder) -> Callable[..., Process]:
+    """`start({"name": module, …}, …)` starts a worker as a process of its own on these modules."""
+
+    def start(modules: dict[str, str], **env: str) -> Process:
+        folder.write(**modules)
+        return process("worker", "--functions-dir", str(folder.path), **{"LOG_FORMAT": "json", "GRACE": "1", **env})
+
+    return start
+
+
+@pytest.fixture
 def until() -> Callable[..., None]:
     return servers.until

@@ -2,7 +2,6 @@
 
 import asyncio
 import sys
-import textwrap
 
 import pytest
 
@@ -13,20 +12,6 @@ from tests.conftest import catalogue
 from tests.processes import alive
 
 WAIT = 20
-
-
-@pytest.fixture
-def start(process, tmp_path):
-    """A worker of its own process, on these modules."""
-    place = tmp_path / "functions"
-    place.mkdir()
-
-    def start(modules, **env):
-        for name, text in modules.items():
-            (place / f"{name}.py").write_text(textwrap.dedent(text))
-        return process("worker", "--functions-dir", str(place), LOG_FORMAT="json", GRACE="1", **env)
-
-    return start
 
 
 IDLE = "async def handle(): return 'fine'"

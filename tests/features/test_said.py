@@ -3,7 +3,6 @@
 import asyncio
 import json
 import logging
-import textwrap
 
 import pytest
 import structlog
@@ -11,19 +10,6 @@ import structlog
 from runtime import log
 
 WAIT = 20
-
-
-@pytest.fixture
-def start(process, tmp_path):
-    place = tmp_path / "functions"
-    place.mkdir()
-
-    def start(modules, **env):
-        for name, text in modules.items():
-            (place / f"{name}.py").write_text(textwrap.dedent(text))
-        return process("worker", "--functions-dir", str(place), **{"LOG_FORMAT": "json", **env})
-
-    return start
 
 
 def said(process):
