@@ -11,9 +11,9 @@ from typing import Any
 
 import structlog
 
-from runtime import ids
 from runtime.errors import JobInvalid, Permanent, Stopped
 from runtime.request import MOST_STARTED, JobRequest
+from runtime.values import ids
 
 _NOTE = 4096  # bytes
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import traceback
 from typing import NamedTuple
 
-from runtime import codec, sizes
 from runtime.errors import FunctionUnknown, JobInvalid, LaneUnknown, PayloadInvalid, Permanent, RetryLater
 from runtime.retry import Retry
+from runtime.values import codec, sizes
 
 _NAME = 200
 _MESSAGE = 2_000

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from runtime import codec, durations, ids
 from runtime.contracts import Contract, Contracts
 from runtime.errors import JobInvalid, PayloadInvalid
 from runtime.request import JobRequest, NewJob
 from runtime.settings import Settings
-from runtime.shards import Shards
+from runtime.values import codec, durations, ids
+from runtime.values.shards import Shards
 
 
 class Intake:

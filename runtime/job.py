@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from runtime import codec, ids
-from runtime.clock import rfc3339
+from runtime.values import codec, ids
+from runtime.values.clock import rfc3339
 
 Status = Literal["scheduled", "pending", "running", "completed", "failed", "cancelled"]
 STATUSES: tuple[Status, ...] = ("scheduled", "pending", "running", "completed", "failed", "cancelled")

@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
-from runtime import durations, sizes
 from runtime.cron import Schedule
 from runtime.errors import FunctionInvalid
 from runtime.retry import Retry
+from runtime.values import durations, sizes
 
 MARK = "__lanework__"
 LEAST_MEMORY = 64 << 20

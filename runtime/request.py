@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from runtime import codec, durations
 from runtime.errors import JobInvalid
 from runtime.retry import Retry
+from runtime.values import codec, durations
 
 MOST_ATTEMPTS = 1000
 MOST_FOLLOWING = 100

@@ -5,8 +5,8 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 
-from runtime import durations
 from runtime.errors import RetryLater
+from runtime.values import durations
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from pydantic import AliasChoices, Field, ValidationError, field_validator, mode
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from runtime.errors import LaneUnknown, SettingsInvalid
-from runtime.ids import MAX_SHARDS
+from runtime.values.ids import MAX_SHARDS
 
 PREFIX = "LANEWORK_"
 _FOR_TESTS = PREFIX + "TEST_"

@@ -20,10 +20,10 @@ from pydantic import (
 from pydantic_core import to_jsonable_python
 from typing_extensions import TypedDict
 
-from runtime import codec
 from runtime.context import Context
 from runtime.errors import ERRORS_SHOWN, FieldError, FunctionInvalid, PayloadInvalid
 from runtime.policy import MARK, Isolation, Policy
+from runtime.values import codec
 
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")

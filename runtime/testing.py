@@ -33,8 +33,7 @@ try:
 except ImportError as error:
     raise ImportError("runtime.testing needs pytest: python -m pip install pytest") from error
 
-from runtime import codec, ids, settings
-from runtime.clock import now_ms
+from runtime import settings
 from runtime.contracts import Contracts
 from runtime.discovery import Catalogue, discover
 from runtime.intake import Intake
@@ -42,6 +41,8 @@ from runtime.request import JobRequest, NewJob
 from runtime.spec import Function, Spec
 from runtime.store.attempts import Taken
 from runtime.store.registry import Deployed, describe, describe_broken
+from runtime.values import codec, ids
+from runtime.values.clock import now_ms
 from runtime.worker.attempt import Attempt
 from runtime.worker.calls import Calls
 from runtime.worker.runner import Runner

@@ -28,7 +28,6 @@ from typing import Any
 import msgpack
 import structlog
 
-from runtime import codec
 from runtime.children import linux, logs
 from runtime.context import Context, JobInfo
 from runtime.errors import Stopped
@@ -37,6 +36,7 @@ from runtime.request import JobRequest, check_started
 from runtime.retry import Retry
 from runtime.sources import Source, load
 from runtime.spec import Function
+from runtime.values import codec
 
 _TERM = (signal.SIGTERM,)
 

@@ -10,10 +10,10 @@ from urllib.parse import quote
 
 import httpx
 
-from runtime import codec
 from runtime.cli import show
 from runtime.errors import SettingsInvalid
 from runtime.settings import Settings
+from runtime.values import codec
 
 _STEP = 30.0
 

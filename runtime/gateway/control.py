@@ -8,13 +8,13 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from runtime import durations
 from runtime.client import Lanework, within
 from runtime.gateway import requests
 from runtime.gateway.functions import describe_function
 from runtime.gateway.problems import BadRequest, json_reply
 from runtime.gateway.replies import job_reply, page_reply
 from runtime.job import Job
+from runtime.values import durations
 
 _CLEAR_WITHIN = 5.0  # seconds
 

@@ -7,10 +7,10 @@ from dataclasses import asdict
 from typing import Any
 
 from runtime.client import Lanework, within
-from runtime.clock import now_ms, rfc3339
 from runtime.cron import Schedule
 from runtime.errors import FunctionUnknown
 from runtime.store.registry import Deployed, WorkerInfo
+from runtime.values.clock import now_ms, rfc3339
 
 _ERRORS = 5
 

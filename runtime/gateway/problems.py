@@ -8,7 +8,6 @@ from typing import Any
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from runtime import codec
 from runtime.errors import (
     FunctionBroken,
     FunctionUnknown,
@@ -25,6 +24,7 @@ from runtime.errors import (
     StatusConflict,
     StoreUnavailable,
 )
+from runtime.values import codec
 
 TYPES = "urn:lanework:"
 

@@ -7,10 +7,10 @@ from typing import Any
 
 from starlette.responses import Response
 
-from runtime import codec
 from runtime.gateway.problems import json_reply
 from runtime.job import Job
 from runtime.store.listing import Page
+from runtime.values import codec
 
 _UNSHOWABLE = (TypeError, ValueError, RecursionError)
 

@@ -8,10 +8,10 @@ from typing import Any, Literal, NamedTuple
 
 from starlette.requests import ClientDisconnect, Request
 
-from runtime import codec
 from runtime.gateway.problems import BadRequest
 from runtime.job import STATUSES
 from runtime.request import JobRequest
+from runtime.values import codec
 
 _WAIT = re.compile(r"(?:^|[,;\s])wait\s*=\s*\"?([0-9]{1,6})")
 _LENIENT = re.compile(r"handling\s*=\s*\"?lenient")

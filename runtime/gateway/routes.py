@@ -9,13 +9,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from runtime.client import Lanework
-from runtime.clock import rfc3339
 from runtime.errors import JobFailed, JobUnsettled, LaneUnknown, StoreError
 from runtime.gateway import gauges, requests
 from runtime.gateway.functions import describe_functions
 from runtime.gateway.problems import BadRequest, json_reply
 from runtime.gateway.replies import job_reply, page_reply, result_reply
 from runtime.job import Job
+from runtime.values.clock import rfc3339
 
 
 class Api:

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
-from runtime import codec
 from runtime.request import NewJob
+from runtime.values import codec
 
 End = Literal["ended", "cancelled", "lost"]
 _CHILD = 16_384  # bytes that take the server as long as starting a job does, and longer

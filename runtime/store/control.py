@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from typing import Any, Literal, cast
 
-from runtime import codec, ids
 from runtime.errors import JobNotFound, StatusConflict
 from runtime.job import shown_status
 from runtime.settings import Settings
 from runtime.store import scripts
 from runtime.store.connect import Redis, translated
 from runtime.store.keys import Keys
+from runtime.values import codec, ids
 
 _ORDERS_MS = 60_000  # a worker that has not read them by then is gone, or learns of them with its leases
 

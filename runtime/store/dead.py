@@ -6,7 +6,6 @@ import itertools
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any, cast
 
-from runtime import codec, ids
 from runtime.errors import JobNotFound, StatusConflict
 from runtime.job import Job, shown_status
 from runtime.settings import Settings
@@ -15,6 +14,7 @@ from runtime.store.connect import Redis, translated
 from runtime.store.jobs import Jobs
 from runtime.store.keys import Keys
 from runtime.store.listing import MOST_BYTES, Page
+from runtime.values import codec, ids
 
 _BATCH = 200
 _LATEST = 100 * 365 * 86_400_000  # ms from now

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 from typing import Any, NamedTuple, cast
 
-from runtime import codec, ids, log
+from runtime import log
 from runtime.errors import StoreError
 from runtime.job import SETTLED, Job
 from runtime.store.connect import OVERDUE, Redis, translated
 from runtime.store.jobs import Jobs
 from runtime.store.keys import Keys
+from runtime.values import codec, ids
 
 _BLOCK_MS = 10_000
 

@@ -7,7 +7,6 @@ import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple, cast
 
-from runtime import codec, ids
 from runtime.errors import JobNotFound
 from runtime.job import LARGE, SMALL, Job, from_record
 from runtime.request import NewJob
@@ -15,6 +14,7 @@ from runtime.settings import Settings
 from runtime.store import scripts
 from runtime.store.connect import Redis, durably, ping, translated
 from runtime.store.keys import Keys
+from runtime.values import codec, ids
 
 
 class Refusal(NamedTuple):

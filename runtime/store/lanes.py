@@ -7,7 +7,6 @@ from typing import Any, cast
 
 from redis.exceptions import NoScriptError
 
-from runtime import codec
 from runtime.request import NewJob
 from runtime.settings import Settings
 from runtime.store import scripts
@@ -15,6 +14,7 @@ from runtime.store.attempts import End, Limit, Offer, Settlement, Sweep, Swept, 
 from runtime.store.connect import OVERDUE, Redis, SyncRedis, blpop, translated
 from runtime.store.keys import Keys
 from runtime.store.wire import Command
+from runtime.values import codec
 
 _STAGED_MS = 3_600_000  # staged jobs outlive their attempt that long where nobody ends it
 _ENDS: dict[int, End] = {0: "lost", 1: "ended", 2: "cancelled"}

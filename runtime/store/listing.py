@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from typing import Any, NamedTuple, cast
 
-from runtime import ids
 from runtime.job import Job, shown_status
 from runtime.settings import Settings
 from runtime.store.connect import Redis, translated
 from runtime.store.jobs import Jobs
 from runtime.store.keys import Keys
+from runtime.values import ids
 
 _SCAN_PAGE = 500
 _SCAN_MOST = 10_000

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, TypeVar, cast
 
-from runtime import codec
 from runtime.errors import LaneUnknown
 from runtime.policy import Bounds
 from runtime.settings import Settings
 from runtime.spec import Spec
 from runtime.store.connect import Redis, agreed, translated
 from runtime.store.keys import Keys
+from runtime.values import codec
 
 HEARTBEAT = 3.0
 ALIVE_MS = 15_000

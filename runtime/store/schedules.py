@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple, cast
 
-from runtime import codec
 from runtime.request import NewJob
 from runtime.settings import Settings
-from runtime.shards import Shards
 from runtime.store import scripts
 from runtime.store.connect import Redis, translated
 from runtime.store.keys import Keys
+from runtime.values import codec
+from runtime.values.shards import Shards
 
 
 class Ticked(NamedTuple):

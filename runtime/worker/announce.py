@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from runtime import log
-from runtime.clock import now_ms
 from runtime.discovery import Catalogue
 from runtime.errors import StoreError
 from runtime.settings import Settings
 from runtime.store.registry import HEARTBEAT, Registry, WorkerInfo, describe, describe_broken
 from runtime.store.stats import Stats
+from runtime.values.clock import now_ms
 
 
 class Announcer:

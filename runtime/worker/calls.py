@@ -9,13 +9,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
-from runtime import codec, log
+from runtime import log
 from runtime.children.pool import Pool
 from runtime.context import Context, JobInfo
 from runtime.request import JobRequest
 from runtime.settings import Settings
 from runtime.spec import Function, Spec
 from runtime.store.attempts import Taken
+from runtime.values import codec
 from runtime.worker import contained, printed
 from runtime.worker.attempt import Asked, Attempt
 

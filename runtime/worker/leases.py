@@ -5,11 +5,12 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping
 
-from runtime import ids, log
+from runtime import log
 from runtime.settings import Settings
 from runtime.store.attempts import Taken
 from runtime.store.connect import SyncRedis, connect_sync
 from runtime.store.lanes import Lanes
+from runtime.values import ids
 from runtime.worker.attempt import Attempt
 
 _BATCH = 500

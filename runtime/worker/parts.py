@@ -7,7 +7,7 @@ import threading
 from collections.abc import Sequence
 from typing import Any
 
-from runtime import durations, ids, metrics
+from runtime import metrics
 from runtime.children.pool import Pool
 from runtime.contracts import Contracts
 from runtime.discovery import Catalogue
@@ -22,6 +22,7 @@ from runtime.store.schedules import Schedules
 from runtime.store.stats import Stats
 from runtime.upkeep.cron import Ticker
 from runtime.upkeep.reclaim import Sweeper
+from runtime.values import durations, ids
 from runtime.worker import contained
 from runtime.worker.announce import Announcer
 from runtime.worker.attempt import Attempt

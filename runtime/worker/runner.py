@@ -6,13 +6,14 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Literal
 
-from runtime import durations, log
+from runtime import log
 from runtime.children.turns import NoRoom
 from runtime.failure import ForkserverLost, ResultTooLarge, Timeout, failure
 from runtime.request import NewJob
 from runtime.retry import Retry
 from runtime.spec import Spec
 from runtime.store.attempts import Settlement, Taken
+from runtime.values import durations
 from runtime.worker.attempt import Attempt
 from runtime.worker.calls import Calls
 from runtime.worker.starts import Lost, Starts

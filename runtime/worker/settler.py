@@ -8,11 +8,12 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-from runtime import codec, ids, log, metrics
+from runtime import log, metrics
 from runtime.errors import StoreError, StoreUnavailable
 from runtime.store.attempts import End, Settlement
 from runtime.store.batch import GroupCommit
 from runtime.store.lanes import Lanes
+from runtime.values import codec, ids
 from runtime.worker.attempt import Attempt
 
 _PAUSE = 0.2

@@ -11,11 +11,12 @@ import time
 import traceback
 from collections.abc import Mapping, Sequence
 
-from runtime import ids, log
+from runtime import log
 from runtime.failure import Timeout
 from runtime.store.attempts import Settlement
 from runtime.store.connect import SyncRedis
 from runtime.store.lanes import Lanes
+from runtime.values import ids
 from runtime.worker import contained
 from runtime.worker.attempt import Attempt
 from runtime.worker.runner import failed

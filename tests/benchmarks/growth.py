@@ -14,11 +14,11 @@ import uvloop
 from runtime import settings
 from runtime.request import NewJob
 from runtime.settings import Settings
-from runtime.shards import Shards
 from runtime.store.attempts import Offer, Settlement
 from runtime.store.connect import opened
 from runtime.store.jobs import Jobs
 from runtime.store.lanes import Lanes
+from runtime.values.shards import Shards
 from tests.benchmarks.machine import Server, server
 
 _CHUNKS = 12

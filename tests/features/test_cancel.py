@@ -6,8 +6,8 @@ import threading
 import pytest
 
 from runtime import Context
-from runtime.clock import now_ms
 from runtime.errors import JobNotFound, StatusConflict
+from runtime.values.clock import now_ms
 from tests.conftest import deploy
 
 WAIT = 15

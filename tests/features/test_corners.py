@@ -6,11 +6,11 @@ import msgpack
 import pytest
 
 from runtime import Context, function
-from runtime.clock import now_ms
 from runtime.errors import JobInvalid
-from runtime.shards import Shards
 from runtime.store.connect import opened
 from runtime.store.schedules import Schedules
+from runtime.values.clock import now_ms
+from runtime.values.shards import Shards
 from tests.conftest import deploy
 
 WAIT = 20
@@ -143,9 +143,9 @@ async def test_a_time_beyond_the_calendar_is_refused(client, when):
 
 
 async def test_with_several_shards_what_comes_then_shares_its_jobs_shard_or_is_refused(settings):
-    from runtime import ids
     from runtime.client import Lanework
     from runtime.request import JobRequest
+    from runtime.values import ids
 
     async def f() -> None: ...
 

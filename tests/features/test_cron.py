@@ -7,11 +7,11 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from runtime import function
-from runtime.clock import now_ms
 from runtime.cron import Schedule
 from runtime.errors import FunctionInvalid
 from runtime.store.connect import opened
 from runtime.store.schedules import Schedules
+from runtime.values.clock import now_ms
 
 BERLIN = ZoneInfo("Europe/Berlin")
 

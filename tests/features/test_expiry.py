@@ -3,8 +3,8 @@
 import asyncio
 
 from runtime import function
-from runtime.clock import now_ms
 from runtime.errors import JobNotFound
+from runtime.values.clock import now_ms
 from tests.conftest import deploy
 
 WAIT = 15

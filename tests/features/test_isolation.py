@@ -8,9 +8,9 @@ import psutil
 import pytest
 import structlog
 
-from runtime import codec, ids
 from runtime.children.pool import Pool
 from runtime.sources import Sources
+from runtime.values import codec, ids
 from tests.processes import alive, command, status
 
 WAIT = 15

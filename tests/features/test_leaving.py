@@ -5,8 +5,8 @@ import sys
 
 import pytest
 
-from runtime.clock import now_ms
 from runtime.failure import ForkserverLost
+from runtime.values.clock import now_ms
 from runtime.worker.worker import Worker
 from tests.conftest import catalogue
 from tests.processes import alive

@@ -6,8 +6,8 @@ import itertools
 import pytest
 
 from runtime import function
-from runtime.clock import now_ms
 from runtime.errors import FunctionInvalid, QueueFull
+from runtime.values.clock import now_ms
 from tests.conftest import deploy
 
 WAIT = 20

@@ -3,7 +3,7 @@
 import asyncio
 
 from runtime.client import Lanework
-from runtime.clock import now_ms
+from runtime.values.clock import now_ms
 from tests.conftest import deploy
 
 WAIT = 15

@@ -6,7 +6,7 @@ import signal
 
 import pytest
 
-from runtime.clock import now_ms
+from runtime.values.clock import now_ms
 from tests.conftest import deploy
 
 WAIT = 30

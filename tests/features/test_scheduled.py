@@ -6,8 +6,8 @@ from statistics import median
 
 import pytest
 
-from runtime.clock import now_ms
 from runtime.errors import JobInvalid, StatusConflict
+from runtime.values.clock import now_ms
 from tests.conftest import deploy
 
 WAIT = 15

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from runtime import codec, ids
 from runtime.request import NewJob
 from runtime.settings import Settings
 from runtime.store.attempts import Offer, Settlement, Taken
@@ -19,6 +18,7 @@ from runtime.store.jobs import Jobs
 from runtime.store.keys import Keys
 from runtime.store.lanes import Lanes
 from runtime.store.listing import Listing
+from runtime.values import codec, ids
 
 
 @pytest.fixture(scope="session", params=["redis", "valkey"])

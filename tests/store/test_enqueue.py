@@ -1,5 +1,5 @@
-from runtime import codec, ids
 from runtime.request import NewJob
+from runtime.values import codec, ids
 
 
 async def test_a_stored_job_waits_in_its_lane(store):

@@ -1,7 +1,7 @@
 import pytest
 
 from runtime.client import Lanework
-from runtime.clock import now_ms
+from runtime.values.clock import now_ms
 from tests.conftest import deploy
 
 
@@ -54,9 +54,9 @@ async def test_a_cursor_that_was_not_given_here_is_refused(store, cursor):
 
 async def test_jobs_of_all_shards_are_merged(store, settings, redis):
     from runtime.request import NewJob
-    from runtime.shards import Shards
     from runtime.store.jobs import Jobs
     from runtime.store.listing import Listing
+    from runtime.values.shards import Shards
 
     three = settings.model_copy(update={"shards": 3})
     sharded = Jobs(redis, three)

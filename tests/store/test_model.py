@@ -15,7 +15,6 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
-from runtime import codec
 from runtime import settings as settings_module
 from runtime.errors import StatusConflict
 from runtime.request import NewJob
@@ -27,6 +26,7 @@ from runtime.store.dead import Dead
 from runtime.store.jobs import Jobs
 from runtime.store.keys import Keys
 from runtime.store.lanes import Lanes
+from runtime.values import codec
 
 LANES = ("low", "high")
 LIVE = ("scheduled", "pending", "running", "cancelling")

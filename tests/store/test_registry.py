@@ -4,8 +4,8 @@ import dataclasses
 
 import pytest
 
-from runtime import codec
 from runtime.store.registry import Deployed, Registry, WorkerInfo
+from runtime.values import codec
 
 
 @pytest.fixture

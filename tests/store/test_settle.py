@@ -1,5 +1,5 @@
-from runtime import codec
 from runtime.store.attempts import Settlement
+from runtime.values import codec
 
 
 async def test_a_completed_job_keeps_its_result_for_a_day_and_leaves_its_lane(store):

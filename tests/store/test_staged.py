@@ -2,9 +2,9 @@
 
 import pytest
 
-from runtime import codec, ids
 from runtime.request import NewJob
 from runtime.store.attempts import Settlement
+from runtime.values import codec, ids
 
 
 def part(*numbers):

@@ -6,12 +6,12 @@ from typing import Annotated, Any, Literal
 import pytest
 from pydantic import BaseModel, Field
 
-from runtime import codec
 from runtime.contracts import Contract
 from runtime.errors import PayloadInvalid
 from runtime.settings import Settings
 from runtime.spec import Function
 from runtime.store.registry import describe
+from runtime.values import codec
 
 
 class Negated(BaseModel):

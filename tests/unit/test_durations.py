@@ -2,7 +2,7 @@
 
 import pytest
 
-from runtime import durations
+from runtime.values import durations
 
 
 @pytest.mark.parametrize(

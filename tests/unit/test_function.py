@@ -7,9 +7,10 @@ import jsonschema_rs
 import pytest
 from pydantic import BaseModel, Field
 
-from runtime import Context, Retry, codec, function
+from runtime import Context, Retry, function
 from runtime.errors import FunctionInvalid, PayloadInvalid
 from runtime.spec import Function, Spec
+from runtime.values import codec
 
 
 class Colour(Enum):

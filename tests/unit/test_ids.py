@@ -2,7 +2,7 @@ import uuid
 
 import pytest
 
-from runtime import ids
+from runtime.values import ids
 
 
 def test_an_id_is_a_uuid_of_version_7():

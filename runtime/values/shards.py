@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import zlib
 
-from runtime import ids
+from runtime.values import ids
 
 
 class Shards:
