@@ -2,8 +2,8 @@
 
 from runtime.context import Context
 from runtime.errors import Permanent, RetryLater, Stopped
-from runtime.failure import OutOfMemory, Timeout
+from runtime.jobs.failure import OutOfMemory, Timeout
+from runtime.jobs.retry import Retry
 from runtime.policy import function
-from runtime.retry import Retry
 
 __all__ = ["Context", "OutOfMemory", "Permanent", "Retry", "RetryLater", "Stopped", "Timeout", "function"]

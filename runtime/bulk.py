@@ -10,7 +10,7 @@ from typing import Any
 from runtime.contracts import Contracts
 from runtime.errors import JobInvalid, KeyReused, LaneworkError, QueueFull
 from runtime.intake import Intake
-from runtime.request import JobRequest, NewJob
+from runtime.jobs.request import JobRequest, NewJob
 from runtime.store.jobs import Refusal
 
 _BATCH = 1000

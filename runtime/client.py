@@ -30,8 +30,8 @@ from runtime.errors import (
     StoreUnavailable,
 )
 from runtime.intake import Intake
-from runtime.job import Job
-from runtime.request import JobRequest, NewJob
+from runtime.jobs.job import Job
+from runtime.jobs.request import JobRequest, NewJob
 from runtime.settings import Settings
 from runtime.store.batch import GroupCommit
 from runtime.store.connect import check_server, connect

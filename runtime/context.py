@@ -12,7 +12,7 @@ from typing import Any
 import structlog
 
 from runtime.errors import JobInvalid, Permanent, Stopped
-from runtime.request import MOST_STARTED, JobRequest
+from runtime.jobs.request import MOST_STARTED, JobRequest
 from runtime.values import ids
 
 _NOTE = 4096  # bytes

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from runtime.errors import FunctionInvalid, FunctionUnknown
-from runtime.failure import load_trace
+from runtime.jobs.failure import load_trace
 from runtime.sources import Sources, load
 from runtime.spec import Spec
 

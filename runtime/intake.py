@@ -7,7 +7,7 @@ from typing import Any
 
 from runtime.contracts import Contract, Contracts
 from runtime.errors import JobInvalid, PayloadInvalid
-from runtime.request import JobRequest, NewJob
+from runtime.jobs.request import JobRequest, NewJob
 from runtime.settings import Settings
 from runtime.values import codec, durations, ids
 from runtime.values.shards import Shards

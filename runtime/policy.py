@@ -8,7 +8,7 @@ from typing import Any, Literal, TypeVar
 
 from runtime.cron import Schedule
 from runtime.errors import FunctionInvalid
-from runtime.retry import Retry
+from runtime.jobs.retry import Retry
 from runtime.values import durations, sizes
 
 MARK = "__lanework__"

@@ -37,7 +37,7 @@ from runtime import settings
 from runtime.contracts import Contracts
 from runtime.discovery import Catalogue, discover
 from runtime.intake import Intake
-from runtime.request import JobRequest, NewJob
+from runtime.jobs.request import JobRequest, NewJob
 from runtime.spec import Function, Spec
 from runtime.store.attempts import Taken
 from runtime.store.registry import Deployed, describe, describe_broken

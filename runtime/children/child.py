@@ -31,9 +31,9 @@ import structlog
 from runtime.children import linux, logs
 from runtime.context import Context, JobInfo
 from runtime.errors import Stopped
-from runtime.failure import OutOfMemory, ResultTooLarge, failure, load_trace
-from runtime.request import JobRequest, check_started
-from runtime.retry import Retry
+from runtime.jobs.failure import OutOfMemory, ResultTooLarge, failure, load_trace
+from runtime.jobs.request import JobRequest, check_started
+from runtime.jobs.retry import Retry
 from runtime.sources import Source, load
 from runtime.spec import Function
 from runtime.values import codec

@@ -14,7 +14,7 @@ from runtime import log
 from runtime.children.process import Child, Sink
 from runtime.children.spawner import Spawner
 from runtime.children.turns import NoRoom, Turns
-from runtime.failure import Crashed, Failure, ForkserverLost, HandlerFailed, LoadTimeout, OutOfMemory, failure
+from runtime.jobs.failure import Crashed, Failure, ForkserverLost, HandlerFailed, LoadTimeout, OutOfMemory, failure
 from runtime.policy import Policy
 from runtime.settings import Settings
 from runtime.sources import Source

@@ -15,7 +15,7 @@ import msgpack
 
 from runtime import log
 from runtime.children.linux import OomKills
-from runtime.failure import Crashed, ForkserverLost, OutOfMemory
+from runtime.jobs.failure import Crashed, ForkserverLost, OutOfMemory
 
 _LINE = 4_000
 _TAIL = 30

@@ -12,7 +12,7 @@ import sys
 from runtime.children.forkserver import MESSAGE
 from runtime.children.linux import OomKills
 from runtime.children.process import Child
-from runtime.failure import Crashed, ForkserverLost
+from runtime.jobs.failure import Crashed, ForkserverLost
 
 _GONE_WITHIN = 5.0
 

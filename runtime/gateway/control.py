@@ -13,7 +13,7 @@ from runtime.gateway import requests
 from runtime.gateway.functions import describe_function
 from runtime.gateway.problems import BadRequest, json_reply
 from runtime.gateway.replies import job_reply, page_reply
-from runtime.job import Job
+from runtime.jobs.job import Job
 from runtime.values import durations
 
 _CLEAR_WITHIN = 5.0  # seconds

@@ -8,7 +8,7 @@ from typing import Any
 from starlette.responses import Response
 
 from runtime.gateway.problems import json_reply
-from runtime.job import Job
+from runtime.jobs.job import Job
 from runtime.store.listing import Page
 from runtime.values import codec
 

@@ -9,8 +9,8 @@ from typing import Any, Literal, NamedTuple
 from starlette.requests import ClientDisconnect, Request
 
 from runtime.gateway.problems import BadRequest
-from runtime.job import STATUSES
-from runtime.request import JobRequest
+from runtime.jobs.job import STATUSES
+from runtime.jobs.request import JobRequest
 from runtime.values import codec
 
 _WAIT = re.compile(r"(?:^|[,;\s])wait\s*=\s*\"?([0-9]{1,6})")

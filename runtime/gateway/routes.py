@@ -14,7 +14,7 @@ from runtime.gateway import gauges, requests
 from runtime.gateway.functions import describe_functions
 from runtime.gateway.problems import BadRequest, json_reply
 from runtime.gateway.replies import job_reply, page_reply, result_reply
-from runtime.job import Job
+from runtime.jobs.job import Job
 from runtime.values.clock import rfc3339
 
 

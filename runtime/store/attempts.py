@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
-from runtime.request import NewJob
+from runtime.jobs.request import NewJob
 from runtime.values import codec
 
 End = Literal["ended", "cancelled", "lost"]

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Any, Literal, cast
 
 from runtime.errors import JobNotFound, StatusConflict
-from runtime.job import shown_status
+from runtime.jobs.job import shown_status
 from runtime.settings import Settings
 from runtime.store import scripts
 from runtime.store.connect import Redis, translated

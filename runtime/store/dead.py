@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any, cast
 
 from runtime.errors import JobNotFound, StatusConflict
-from runtime.job import Job, shown_status
+from runtime.jobs.job import Job, shown_status
 from runtime.settings import Settings
 from runtime.store import scripts
 from runtime.store.connect import Redis, translated

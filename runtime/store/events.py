@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, cast
 
 from runtime import log
 from runtime.errors import StoreError
-from runtime.job import SETTLED, Job
+from runtime.jobs.job import SETTLED, Job
 from runtime.store.connect import OVERDUE, Redis, translated
 from runtime.store.jobs import Jobs
 from runtime.store.keys import Keys

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple, cast
 
 from runtime.errors import JobNotFound
-from runtime.job import LARGE, SMALL, Job, from_record
-from runtime.request import NewJob
+from runtime.jobs.job import LARGE, SMALL, Job, from_record
+from runtime.jobs.request import NewJob
 from runtime.settings import Settings
 from runtime.store import scripts
 from runtime.store.connect import Redis, durably, ping, translated

@@ -7,7 +7,7 @@ from typing import Any, cast
 
 from redis.exceptions import NoScriptError
 
-from runtime.request import NewJob
+from runtime.jobs.request import NewJob
 from runtime.settings import Settings
 from runtime.store import scripts
 from runtime.store.attempts import End, Limit, Offer, Settlement, Sweep, Swept, Taken, Took

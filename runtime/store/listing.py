@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any, NamedTuple, cast
 
-from runtime.job import Job, shown_status
+from runtime.jobs.job import Job, shown_status
 from runtime.settings import Settings
 from runtime.store.connect import Redis, translated
 from runtime.store.jobs import Jobs

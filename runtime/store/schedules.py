@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple, cast
 
-from runtime.request import NewJob
+from runtime.jobs.request import NewJob
 from runtime.settings import Settings
 from runtime.store import scripts
 from runtime.store.connect import Redis, translated

@@ -10,7 +10,7 @@ from runtime import log, metrics
 from runtime.cron import Schedule
 from runtime.errors import FunctionUnknown, JobInvalid, LaneUnknown, PayloadInvalid
 from runtime.intake import Intake
-from runtime.request import JobRequest
+from runtime.jobs.request import JobRequest
 from runtime.settings import Settings
 from runtime.store.schedules import Schedules, Ticked
 

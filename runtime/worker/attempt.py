@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from runtime import metrics
 from runtime.context import Context
-from runtime.request import JobRequest
+from runtime.jobs.request import JobRequest
 from runtime.spec import Spec
 from runtime.store.attempts import Taken
 

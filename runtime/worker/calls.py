@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from runtime import log
 from runtime.children.pool import Pool
 from runtime.context import Context, JobInfo
-from runtime.request import JobRequest
+from runtime.jobs.request import JobRequest
 from runtime.settings import Settings
 from runtime.spec import Function, Spec
 from runtime.store.attempts import Taken

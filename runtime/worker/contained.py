@@ -16,7 +16,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from runtime import log
-from runtime.failure import Exited
+from runtime.jobs.failure import Exited
 
 _copy = False
 _owners: WeakKeyDictionary[asyncio.Task[Any], log.Attempted] = WeakKeyDictionary()

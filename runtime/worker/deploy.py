@@ -9,7 +9,7 @@ from runtime import log
 from runtime.children.pool import LOAD_WITHIN, LoadFailed, Pool
 from runtime.discovery import Catalogue
 from runtime.errors import FunctionInvalid, LaneUnknown
-from runtime.failure import Exited, LoadTimeout, load_trace
+from runtime.jobs.failure import Exited, LoadTimeout, load_trace
 from runtime.settings import Settings
 from runtime.sources import Source, Sources, load, unload
 from runtime.spec import Spec

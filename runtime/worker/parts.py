@@ -12,7 +12,7 @@ from runtime.children.pool import Pool
 from runtime.contracts import Contracts
 from runtime.discovery import Catalogue
 from runtime.intake import Intake
-from runtime.request import NewJob
+from runtime.jobs.request import NewJob
 from runtime.settings import Settings
 from runtime.store.attempts import Limit, Taken
 from runtime.store.connect import Redis

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 
 from runtime import log
-from runtime.failure import record
+from runtime.jobs.failure import record
 from runtime.spec import Spec
 from runtime.store.attempts import Settlement, Taken
 from runtime.worker.attempt import Attempt

@@ -12,7 +12,7 @@ import traceback
 from collections.abc import Mapping, Sequence
 
 from runtime import log
-from runtime.failure import Timeout
+from runtime.jobs.failure import Timeout
 from runtime.store.attempts import Settlement
 from runtime.store.connect import SyncRedis
 from runtime.store.lanes import Lanes

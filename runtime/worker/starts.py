@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from runtime.errors import StoreUnavailable
 from runtime.intake import Intake
-from runtime.request import NewJob, check_started
+from runtime.jobs.request import NewJob, check_started
 from runtime.store.attempts import Taken
 from runtime.worker.attempt import Asked, Attempt
 

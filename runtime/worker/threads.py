@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, TypeVar
 
-from runtime.failure import Exited
+from runtime.jobs.failure import Exited
 from runtime.worker import contained
 
 Answer = TypeVar("Answer")

@@ -9,7 +9,7 @@ import uvloop
 
 from runtime import settings
 from runtime.client import Lanework
-from runtime.job import Job
+from runtime.jobs.job import Job
 from tests.benchmarks.machine import Server, lanework, server, until
 
 _JOBS = 100_000

@@ -12,7 +12,7 @@ from contextlib import AsyncExitStack, ExitStack
 import uvloop
 
 from runtime import settings
-from runtime.request import NewJob
+from runtime.jobs.request import NewJob
 from runtime.settings import Settings
 from runtime.store.attempts import Offer, Settlement
 from runtime.store.connect import opened

@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from runtime.job import Job
+from runtime.jobs.job import Job
 from runtime.store.connect import opened
 from tests.chaos.load import Accepted, Load
 from tests.chaos.stage import Stage

@@ -10,8 +10,8 @@ from typing import Any
 
 from runtime.client import Lanework
 from runtime.errors import FunctionUnknown, StatusConflict, StoreError
-from runtime.job import Job
-from runtime.request import JobRequest
+from runtime.jobs.job import Job
+from runtime.jobs.request import JobRequest
 from runtime.settings import Settings
 
 _AT_ONCE = 100

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from runtime import Context, Retry, function
-from runtime.request import JobRequest
+from runtime.jobs.request import JobRequest
 
 WAIT = 15
 

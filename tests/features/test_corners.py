@@ -107,7 +107,7 @@ async def test_a_tick_runs_once_with_several_shards_too(settings):
     sharded = settings.model_copy(update={"shards": 4})
     async with opened(sharded) as redis:
         schedules = Schedules(redis, sharded)
-        from runtime.request import NewJob
+        from runtime.jobs.request import NewJob
 
         ticks = [
             await schedules.tick("f", "x|UTC", 1000, 0, NewJob(Shards(4).new_id(), "f", "normal", b"\xc0", 1))
@@ -144,7 +144,7 @@ async def test_a_time_beyond_the_calendar_is_refused(client, when):
 
 async def test_with_several_shards_what_comes_then_shares_its_jobs_shard_or_is_refused(settings):
     from runtime.client import Lanework
-    from runtime.request import JobRequest
+    from runtime.jobs.request import JobRequest
     from runtime.values import ids
 
     async def f() -> None: ...

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from runtime.failure import ForkserverLost
+from runtime.jobs.failure import ForkserverLost
 from runtime.values.clock import now_ms
 from runtime.worker.worker import Worker
 from tests.conftest import catalogue

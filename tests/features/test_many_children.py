@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from runtime import Context, function
-from runtime.request import MOST_STARTED
+from runtime.jobs.request import MOST_STARTED
 from runtime.store.keys import Keys
 
 WAIT = 30

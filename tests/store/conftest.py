@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from runtime.request import NewJob
+from runtime.jobs.request import NewJob
 from runtime.settings import Settings
 from runtime.store.attempts import Offer, Settlement, Taken
 from runtime.store.connect import Redis, connect, connect_sync

@@ -1,4 +1,4 @@
-from runtime.request import NewJob
+from runtime.jobs.request import NewJob
 from runtime.values import codec, ids
 
 

@@ -17,7 +17,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from runtime import settings as settings_module
 from runtime.errors import StatusConflict
-from runtime.request import NewJob
+from runtime.jobs.request import NewJob
 from runtime.store import scripts
 from runtime.store.attempts import Limit, Offer, Settlement, Taken
 from runtime.store.connect import connect, connect_sync

@@ -2,7 +2,7 @@
 
 import pytest
 
-from runtime.request import NewJob
+from runtime.jobs.request import NewJob
 from runtime.store.attempts import Settlement
 from runtime.values import codec, ids
 

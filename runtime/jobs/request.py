@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from runtime.errors import JobInvalid
-from runtime.retry import Retry
+from runtime.jobs.retry import Retry
 from runtime.values import codec, durations
 
 MOST_ATTEMPTS = 1000

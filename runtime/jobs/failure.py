@@ -6,7 +6,7 @@ import traceback
 from typing import NamedTuple
 
 from runtime.errors import FunctionUnknown, JobInvalid, LaneUnknown, PayloadInvalid, Permanent, RetryLater
-from runtime.retry import Retry
+from runtime.jobs.retry import Retry
 from runtime.values import codec, sizes
 
 _NAME = 200
