@@ -35,10 +35,10 @@ except ImportError as error:
 
 from runtime import settings
 from runtime.contracts import Contracts
-from runtime.discovery import Catalogue, discover
+from runtime.handlers.catalogue import Catalogue, discover
+from runtime.handlers.spec import Function, Spec
 from runtime.intake import Intake
 from runtime.jobs.request import JobRequest, NewJob
-from runtime.spec import Function, Spec
 from runtime.store.attempts import Taken
 from runtime.store.registry import Deployed, describe, describe_broken
 from runtime.values import codec, ids

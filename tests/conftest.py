@@ -28,10 +28,10 @@ import uvicorn
 
 from runtime import settings as settings_module
 from runtime.client import Lanework
-from runtime.discovery import Catalogue
 from runtime.gateway.app import create_app
+from runtime.handlers.catalogue import Catalogue
+from runtime.handlers.spec import Function
 from runtime.settings import Settings
-from runtime.spec import Function
 from runtime.store.keys import Keys
 from runtime.store.registry import describe
 from runtime.worker.worker import Worker

@@ -29,13 +29,13 @@ import msgpack
 import structlog
 
 from runtime.children import linux, logs
-from runtime.context import Context, JobInfo
 from runtime.errors import Stopped
+from runtime.handlers.context import Context, JobInfo
+from runtime.handlers.loader import Source, load
+from runtime.handlers.spec import Function
 from runtime.jobs.failure import OutOfMemory, ResultTooLarge, failure, load_trace
 from runtime.jobs.request import JobRequest, check_started
 from runtime.jobs.retry import Retry
-from runtime.sources import Source, load
-from runtime.spec import Function
 from runtime.values import codec
 
 _TERM = (signal.SIGTERM,)

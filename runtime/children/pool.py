@@ -14,11 +14,11 @@ from runtime import log
 from runtime.children.process import Child, Sink
 from runtime.children.spawner import Spawner
 from runtime.children.turns import NoRoom, Turns
+from runtime.handlers.loader import Source
+from runtime.handlers.policy import Policy
+from runtime.handlers.spec import Spec
 from runtime.jobs.failure import Crashed, Failure, ForkserverLost, HandlerFailed, LoadTimeout, OutOfMemory, failure
-from runtime.policy import Policy
 from runtime.settings import Settings
-from runtime.sources import Source
-from runtime.spec import Spec
 
 _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 KILL_AFTER = 2.0  # seconds that a handler has to leave after SIGTERM

@@ -8,8 +8,8 @@ from string import Template
 
 from runtime.cli import show
 from runtime.errors import FunctionInvalid
+from runtime.handlers.spec import NAME
 from runtime.settings import Settings
-from runtime.spec import NAME
 
 _FUNCTION = Template('''\
 """Greets somebody, so many times."""

@@ -7,8 +7,8 @@ from dataclasses import asdict
 from typing import Any
 
 from runtime.client import Lanework, within
-from runtime.cron import Schedule
 from runtime.errors import FunctionUnknown
+from runtime.handlers.schedule import Schedule
 from runtime.store.registry import Deployed, WorkerInfo
 from runtime.values.clock import now_ms, rfc3339
 

@@ -7,9 +7,9 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any, TypeVar, cast
 
 from runtime.errors import LaneUnknown
-from runtime.policy import Bounds
+from runtime.handlers.policy import Bounds
+from runtime.handlers.spec import Spec
 from runtime.settings import Settings
-from runtime.spec import Spec
 from runtime.store.connect import Redis, agreed, translated
 from runtime.store.keys import Keys
 from runtime.values import codec

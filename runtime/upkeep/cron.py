@@ -7,8 +7,8 @@ import contextlib
 from collections.abc import Mapping
 
 from runtime import log, metrics
-from runtime.cron import Schedule
 from runtime.errors import FunctionUnknown, JobInvalid, LaneUnknown, PayloadInvalid
+from runtime.handlers.schedule import Schedule
 from runtime.intake import Intake
 from runtime.jobs.request import JobRequest
 from runtime.settings import Settings

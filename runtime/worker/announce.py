@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from runtime import log
-from runtime.discovery import Catalogue
 from runtime.errors import StoreError
+from runtime.handlers.catalogue import Catalogue
 from runtime.settings import Settings
 from runtime.store.registry import HEARTBEAT, Registry, WorkerInfo, describe, describe_broken
 from runtime.store.stats import Stats

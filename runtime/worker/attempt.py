@@ -8,9 +8,9 @@ from collections.abc import Iterable
 from typing import Any, Literal
 
 from runtime import metrics
-from runtime.context import Context
+from runtime.handlers.context import Context
+from runtime.handlers.spec import Spec
 from runtime.jobs.request import JobRequest
-from runtime.spec import Spec
 from runtime.store.attempts import Taken
 
 Asked = tuple[str, JobRequest]  # an id that the handler was told, and what it asked for

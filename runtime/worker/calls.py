@@ -11,10 +11,10 @@ from typing import Any, Protocol
 
 from runtime import log
 from runtime.children.pool import Pool
-from runtime.context import Context, JobInfo
+from runtime.handlers.context import Context, JobInfo
+from runtime.handlers.spec import Function, Spec
 from runtime.jobs.request import JobRequest
 from runtime.settings import Settings
-from runtime.spec import Function, Spec
 from runtime.store.attempts import Taken
 from runtime.values import codec
 from runtime.worker import contained, printed

@@ -7,12 +7,12 @@ import time
 
 from runtime import log
 from runtime.children.pool import LOAD_WITHIN, LoadFailed, Pool
-from runtime.discovery import Catalogue
 from runtime.errors import FunctionInvalid, LaneUnknown
+from runtime.handlers.catalogue import Catalogue
+from runtime.handlers.loader import Source, Sources, load, unload
+from runtime.handlers.spec import Spec
 from runtime.jobs.failure import Exited, LoadTimeout, load_trace
 from runtime.settings import Settings
-from runtime.sources import Source, Sources, load, unload
-from runtime.spec import Spec
 from runtime.worker.threads import aside
 
 WATCH_EVERY = 0.4  # seconds; twice that and a load are well below the 2 s that a change may take

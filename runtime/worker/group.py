@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from runtime.handlers.spec import Spec
 from runtime.settings import Settings
-from runtime.spec import Spec
 from runtime.store.connect import Redis, connect
 from runtime.store.lanes import Lanes
 from runtime.worker.reader import Reader

@@ -10,7 +10,7 @@ from typing import Any
 from runtime import metrics
 from runtime.children.pool import Pool
 from runtime.contracts import Contracts
-from runtime.discovery import Catalogue
+from runtime.handlers.catalogue import Catalogue
 from runtime.intake import Intake
 from runtime.jobs.request import NewJob
 from runtime.settings import Settings

@@ -9,7 +9,7 @@ from collections.abc import Coroutine, Iterator, Mapping
 from typing import Any
 
 from runtime.errors import StoreError
-from runtime.spec import Spec
+from runtime.handlers.spec import Spec
 from runtime.store.attempts import Took
 from runtime.store.connect import Redis
 from runtime.store.lanes import Lanes

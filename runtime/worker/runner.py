@@ -8,10 +8,10 @@ from typing import Literal
 
 from runtime import log
 from runtime.children.turns import NoRoom
+from runtime.handlers.spec import Spec
 from runtime.jobs.failure import ForkserverLost, ResultTooLarge, Timeout, failure
 from runtime.jobs.request import NewJob
 from runtime.jobs.retry import Retry
-from runtime.spec import Spec
 from runtime.store.attempts import Settlement, Taken
 from runtime.values import durations
 from runtime.worker.attempt import Attempt

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 
-from runtime.spec import Spec
+from runtime.handlers.spec import Spec
 from runtime.store.attempts import Offer
 
 

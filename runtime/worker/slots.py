@@ -7,8 +7,8 @@ import time
 from collections.abc import Callable
 
 from runtime import log
+from runtime.handlers.spec import Spec
 from runtime.jobs.failure import record
-from runtime.spec import Spec
 from runtime.store.attempts import Settlement, Taken
 from runtime.worker.attempt import Attempt
 from runtime.worker.runner import Runner

@@ -13,8 +13,8 @@ from typing import Any
 
 from runtime import log
 from runtime.children.pool import Pool
-from runtime.discovery import Catalogue
 from runtime.errors import StoreUnavailable
+from runtime.handlers.catalogue import Catalogue
 from runtime.service import keep_going
 from runtime.settings import Settings
 from runtime.store.connect import OVERDUE, Redis, check_server, connect

@@ -13,7 +13,7 @@ import uvloop
 
 from runtime import settings
 from runtime.client import Lanework
-from runtime.discovery import discover
+from runtime.handlers.catalogue import discover
 from runtime.store.registry import describe
 from tests.benchmarks import peers
 from tests.benchmarks.machine import FUNCTIONS, HERE, WORK, Server, cpu_seconds, lanework, server, until

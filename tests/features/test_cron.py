@@ -7,8 +7,8 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from runtime import function
-from runtime.cron import Schedule
 from runtime.errors import FunctionInvalid
+from runtime.handlers.schedule import Schedule
 from runtime.store.connect import opened
 from runtime.store.schedules import Schedules
 from runtime.values.clock import now_ms

@@ -8,7 +8,7 @@ import pytest
 from runtime import Context, OutOfMemory, Retry, Timeout, function
 from runtime.client import Lanework
 from runtime.errors import FunctionInvalid, JobInvalid, LaneworkError, LoopChanged, PayloadInvalid
-from runtime.spec import Function
+from runtime.handlers.spec import Function
 from runtime.testing import call
 from tests.conftest import deploy
 

@@ -13,8 +13,8 @@ import structlog
 from aiosmtpd.controller import Controller
 from PIL import Image
 
-from runtime.discovery import discover
 from runtime.errors import PayloadInvalid
+from runtime.handlers.catalogue import discover
 
 WAIT = 15
 FOLDER = Path(__file__).parents[2] / "functions"

@@ -9,7 +9,7 @@ import pytest
 import structlog
 
 from runtime.children.pool import Pool
-from runtime.sources import Sources
+from runtime.handlers.loader import Sources
 from runtime.values import codec, ids
 from tests.processes import alive, command, status
 

@@ -8,8 +8,8 @@ from pydantic import BaseModel, Field
 
 from runtime.contracts import Contract
 from runtime.errors import PayloadInvalid
+from runtime.handlers.spec import Function
 from runtime.settings import Settings
-from runtime.spec import Function
 from runtime.store.registry import describe
 from runtime.values import codec
 

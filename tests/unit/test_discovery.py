@@ -2,8 +2,8 @@ import sys
 
 import pytest
 
-from runtime.discovery import discover
 from runtime.errors import FunctionInvalid, FunctionUnknown
+from runtime.handlers.catalogue import discover
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field
 
 from runtime import Context, Retry, function
 from runtime.errors import FunctionInvalid, PayloadInvalid
-from runtime.spec import Function, Spec
+from runtime.handlers.spec import Function, Spec
 from runtime.values import codec
 
 

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
-from runtime.cron import Schedule
 from runtime.errors import FunctionInvalid
+from runtime.handlers.schedule import Schedule
 from runtime.jobs.retry import Retry
 from runtime.values import durations, sizes
 

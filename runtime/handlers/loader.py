@@ -20,8 +20,8 @@ from types import ModuleType
 from typing import Any
 
 from runtime.errors import FunctionInvalid
-from runtime.policy import MARK
-from runtime.spec import Function
+from runtime.handlers.policy import MARK
+from runtime.handlers.spec import Function
 
 _READ = 1 << 20  # larger files count by their size: a model of gigabytes is not read to find a version
 _Stamp = tuple[tuple[str, int, int, int], ...]

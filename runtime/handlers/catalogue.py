@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from runtime.errors import FunctionInvalid, FunctionUnknown
+from runtime.handlers.loader import Sources, load
+from runtime.handlers.spec import Spec
 from runtime.jobs.failure import load_trace
-from runtime.sources import Sources, load
-from runtime.spec import Spec
 
 
 @dataclass(slots=True)

@@ -20,9 +20,9 @@ from pydantic import (
 from pydantic_core import to_jsonable_python
 from typing_extensions import TypedDict
 
-from runtime.context import Context
 from runtime.errors import ERRORS_SHOWN, FieldError, FunctionInvalid, PayloadInvalid
-from runtime.policy import MARK, Isolation, Policy
+from runtime.handlers.context import Context
+from runtime.handlers.policy import MARK, Isolation, Policy
 from runtime.values import codec
 
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
