@@ -34,10 +34,10 @@ except ImportError as error:
     raise ImportError("runtime.testing needs pytest: python -m pip install pytest") from error
 
 from runtime import settings
-from runtime.contracts import Contracts
+from runtime.client.contracts import Contracts
+from runtime.client.prepare import Intake
 from runtime.handlers.catalogue import Catalogue, discover
 from runtime.handlers.spec import Function, Spec
-from runtime.intake import Intake
 from runtime.jobs.request import JobRequest, NewJob
 from runtime.store.attempts import Taken
 from runtime.store.registry import Deployed, describe, describe_broken

@@ -8,7 +8,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from runtime.client import Lanework, within
+from runtime.client.client import Lanework, within
 from runtime.gateway import requests
 from runtime.gateway.functions import describe_function
 from runtime.gateway.problems import BadRequest, json_reply

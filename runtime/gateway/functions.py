@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from runtime.client import Lanework, within
+from runtime.client.client import Lanework, within
 from runtime.errors import FunctionUnknown
 from runtime.handlers.schedule import Schedule
 from runtime.store.registry import Deployed, WorkerInfo

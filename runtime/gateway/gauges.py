@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry, Gauge, generate_latest
 
-from runtime.client import Lanework, within
+from runtime.client.client import Lanework, within
 
 
 async def collect(lanework: Lanework) -> bytes:

@@ -7,9 +7,9 @@ import contextlib
 from collections.abc import Mapping
 
 from runtime import log, metrics
+from runtime.client.prepare import Intake
 from runtime.errors import FunctionUnknown, JobInvalid, LaneUnknown, PayloadInvalid
 from runtime.handlers.schedule import Schedule
-from runtime.intake import Intake
 from runtime.jobs.request import JobRequest
 from runtime.settings import Settings
 from runtime.store.schedules import Schedules, Ticked

@@ -9,9 +9,9 @@ from typing import Any
 
 from runtime import metrics
 from runtime.children.pool import Pool
-from runtime.contracts import Contracts
+from runtime.client.contracts import Contracts
+from runtime.client.prepare import Intake
 from runtime.handlers.catalogue import Catalogue
-from runtime.intake import Intake
 from runtime.jobs.request import NewJob
 from runtime.settings import Settings
 from runtime.store.attempts import Limit, Taken

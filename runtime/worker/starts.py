@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
+from runtime.client.prepare import Intake
 from runtime.errors import StoreUnavailable
-from runtime.intake import Intake
 from runtime.jobs.request import NewJob, check_started
 from runtime.store.attempts import Taken
 from runtime.worker.attempt import Asked, Attempt

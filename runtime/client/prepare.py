@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from runtime.contracts import Contract, Contracts
+from runtime.client.contracts import Contract, Contracts
 from runtime.errors import JobInvalid, PayloadInvalid
 from runtime.jobs.request import JobRequest, NewJob
 from runtime.settings import Settings

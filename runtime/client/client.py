@@ -18,8 +18,9 @@ from typing import Any, Literal, NamedTuple, TypedDict, TypeVar
 from typing_extensions import Unpack
 
 from runtime import metrics, settings
-from runtime.bulk import Bulk
-from runtime.contracts import Contracts
+from runtime.client.bulk import Bulk
+from runtime.client.contracts import Contracts
+from runtime.client.prepare import Intake
 from runtime.errors import (
     JobNotFound,
     KeyReused,
@@ -29,7 +30,6 @@ from runtime.errors import (
     StatusConflict,
     StoreUnavailable,
 )
-from runtime.intake import Intake
 from runtime.jobs.job import Job
 from runtime.jobs.request import JobRequest, NewJob
 from runtime.settings import Settings

@@ -7,9 +7,9 @@ import contextlib
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from runtime.contracts import Contracts
+from runtime.client.contracts import Contracts
+from runtime.client.prepare import Intake
 from runtime.errors import JobInvalid, KeyReused, LaneworkError, QueueFull
-from runtime.intake import Intake
 from runtime.jobs.request import JobRequest, NewJob
 from runtime.store.jobs import Refusal
 

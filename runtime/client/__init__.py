@@ -1,0 +1,5 @@
+"""The client of Lanework in Python: enqueue jobs, look at them, wait for them."""
+
+from runtime.client.client import Lanework
+
+__all__ = ["Lanework"]
