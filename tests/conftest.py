@@ -138,7 +138,7 @@ class Folder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        path.mkdir()
+        path.mkdir(parents=True)
 
     def write(self, **modules: str) -> None:
         """As careful programs write: nobody sees half of a file."""

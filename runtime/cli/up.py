@@ -17,11 +17,11 @@ from pathlib import Path
 import httpx
 
 from runtime import log
-from runtime.children import linux
 from runtime.cli import show
 from runtime.errors import SettingsInvalid
 from runtime.settings import PREFIX, Settings
 from runtime.store import embedded
+from runtime.worker.processes import linux
 
 _START = 30.0
 

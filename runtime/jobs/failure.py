@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import traceback
+from types import FrameType
 from typing import NamedTuple
 
 from runtime.errors import FunctionUnknown, JobInvalid, LaneUnknown, PayloadInvalid, Permanent, RetryLater
@@ -13,8 +14,9 @@ _NAME = 200
 _MESSAGE = 2_000
 _TRACEBACK = 4_000
 _FRAMES = 12
-_OURS = ("/runtime/worker/", "/runtime/children/")
-_LOADING = ("/runtime/sources.py", "/runtime/discovery.py", "/runtime/spec.py", "<frozen importlib")
+# packages whose frames say nothing to who wrote a function: those that run it, and those that load it
+_RUNNING = ("runtime.worker",)
+_LOADING = ("runtime.worker", "runtime.handlers", "importlib")
 
 
 class Failure(NamedTuple):
@@ -96,19 +98,28 @@ def failure(error: BaseException, retry: Retry | None = None, words: str = "") -
     told = _text(error)
     trace = words or None
     if not hopeless and not isinstance(error, (Timeout, Crashed, OutOfMemory, LoadTimeout)):
-        frames = [f for f in traceback.extract_tb(error.__traceback__) if not any(o in f.filename for o in _OURS)]
-        trace = "".join(traceback.format_list(frames[-_FRAMES:])) + f"{name}: {told}"
+        trace = "".join(_frames(error, _RUNNING).format()) + f"{name}: {told}"
     seconds = error.seconds if isinstance(error, RetryLater) else None
     return Failure(record(name, told, trace), final, seconds, f"{name}: {told}"[:500])
 
 
 def load_trace(error: BaseException) -> str:
     """Why a module does not load: its own frames, without those that led there."""
-    frames = traceback.extract_tb(error.__traceback__)
-    own = [f for f in frames if not any(part in f.filename for part in (*_OURS, *_LOADING))]
+    own = _frames(error, _LOADING)
     told = "".join(traceback.format_exception_only(error))
     head = "Traceback (most recent call last):\n" if own else ""
-    return head + "".join(traceback.format_list(own[-_FRAMES:])) + told
+    return head + "".join(own.format()) + told
+
+
+def _frames(error: BaseException, without: tuple[str, ...]) -> traceback.StackSummary:
+    """The last frames of an error, those of some packages left out."""
+
+    def is_shown(frame: FrameType) -> bool:
+        module = f"{frame.f_globals.get('__name__', '')}."
+        return not any(module.startswith(f"{package}.") for package in without)
+
+    frames = [(frame, line) for frame, line in traceback.walk_tb(error.__traceback__) if is_shown(frame)]
+    return traceback.StackSummary.extract(iter(frames[-_FRAMES:]))
 
 
 def _text(error: BaseException) -> str:

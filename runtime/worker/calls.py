@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from runtime import log
-from runtime.children.pool import Pool
 from runtime.handlers.context import Context, JobInfo
 from runtime.handlers.spec import Function, Spec
 from runtime.jobs.request import JobRequest
@@ -19,6 +18,7 @@ from runtime.store.attempts import Taken
 from runtime.values import codec
 from runtime.worker import contained, printed
 from runtime.worker.attempt import Asked, Attempt
+from runtime.worker.processes.pool import Pool
 
 Report = Callable[[Attempt, dict[str, Any]], None]  # of an attempt's progress, from any thread
 

@@ -8,8 +8,7 @@ from runtime.handlers.spec import Spec
 from runtime.settings import Settings
 from runtime.store.connect import Redis, connect
 from runtime.store.lanes import Lanes
-from runtime.worker.reader import Reader
-from runtime.worker.serving import Serving
+from runtime.worker.reader import Reader, Serving
 from runtime.worker.slots import Slots
 
 

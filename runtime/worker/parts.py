@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from runtime import metrics
-from runtime.children.pool import Pool
 from runtime.client.contracts import Contracts
 from runtime.client.prepare import Intake
 from runtime.handlers.catalogue import Catalogue
@@ -20,22 +19,23 @@ from runtime.store.lanes import Lanes
 from runtime.store.registry import Registry
 from runtime.store.schedules import Schedules
 from runtime.store.stats import Stats
-from runtime.upkeep.cron import Ticker
-from runtime.upkeep.reclaim import Sweeper
 from runtime.values import durations, ids
 from runtime.worker import contained
-from runtime.worker.announce import Announcer
 from runtime.worker.attempt import Attempt
 from runtime.worker.calls import Calls
 from runtime.worker.group import Group
-from runtime.worker.leases import Leases
-from runtime.worker.orders import Orders
+from runtime.worker.processes.pool import Pool
 from runtime.worker.runner import Runner
 from runtime.worker.settler import Settler
 from runtime.worker.slots import Slots
-from runtime.worker.stall import Stall
 from runtime.worker.starts import Starts
 from runtime.worker.threads import Threads
+from runtime.worker.upkeep.cancellations import Orders
+from runtime.worker.upkeep.heartbeat import Announcer
+from runtime.worker.upkeep.leases import Leases
+from runtime.worker.upkeep.stall import Stall
+from runtime.worker.upkeep.sweeper import Sweeper
+from runtime.worker.upkeep.ticker import Ticker
 
 
 class Parts:

@@ -10,15 +10,39 @@ from typing import Any
 
 from runtime.errors import StoreError
 from runtime.handlers.spec import Spec
-from runtime.store.attempts import Took
+from runtime.store.attempts import Offer, Took
 from runtime.store.connect import Redis
 from runtime.store.lanes import Lanes
-from runtime.worker.serving import Serving
 from runtime.worker.slots import Slots
 
 # A bell may be lost with the worker that heard it; the sweeper rings again within a second or two.
 LISTEN = 10.0
 _LEAVE = 2.0
+
+
+class Serving:
+    """Functions by job type; they change as files do."""
+
+    def __init__(self) -> None:
+        self.functions: Mapping[str, Spec] = {}
+        self.offer = Offer({})
+        self._changed = asyncio.Event()
+
+    def change(self, functions: Mapping[str, Spec]) -> bool:
+        """Whether that is any change."""
+        if functions == self.functions:
+            return False
+        self.functions = functions
+        self.offer = Offer({name: function.version for name, function in functions.items()})
+        self._changed.set()
+        return True
+
+    async def some(self) -> Mapping[str, Spec]:
+        """What is served; waits until there is something."""
+        while not self.functions:
+            self._changed.clear()
+            await self._changed.wait()
+        return self.functions
 
 
 class Reader:

@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from typing import Literal
 
 from runtime import log
-from runtime.children.turns import NoRoom
 from runtime.handlers.spec import Spec
 from runtime.jobs.failure import ForkserverLost, ResultTooLarge, Timeout, failure
 from runtime.jobs.request import NewJob
@@ -16,6 +15,7 @@ from runtime.store.attempts import Settlement, Taken
 from runtime.values import durations
 from runtime.worker.attempt import Attempt
 from runtime.worker.calls import Calls
+from runtime.worker.processes.admission import NoRoom
 from runtime.worker.starts import Lost, Starts
 
 _LONGEST = 10 * 365 * 86_400.0  # seconds; a job's times stay within four-digit years

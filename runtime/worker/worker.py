@@ -12,14 +12,14 @@ from functools import partial
 from typing import Any
 
 from runtime import log
-from runtime.children.pool import Pool
 from runtime.errors import StoreUnavailable
 from runtime.handlers.catalogue import Catalogue
-from runtime.service import keep_going
 from runtime.settings import Settings
 from runtime.store.connect import OVERDUE, Redis, check_server, connect
-from runtime.worker.deploy import WATCH_EVERY, Deployer
+from runtime.worker.deployer import WATCH_EVERY, Deployer
+from runtime.worker.loop import keep_going
 from runtime.worker.parts import Parts
+from runtime.worker.processes.pool import Pool
 from runtime.worker.reader import LISTEN
 from runtime.worker.threads import Threads
 

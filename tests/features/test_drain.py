@@ -5,8 +5,8 @@ import json
 
 import pytest
 
-from runtime.upkeep.cron import Ticker
 from runtime.values.clock import now_ms
+from runtime.worker.upkeep.ticker import Ticker
 from runtime.worker.worker import Worker
 from tests.conftest import catalogue
 

@@ -6,7 +6,7 @@ import time
 import pytest
 import structlog
 
-from runtime.children.pool import LOAD_WITHIN
+from runtime.worker.processes.pool import LOAD_WITHIN
 
 WAIT = 15
 LIVE_WITHIN = 2.0
@@ -303,7 +303,7 @@ async def test_without_watching_nothing_changes(client, worker, settings, folder
     given = settings.model_copy(update={"functions_dir": folder.path, "watch": False})
     async with worker(given) as one:
         folder.write(f=SYNC.format("new"), g=SYNC.format("g"))
-        assert "watch" not in [role.get_name() for role in one._roles]
+        assert [await one._deployer.look() for _ in range(3)] == [False] * 3
         # the version that was deployed is gone from the disk: its warm process still has it
         assert await result(client, "f") == "old"
 
@@ -367,7 +367,7 @@ async def test_a_module_that_leaves_as_it_is_imported_leaves_the_worker_alone(cl
 
 
 async def test_a_module_is_tried_again_since_what_it_needs_may_come_later(client, hot, folder, monkeypatch):
-    monkeypatch.setattr("runtime.worker.deploy.TRY_AGAIN", 0.5)
+    monkeypatch.setattr("runtime.worker.deployer.TRY_AGAIN", 0.5)
     needed = folder.path / "_words.txt"
     with structlog.testing.capture_logs() as logs:
         async with hot:

@@ -8,9 +8,10 @@ import psutil
 import pytest
 import structlog
 
-from runtime.children.pool import Pool
 from runtime.handlers.loader import Sources
 from runtime.values import codec, ids
+from runtime.worker.processes.pool import Pool
+from tests.conftest import Folder
 from tests.processes import alive, command, status
 
 WAIT = 15
@@ -38,6 +39,7 @@ def run(client, worker, settings, folder):
     return lambda given=None, **modules: Running(given or {}, modules)
 
 
+FORKSERVER = "runtime.worker.processes.forkserver"
 NEXT = "def handle(): return 'fine'"
 
 
@@ -331,7 +333,17 @@ async def test_errors_and_their_tracebacks_arrive_as_they_do_from_the_event_loop
     assert (permanent.error["type"], permanent.error["traceback"]) == ("Permanent", None)
     assert other.error["message"] == "nothing here"
     assert "odd.py" in other.error["traceback"]
-    assert "/runtime/children/" not in other.error["traceback"]
+    assert "/runtime/worker/" not in other.error["traceback"]
+
+
+async def test_a_users_folder_may_have_the_name_of_one_of_ours(client, worker, settings, tmp_path):
+    folder = Folder(tmp_path / "runtime" / "worker")
+    folder.write(odd="import json\ndef handle(): json.loads('{')")
+    async with worker(settings.model_copy(update={"functions_dir": folder.path})):
+        failed = await client.wait((await client.enqueue("odd", max_attempts=1)).id, WAIT)
+
+    assert "runtime/worker/odd.py" in failed.error["traceback"]
+    assert "calls.py" not in failed.error["traceback"]
 
 
 @pytest.mark.parametrize(
@@ -589,7 +601,7 @@ async def test_when_the_process_that_starts_them_dies_attempts_are_handed_back_a
     async with run(slow=slow, other=NEXT) as call:
         job = await client.enqueue("slow", max_attempts=1)
         await asyncio.to_thread(until, begun.exists, "start")
-        (server,) = [p for p in psutil.Process().children() if "runtime.children.forkserver" in command(p.pid)]
+        (server,) = [p for p in psutil.Process().children() if FORKSERVER in command(p.pid)]
         server.kill()
         done = await client.wait(job.id, WAIT)
         assert (await call("other")).result == "fine"
@@ -602,7 +614,7 @@ async def test_when_the_process_that_starts_them_dies_attempts_are_handed_back_a
 async def test_the_process_that_forks_has_no_threads(run):
     async with run(other=NEXT) as call:
         await call("other")
-        (forks,) = [p for p in psutil.Process().children() if "runtime.children.forkserver" in command(p.pid)]
+        (forks,) = [p for p in psutil.Process().children() if FORKSERVER in command(p.pid)]
         assert forks.num_threads() == 1
 
 

@@ -7,6 +7,8 @@ import pytest
 
 from runtime.jobs.failure import ForkserverLost
 from runtime.values.clock import now_ms
+from runtime.worker.deployer import Deployer
+from runtime.worker.upkeep.heartbeat import Announcer
 from runtime.worker.worker import Worker
 from tests.conftest import catalogue
 from tests.processes import alive
@@ -77,6 +79,30 @@ async def test_a_slow_import_delays_no_other_function(client, start):
     assert not one.said('"event": "worker.started"')
     await asyncio.to_thread(one.await_said, "worker.started")
     assert (await client.wait((await client.enqueue("slow")).id, WAIT)).result == "late"
+
+
+async def test_a_worker_has_started_once_it_serves_all_that_was_there(
+    client, worker, folder, settings, monkeypatch
+):
+    folder.write(slow="import time; time.sleep(1.3)\ndef handle(): ...", f="async def handle(): ...")
+    loaded = asyncio.Event()
+    load, publish = Deployer._load, Announcer.publish
+
+    async def load_and_tell(self, source, **more):
+        await load(self, source, **more)
+        if source.name == "slow":
+            loaded.set()
+
+    async def publish_slowly(self, catalogue):
+        await publish(self, catalogue)
+        await loaded.wait()  # as if Redis took that long
+
+    monkeypatch.setattr(Deployer, "_load", load_and_tell)
+    monkeypatch.setattr(Announcer, "publish", publish_slowly)
+    async with worker(settings.model_copy(update={"functions_dir": folder.path})):
+        known = await client.registry.functions()
+
+    assert set(known) == {"slow", "f"}
 
 
 async def test_a_slow_import_is_waited_for_where_files_are_not_followed(client, start):

@@ -11,14 +11,14 @@ from functools import partial
 from typing import Any
 
 from runtime import log
-from runtime.children.process import Child, Sink
-from runtime.children.spawner import Spawner
-from runtime.children.turns import NoRoom, Turns
 from runtime.handlers.loader import Source
 from runtime.handlers.policy import Policy
 from runtime.handlers.spec import Spec
 from runtime.jobs.failure import Crashed, Failure, ForkserverLost, HandlerFailed, LoadTimeout, OutOfMemory, failure
 from runtime.settings import Settings
+from runtime.worker.processes.admission import NoRoom, Turns
+from runtime.worker.processes.handle import Child, Sink
+from runtime.worker.processes.spawner import Spawner
 
 _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 KILL_AFTER = 2.0  # seconds that a handler has to leave after SIGTERM

@@ -9,10 +9,11 @@ import socket
 import subprocess
 import sys
 
-from runtime.children.forkserver import MESSAGE
-from runtime.children.linux import OomKills
-from runtime.children.process import Child
 from runtime.jobs.failure import Crashed, ForkserverLost
+from runtime.worker.processes import forkserver
+from runtime.worker.processes.forkserver import MESSAGE
+from runtime.worker.processes.handle import Child
+from runtime.worker.processes.linux import OomKills
 
 _GONE_WITHIN = 5.0
 
@@ -64,7 +65,13 @@ class Spawner:
     def _start(self) -> None:
         self._reap()  # the last one, should there have been one: it has ended
         ours, theirs = socket.socketpair()
-        command = [sys.executable, "-m", "runtime.children.forkserver", str(theirs.fileno()), str(os.getpid())]
+        command = [
+            sys.executable,
+            "-m",
+            forkserver.__name__,
+            str(theirs.fileno()),
+            str(os.getpid()),
+        ]
         self._server = subprocess.Popen(
             command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, start_new_session=True
         )

@@ -14,8 +14,8 @@ from typing import Any, Protocol
 import msgpack
 
 from runtime import log
-from runtime.children.linux import OomKills
 from runtime.jobs.failure import Crashed, ForkserverLost, OutOfMemory
+from runtime.worker.processes.linux import OomKills
 
 _LINE = 4_000
 _TAIL = 30

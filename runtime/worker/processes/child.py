@@ -28,7 +28,6 @@ from typing import Any
 import msgpack
 import structlog
 
-from runtime.children import linux, logs
 from runtime.errors import Stopped
 from runtime.handlers.context import Context, JobInfo
 from runtime.handlers.loader import Source, load
@@ -37,6 +36,7 @@ from runtime.jobs.failure import OutOfMemory, ResultTooLarge, failure, load_trac
 from runtime.jobs.request import JobRequest, check_started
 from runtime.jobs.retry import Retry
 from runtime.values import codec
+from runtime.worker.processes import linux, logs
 
 _TERM = (signal.SIGTERM,)
 

@@ -6,13 +6,13 @@ import asyncio
 import time
 
 from runtime import log
-from runtime.children.pool import LOAD_WITHIN, LoadFailed, Pool
 from runtime.errors import FunctionInvalid, LaneUnknown
 from runtime.handlers.catalogue import Catalogue
 from runtime.handlers.loader import Source, Sources, load, unload
 from runtime.handlers.spec import Spec
 from runtime.jobs.failure import Exited, LoadTimeout, load_trace
 from runtime.settings import Settings
+from runtime.worker.processes.pool import LOAD_WITHIN, LoadFailed, Pool
 from runtime.worker.threads import aside
 
 WATCH_EVERY = 0.4  # seconds; twice that and a load are well below the 2 s that a change may take
@@ -30,6 +30,7 @@ class Deployer:
     def __init__(self, settings: Settings, pool: Pool) -> None:
         """Raises FunctionInvalid where there is no folder."""
         self.catalogue = Catalogue()
+        self.loading: list[str] = []  # modules that were there at the start and are not in the catalogue yet
         self._settings = settings
         self._pool = pool
         self._sources = Sources(settings.functions_dir)
@@ -56,8 +57,8 @@ class Deployer:
         if self._loading:
             await asyncio.wait(self._loading.values(), timeout=_AT_START)
         self._changed = False
-        self._assemble()
         self._started = not self._loading
+        self._assemble(first=self._started)
 
     async def look(self) -> bool:
         """Whether there is anything new. A file counts once two looks find it the same: it was written whole;
@@ -68,14 +69,9 @@ class Deployer:
         if not self._changed and not ended:
             return False
         self._changed = False
-        self._assemble()
         self._started = self._started or ended
+        self._assemble(first=ended)
         return True
-
-    @property
-    def loading(self) -> list[str]:
-        """The modules that were there at the start and have not been loaded yet."""
-        return [] if self._started else sorted(self._loading)
 
     async def _scan(self) -> None:
         try:
@@ -198,7 +194,8 @@ class Deployer:
             traceback=told,
         )
 
-    def _assemble(self) -> None:
+    def _assemble(self, *, first: bool) -> None:
+        """`first`: whether all that was there at the start has been loaded by now, and not before."""
         catalogue = Catalogue(broken=dict(self._broken))
         served = self.catalogue.functions  # a newcomer takes no name from those that run
         for name, spec in sorted(self._good.items(), key=lambda item: (item[0] not in served, item[0])):
@@ -207,9 +204,10 @@ class Deployer:
             except FunctionInvalid as error:
                 catalogue.broken[name] = str(error)
         if only := self._settings.functions:
-            if not self._started and not self._loading:
+            if first:
                 catalogue.only(only)  # raises where one is not there; later it may go and come
             catalogue.functions = {name: catalogue.functions[name] for name in only if name in catalogue.functions}
             catalogue.broken = {name: told for name, told in catalogue.broken.items() if name in only}
         self.catalogue = catalogue
+        self.loading = [] if self._started else sorted(self._loading)
         self._pool.keep_only({(spec.name, spec.version) for spec in catalogue.functions.values()})

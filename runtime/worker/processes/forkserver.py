@@ -21,7 +21,7 @@ import struct
 import sys
 from types import FrameType
 
-from runtime.children import child, linux
+from runtime.worker.processes import child, linux
 
 MESSAGE = struct.Struct("!cIi")
 
@@ -137,7 +137,7 @@ class Forkserver:
 
 
 def main() -> None:
-    """`python -m runtime.children.forkserver FD WORKER_PID`"""
+    """`python -m runtime.worker.processes.forkserver FD WORKER_PID`"""
     control = socket.socket(fileno=int(sys.argv[1]))
     gc.collect()
     gc.freeze()  # the collector would write to pages that children share
