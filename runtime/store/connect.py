@@ -25,6 +25,7 @@ SyncRedis = redis.Redis
 
 # A command that takes longer than this counts as lost: whoever sent it decides what to do.
 TIMEOUT = 1.5
+_PART = 1000  # members of a set that one call reads
 OVERDUE = 3.0  # seconds by which the answer to a read that blocks may come late
 
 _AWAY = (exceptions.ConnectionError, exceptions.TimeoutError, OSError, TimeoutError)
@@ -89,6 +90,13 @@ def translated() -> Iterator[None]:
         if str(error).partition(" ")[0] in _PASSING:
             raise StoreUnavailable(f"Redis cannot serve now: {error}") from error
         raise StoreError(f"Redis refused: {error}") from error
+
+
+async def members(client: Redis, key: str) -> list[str]:
+    """A set's members in order, read in parts: a large one keeps the server for no longer than a small one."""
+    with translated():
+        found = {member async for member in client.sscan_iter(key, count=_PART)}
+    return sorted(member.decode() for member in found)
 
 
 async def blpop(client: Redis, keys: Sequence[str], timeout: float) -> tuple[bytes, bytes] | None:

@@ -9,7 +9,7 @@ from runtime.errors import JobNotFound, StatusConflict
 from runtime.jobs.job import shown_status
 from runtime.settings import Settings
 from runtime.store import scripts
-from runtime.store.connect import Redis, translated
+from runtime.store.connect import Redis, members, translated
 from runtime.store.keys import Keys
 from runtime.values import codec, ids
 
@@ -93,7 +93,10 @@ class Control:
             raise StatusConflict(f"the job is {shown_status(status)}; only a scheduled one can be moved")
 
     async def pause(self, what: Sequence[str]) -> None:
-        """`*` for everything, `function:NAME` or `lane:NAME`; running jobs finish, new ones wait."""
+        """`*` for everything, `function:NAME` or `lane:NAME`; running jobs finish, new ones wait.
+
+        Raises StatusConflict where 1,000 names are paused.
+        """
         await self._control("pause", what)
 
     async def resume(self, what: Sequence[str]) -> None:
@@ -101,14 +104,13 @@ class Control:
         await self._control("resume", what)
 
     async def paused(self) -> list[str]:
-        with translated():
-            members = await cast("Any", self._client.smembers(self._keys.paused(0)))
-        return sorted(member.decode() for member in members)
+        return await members(self._client, self._keys.paused(0))
 
     async def _control(self, verb: str, what: Sequence[str]) -> None:
         lanes = ",".join(self._settings.lanes)
         for shard in range(self._settings.shards):
-            await scripts.CONTROL(self._client, self._keys.root(shard), verb, lanes, *what)
+            if await scripts.CONTROL(self._client, self._keys.root(shard), verb, lanes, *what) is None:
+                raise StatusConflict("1,000 functions and lanes are paused: resume some, or pause everything")
 
     def _root(self, job_id: str) -> str:
         if not ids.is_id(job_id) or ids.shard_of(job_id) >= self._settings.shards:

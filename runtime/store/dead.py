@@ -104,8 +104,9 @@ class Dead:
         """Those that fit, by shard and batch, as they were when this began."""
         left = limit
         for shard in range(self._settings.shards):
+            key = self._keys.dead(shard, function)
             with translated():
-                found = await cast("Any", self._client.zrange(self._keys.dead(shard, function), 0, -1))
+                found = await cast("Any", self._client.zrange(key, 0, self._settings.dead_limit))
             for start in range(0, len(found), _BATCH):
                 jobs = await self._jobs.some([job_id.decode() for job_id in found[start : start + _BATCH]])
                 batch = [job for job in jobs.jobs if job.status == "failed" and fits(job)][:left]

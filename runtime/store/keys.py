@@ -1,4 +1,4 @@
-"""The names of all keys. `lua/_shared.lua` holds the names that scripts make; a test compares the two.
+"""The names of all keys. `lua/_keys.lua` holds the names that scripts make; a test compares the two.
 
 A shard's keys share a hash tag (Redis Cluster specification, "Hash tags"), so that one script on
 one node changes a job's state. Keys without one are the same for all shards.
@@ -22,7 +22,10 @@ class Keys:
     def root(self, shard: int) -> str:
         return f"{self.prefix}:{{{shard}}}"
 
+    # of each shard
+
     def lane(self, shard: int, function: str, lane: str) -> str:
+        """Stream: an entry for each job that waits or runs."""
         return f"{self.root(shard)}:q:{function}:{lane}"
 
     def lanes(self, shard: int) -> str:
@@ -30,12 +33,15 @@ class Keys:
         return f"{self.root(shard)}:lanes"
 
     def job(self, shard: int, job_id: str) -> str:
+        """Hash: the job's record."""
         return f"{self.root(shard)}:job:{job_id}"
 
     def ready(self, shard: int, lane: str) -> str:
+        """Sorted set of functions that have entries to take, by when they were last served."""
         return f"{self.root(shard)}:ready:{lane}"
 
     def bell(self, shard: int, function: str) -> str:
+        """List of at most one element, which wakes a worker."""
         return f"{self.root(shard)}:bell:{function}"
 
     def stored(self, shard: int, job_id: str) -> str:
@@ -51,6 +57,7 @@ class Keys:
         return f"{self.root(shard)}:alive:{worker}"
 
     def due(self, shard: int) -> str:
+        """Sorted set of jobs by when they may start (Unix ms)."""
         return f"{self.root(shard)}:due"
 
     def staged(self, shard: int, job_id: str) -> str:
@@ -60,6 +67,10 @@ class Keys:
     def starting(self, shard: int) -> str:
         """Set of completed jobs whose staged jobs have not all been started."""
         return f"{self.root(shard)}:starting"
+
+    def join(self, shard: int, job_id: str) -> str:
+        """Hash of the children that a follow-up waits for, and the follow-up."""
+        return f"{self.root(shard)}:join:{job_id}"
 
     def expiry(self, shard: int) -> str:
         """Sorted set of jobs by when they must have started (Unix ms)."""
@@ -73,22 +84,58 @@ class Keys:
         """Set of what is paused: `*`, `function:NAME`, `lane:NAME`."""
         return f"{self.root(shard)}:paused"
 
+    def busy(self, shard: int, limit: str) -> str:
+        """Set of the jobs whose attempts a limit counts."""
+        return f"{self.root(shard)}:busy:{limit}"
+
+    def parked(self, shard: int, limit: str) -> str:
+        """List of the entries that wait for their concurrency key."""
+        return f"{self.root(shard)}:parked:{limit}"
+
+    def parks(self, shard: int) -> str:
+        """Set of the limits whose list may hold entries."""
+        return f"{self.root(shard)}:parks"
+
+    def rate(self, shard: int, function: str) -> str:
+        """The theoretical arrival time (µs) of a function's next start."""
+        return f"{self.root(shard)}:rate:{function}"
+
+    def unique(self, shard: int, function: str, digest: str) -> str:
+        """The job that lives under a unique key."""
+        return f"{self.root(shard)}:unique:{function}:{digest}"
+
+    def idempotency(self, shard: int, digest: str) -> str:
+        """The job that an idempotency key stands for."""
+        return f"{self.root(shard)}:key:{digest}"
+
     def orders(self, shard: int, worker: str) -> str:
         """List of what a worker is told about attempts that it holds."""
         return f"{self.root(shard)}:orders:{worker}"
+
+    def turns(self, shard: int) -> str:
+        """Hash: where each lane is in its share, if lanes have weights."""
+        return f"{self.root(shard)}:turns"
 
     def cron(self, shard: int) -> str:
         """Hash of each schedule's last tick."""
         return f"{self.root(shard)}:cron"
 
     def log(self, shard: int) -> str:
+        """Stream: an entry for each new job."""
         return f"{self.root(shard)}:log"
 
     def events(self, shard: int) -> str:
+        """Stream: changes of state."""
         return f"{self.root(shard)}:events"
 
     def lock(self, shard: int, role: str) -> str:
         return f"{self.root(shard)}:lock:{role}"
+
+    def nothing(self, shard: int) -> str:
+        """Never there: a script deletes it first where it must run without memory."""
+        return f"{self.root(shard)}:nothing"
+
+    # of all shards
 
     @property
     def probe(self) -> str:
@@ -105,7 +152,7 @@ class Keys:
 
     @property
     def workers(self) -> str:
-        """Sorted set of worker ids by the time (Unix ms) at which their heartbeat expires."""
+        """Sorted set of worker ids by when they started (Unix ms)."""
         return f"{self.prefix}:workers"
 
     def worker(self, worker: str) -> str:

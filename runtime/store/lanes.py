@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, cast
+from typing import Any
 
 from redis.exceptions import NoScriptError
 
@@ -11,7 +11,7 @@ from runtime.jobs.request import NewJob
 from runtime.settings import Settings
 from runtime.store import scripts
 from runtime.store.attempts import End, Limit, Offer, Settlement, Sweep, Swept, Taken, Took
-from runtime.store.connect import OVERDUE, Redis, SyncRedis, blpop, translated
+from runtime.store.connect import OVERDUE, Redis, SyncRedis, blpop, members, translated
 from runtime.store.keys import Keys
 from runtime.store.wire import Command
 from runtime.values import codec
@@ -173,9 +173,8 @@ class Lanes:
 
     async def names(self) -> list[tuple[str, str]]:
         """Each (function, lane) that has or had a stream in this shard."""
-        with translated():
-            members = await cast("Any", self._client.smembers(self._keys.lanes(self._shard)))
-        return sorted(tuple(member.decode().split(":", 1)) for member in members)
+        names = await members(self._client, self._keys.lanes(self._shard))
+        return [(function, lane) for function, _, lane in (name.partition(":") for name in names)]
 
     async def reclaim(self, lanes: Sequence[tuple[str, str, str]], lock_ms: int) -> Sweep | None:
         """Hands back what lost workers held in `lanes`: (function, lane, cursor), and fails what expired.

@@ -15,7 +15,7 @@ _WITH = "-- with: "
 
 
 class Script:
-    """One `.lua` file behind the shared prelude and the parts that its first line names.
+    """One `.lua` file behind the keys, the shared prelude, and the parts that its first line names.
 
     Its header states KEYS, ARGV and the reply.
     """
@@ -26,7 +26,7 @@ class Script:
         own = (folder / f"{name}.lua").read_text()
         first = own.partition("\n")[0]
         parts = first.removeprefix(_WITH).split(", ") if first.startswith(_WITH) else []
-        self.text = "".join((folder / f"_{part}.lua").read_text() for part in ("shared", *parts)) + own
+        self.text = "".join((folder / f"_{part}.lua").read_text() for part in ("keys", "shared", *parts)) + own
         self.sha = hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()
 
     def by_sha(self, root: str, *args: str | bytes | int) -> Command:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 from runtime.settings import Settings
-from runtime.store.connect import Redis, translated
+from runtime.store.connect import Redis, members, translated
 from runtime.store.keys import BACK, GROUP, Keys
 
 
@@ -43,9 +43,9 @@ class Stats:
                 return sum(await pipe.execute())
 
     async def _of(self, shard: int) -> list[tuple[tuple[str, str], int, int]]:
+        streams = await members(self._client, self._keys.lanes(shard))
+        names = [(function, lane) for function, _, lane in (stream.partition(":") for stream in streams)]
         with translated():
-            members = await cast("Any", self._client.smembers(self._keys.lanes(shard)))
-            names = [tuple(member.decode().split(":", 1)) for member in members]
             async with self._client.pipeline(transaction=False) as pipe:
                 for function, lane in names:
                     key = self._keys.lane(shard, function, lane)

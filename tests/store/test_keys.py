@@ -1,48 +1,56 @@
 """Scripts and Python make the same names."""
 
+import inspect
 import re
 from pathlib import Path
+
+import pytest
 
 from runtime.store import keys, scripts
 from runtime.store.keys import Keys
 
 LUA = Path(scripts.__file__).parent / "lua"
-SHARED = (LUA / "_shared.lua").read_text()
+NAMES = (LUA / "_keys.lua").read_text()
+MADE = dict(re.findall(r"local function (\w+)_key\(.*?\) return (root .*?) end", NAMES))
+MADE |= {
+    name.lower(): made
+    for left, right in re.findall(r"^local ([A-Z, ]+) = (root .*)$", NAMES, re.MULTILINE)
+    for name, made in zip(left.split(", "), right.split(", "), strict=True)
+}
 
 
-def test_scripts_make_the_names_that_keys_makes():
-    made = dict(re.findall(r"local function (\w+)_key\([^)]*\) return root \.\. '([^']+)'", SHARED))
-    root, names = "p:{3}", Keys("p")
+def as_lua_makes_it(made, *arguments):
+    left = list(arguments)
+    parts = [part.strip() for part in made.split("..")]
+    return "".join({"root": "p:{3}"}.get(p) or (p[1:-1] if p.startswith("'") else left.pop(0)) for p in parts)
 
-    assert names.root(3) == root
-    assert names.lane(3, "f", "low") == f"{root}{made['lane']}f:low"
-    assert names.job(3, "ID") == f"{root}{made['job']}ID"
-    assert names.ready(3, "low") == f"{root}{made['ready']}low"
-    assert names.bell(3, "f") == f"{root}{made['bell']}f"
-    for name in ("due", "lanes", "log", "events"):
-        assert f"root .. ':{name}'" in SHARED
-        assert getattr(names, name)(3) == f"{root}:{name}"
-    assert "root .. ':alive:'" in (LUA / "take.lua").read_text()
-    assert names.alive(3, "w") == f"{root}:alive:w"
-    assert "root .. ':backs'" in SHARED
-    assert names.backs(3) == f"{root}:backs"
-    assert "root .. ':lock:reclaim'" in (LUA / "reclaim.lua").read_text()
-    assert names.lock(3, "reclaim") == f"{root}:lock:reclaim"
-    for name in ("expiry", "paused"):
-        assert f"root .. ':{name}'" in SHARED
-        assert getattr(names, name)(3) == f"{root}:{name}"
-    assert "root .. ':dead:'" in (LUA / "_finish.lua").read_text()
-    assert names.dead(3, "f") == f"{root}:dead:f"
-    assert "root .. ':orders:'" in (LUA / "cancel.lua").read_text()
-    assert names.orders(3, "w") == f"{root}:orders:w"
-    assert "root .. ':cron'" in (LUA / "tick.lua").read_text()
-    assert names.cron(3) == f"{root}:cron"
-    assert "root .. ':stored:'" in (LUA / "enqueue.lua").read_text()
-    assert names.stored(3, "ID") == f"{root}:stored:ID"
+
+OF_A_SHARD = [
+    name
+    for name, method in inspect.getmembers(Keys, inspect.isfunction)
+    if "shard" in inspect.signature(method).parameters and name != "root"
+]
+
+
+@pytest.mark.parametrize("name", OF_A_SHARD)
+def test_scripts_make_the_name_that_keys_makes(name):
+    arguments = [f"<{argument}>" for argument in list(inspect.signature(getattr(Keys, name)).parameters)[2:]]
+
+    assert as_lua_makes_it(MADE[name], *arguments) == getattr(Keys("p"), name)(3, *arguments)
+
+
+def test_keys_has_every_name_that_scripts_make():
+    assert set(MADE) == set(OF_A_SHARD)
+
+
+def test_no_script_makes_a_name_elsewhere():
+    assert [path.name for path in LUA.glob("*.lua") if "root" in path.read_text()] == ["_keys.lua"]
 
 
 def test_scripts_and_python_agree_on_the_group():
-    assert f"GROUP, HELD, BACK = '{keys.GROUP}', '{keys.HELD}', '{keys.BACK}'" in SHARED
+    shared = (LUA / "_shared.lua").read_text()
+
+    assert f"GROUP, HELD, BACK = '{keys.GROUP}', '{keys.HELD}', '{keys.BACK}'" in shared
 
 
 def test_every_script_says_what_it_takes_and_gives():

@@ -1,3 +1,6 @@
+import pytest
+
+from runtime.errors import StatusConflict
 from runtime.store.stats import Depth, Stats
 
 
@@ -17,3 +20,24 @@ async def test_what_waits_for_its_time_is_counted_apart(store, settings):
     await store.settle(taken, "retry", delay=10_000)
 
     assert await Stats(store.client, settings).scheduled() == 1
+
+
+async def test_no_more_than_1000_names_are_paused(store):
+    await store.control.pause([f"function:f{n}" for n in range(1000)])
+
+    with pytest.raises(StatusConflict, match="resume some"):
+        await store.control.pause(["function:one_more"])
+
+    assert len(await store.control.paused()) == 1000
+    await store.control.resume(["function:f1"])
+    await store.control.pause(["function:one_more"])
+
+
+async def test_lanes_by_the_thousand_are_all_counted(store, settings):
+    for n in range(1500):
+        await store.client.sadd(store.keys.lanes(0), f"f{n}:normal")
+    await store.enqueue("f7")
+
+    depths = {depth.function: depth.waiting for depth in await Stats(store.client, settings).depths()}
+
+    assert (len(depths), depths["f7"], depths["f8"]) == (1500, 1, 0)

@@ -1,6 +1,4 @@
 -- What a job's end brings with it, whichever script ends it.
-local function join_key(parent) return root .. ':join:' .. parent end
-local function dead_key(type) return root .. ':dead:' .. type end
 
 -- One of the jobs that a follow-up waits for has settled, for the first time; the last of them starts it.
 local function count_down(parent, id, now)

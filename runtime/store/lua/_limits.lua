@@ -1,5 +1,4 @@
 -- What holds a function's attempts back: [name, most, keyed, every, burst], as take.lua has it.
-local function rate_key(name) return root .. ':rate:' .. name end
 
 local function clock_us()
   local t = call('TIME')

@@ -1,21 +1,13 @@
--- Stands before every script. KEYS[1] is the shard's root, `prefix:{shard}`: it routes the call to
--- the shard's node, and every key below is made from it. store/keys.py names the same keys.
-local root = KEYS[1]
+-- What every script may use.
 local call = redis.call
 -- The group's consumers: HELD by the worker that the record names, or handed BACK. A consumer for each
 -- worker would outlive it, in every stream that it had read.
 local GROUP, HELD, BACK = 'lw', '+', '-'
 
-local function lane_key(type, lane) return root .. ':q:' .. type .. ':' .. lane end
-local function job_key(id) return root .. ':job:' .. id end
-local function ready_key(lane) return root .. ':ready:' .. lane end
-local function bell_key(type) return root .. ':bell:' .. type end
-local DUE, LANES, LOG, EVENTS = root .. ':due', root .. ':lanes', root .. ':log', root .. ':events'
-local EXPIRY, PAUSED = root .. ':expiry', root .. ':paused'
--- Jobs that an attempt starts if it completes, in packed parts, where they are many; and the completed jobs whose
--- parts have not all been started.
-local function staged_key(id) return root .. ':staged:' .. id end
-local STARTING = root .. ':starting'
+
+-- For a script that frees more memory than it takes: the first thing that it does. A server at its maxmemory refuses
+-- a script whose first write needs memory, and lets all later writes of it through; deleting needs none.
+local function write_without_memory() call('DEL', nothing_key()) end
 
 local function now_ms()
   local t = call('TIME')
@@ -79,8 +71,7 @@ local function ready_all(lane, types)
   for _, type in ipairs(fresh) do ring(type) end
 end
 
--- Where entries that were handed back may be; the pending list of the consumer BACK is the truth.
-local BACKS = root .. ':backs'
+-- BACKS says where entries that were handed back may be; the pending list of the consumer BACK is the truth.
 local handed = {} -- what this call handed back
 local function hand_back(type, lane)
   handed[type .. ':' .. lane] = true
@@ -137,9 +128,7 @@ end
 -- An attempt of each function with a limit is a member of `busy:NAME` while it runs, NAME being the function's, or
 -- the function's and its concurrency key's. Entries that found their key busy are parked: delivered and
 -- acknowledged, still in the stream, and listed in `parked:NAME` in their order.
-local function busy_key(name) return root .. ':busy:' .. name end
-local function parked_key(name) return root .. ':parked:' .. name end
-local PARKS = root .. ':parks' -- names whose list may hold entries: the sweeper looks after those that nothing runs for
+-- PARKS has the names whose list may hold entries: the sweeper looks after those that nothing runs for.
 
 -- Takes the first job that is parked for `name` back to the front of its lane.
 local function unpark(name)

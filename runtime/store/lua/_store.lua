@@ -4,7 +4,6 @@
 --         ttl (ms, from when it may start)
 --   more  what its record keeps, a packed map or nil: timed (it expires), tick (when its schedule names it), backoff, ckey (its concurrency key), unique (a digest),
 --         keep (ms that its settled record stays), then (jobs that start when it has completed), join (the job whose follow-up waits for this one)
-local function unique_key(type, digest) return root .. ':unique:' .. type .. ':' .. digest end
 
 local function store(job, now, parent)
   local id, type, lane, asks, more = job[1], job[2], job[3], job[6], job[7]

@@ -19,7 +19,7 @@ local function cancel(id)
     finish(record, id, type, 'cancelled', now, job[5], kept(job[5], keep))
   elseif status == 'running' and orders_ms > 0 then
     call('HSET', record, 'status', 'cancelling', 'updated', now, 'cancel_at', now)
-    local orders = root .. ':orders:' .. job[4]
+    local orders = orders_key(job[4])
     call('RPUSH', orders, cmsgpack.pack({'cancel', id, attempt}))
     call('PEXPIRE', orders, ARGV[3])
     event(id, type, 'cancelling', attempt)

@@ -12,7 +12,7 @@ local jobs = cmsgpack.unpack(ARGV[1])
 local now = now_ms()
 
 -- a caller that lost the reply sends the same batch again
-local stored = root .. ':stored:' .. jobs[1][1]
+local stored = stored_key(jobs[1][1])
 local before = call('GET', stored)
 if before then return cmsgpack.unpack(before) end
 
@@ -38,7 +38,7 @@ end
 local function refuse(job)
   local asks, type = job[6] or {}, job[2]
   if asks.key then
-    local seen = call('GET', root .. ':key:' .. asks.key)
+    local seen = call('GET', idempotency_key(asks.key))
     if seen then
       local item = cmsgpack.unpack(seen)
       return item[2] == asks.digest and 'known' or 'differs', item[1]
@@ -74,7 +74,7 @@ for i, job in ipairs(jobs) do
     store(job, now)
     if counts[type] then counts[type] = counts[type] + 1 end
     if asks and asks.key then
-      call('SET', root .. ':key:' .. asks.key, cmsgpack.pack({job[1], asks.digest}), 'PX', ARGV[3])
+      call('SET', idempotency_key(asks.key), cmsgpack.pack({job[1], asks.digest}), 'PX', ARGV[3])
     end
   end
 end

@@ -15,7 +15,7 @@
 --          {id of a job whose staged jobs have not all been started, …}}
 local me, lock_ms, lease, limit, keep = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
 local limits = {tonumber(ARGV[6]), tonumber(ARGV[7])}
-local lock = root .. ':lock:reclaim'
+local lock = lock_key('reclaim')
 local holder = call('GET', lock)
 if holder and holder ~= me then return false end
 call('SET', lock, me, 'PX', lock_ms)

@@ -3,8 +3,7 @@
 -- ARGV[2]  msgpack [[id, type, lane, entry, attempt], …]
 -- reply    {{the index from 1 of each attempt that is no longer this worker's, …}, {of each to be cancelled, …}}
 local worker = ARGV[1]
--- lets a lease be renewed at the server's maxmemory, as in settle
-call('DEL', root .. ':nothing')
+write_without_memory()
 local lost, cancelled = {}, {}
 for i, item in ipairs(cmsgpack.unpack(ARGV[2])) do
   local job = call('HMGET', job_key(item[1]), 'status', 'attempt', 'worker')

@@ -16,9 +16,7 @@
 -- ARGV[5]  the crash limit
 -- reply    {1 where the attempt ended, 2 where it ended as cancelled, 0 where it was no longer this worker's, …}
 local worker, limits = ARGV[1], {tonumber(ARGV[2]), tonumber(ARGV[3])}
--- A server at its maxmemory refuses a script whose first write needs memory, and lets all later writes
--- through: settling frees more than it takes.
-call('DEL', root .. ':nothing')
+write_without_memory()
 local now = now_ms()
 local replies, gone = {}, {}
 

@@ -19,9 +19,7 @@ local worker, free, serves = ARGV[1], tonumber(ARGV[2]), ARGV[3]
 local now = now_ms()
 local PAGE, STEP = 32, 32
 local BYTES = 4194304
--- At its maxmemory a server refuses a script whose first write needs memory; were nothing taken, nothing would
--- be freed either.
-call('DEL', root .. ':nothing')
+write_without_memory() -- were nothing taken, nothing would be freed either
 
 promote(now)
 
@@ -33,7 +31,7 @@ end
 
 -- A call that was sent ahead runs even if its worker has been stopped since. One that has not been heard
 -- of for a lease is given nothing, and another is woken in its place.
-local alive = root .. ':alive:' .. worker
+local alive = alive_key(worker)
 if ARGV[5] == '0' then
   call('SET', alive, 1, 'PX', ARGV[4])
 elseif call('EXISTS', alive) == 0 then
@@ -239,7 +237,7 @@ end
 -- Stride scheduling: the lane that is furthest behind in its share is served next, a part of the free slots at a
 -- time. A lane that had nothing to do is not owed for it.
 local function serve_by_weight()
-  local turns, lanes, total = root .. ':turns', {}, 0
+  local turns, lanes, total = turns_key(), {}, 0
   for i = 7, #ARGV do
     lanes[#lanes + 1] = {name = ARGV[i], weight = weights[ARGV[i]], at = tonumber(call('HGET', turns, ARGV[i])) or 0}
     total = total + weights[ARGV[i]]

@@ -5,7 +5,7 @@
 -- ARGV[3]  how many ticks before it were missed and skipped
 -- ARGV[4]  the job as `_store.lua` has it, packed, or '' where this tick is skipped too, or none was due yet
 -- reply    1 where this call enqueued or skipped it, 0 where the tick had been before
-local key, tick = root .. ':cron', tonumber(ARGV[2])
+local key, tick = cron_key(), tonumber(ARGV[2])
 local packed = call('HGET', key, ARGV[1])
 local last = packed and cmsgpack.unpack(packed) or {tick = 0, skipped = 0}
 if last.tick >= tick then return 0 end
