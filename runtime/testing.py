@@ -38,9 +38,10 @@ from runtime.client.contracts import Contracts
 from runtime.client.prepare import Intake
 from runtime.handlers.catalogue import Catalogue, discover
 from runtime.handlers.spec import Function, Spec
-from runtime.jobs.request import JobRequest, NewJob
+from runtime.jobs.request import JobRequest
 from runtime.store.attempts import Taken
 from runtime.store.registry import Deployed, describe, describe_broken
+from runtime.store.rows import NewJob
 from runtime.values import codec, ids
 from runtime.values.clock import now_ms
 from runtime.worker.attempt import Attempt

@@ -10,8 +10,9 @@ from typing import Any
 from runtime.client.contracts import Contracts
 from runtime.client.prepare import Intake
 from runtime.errors import JobInvalid, KeyReused, LaneworkError, QueueFull
-from runtime.jobs.request import JobRequest, NewJob
+from runtime.jobs.request import JobRequest
 from runtime.store.jobs import Refusal
+from runtime.store.rows import NewJob
 
 _BATCH = 1000
 _BATCH_BYTES = 4 << 20

@@ -31,7 +31,7 @@ from runtime.errors import (
     StoreUnavailable,
 )
 from runtime.jobs.job import Job
-from runtime.jobs.request import JobRequest, NewJob
+from runtime.jobs.request import JobRequest
 from runtime.settings import Settings
 from runtime.store.batch import GroupCommit
 from runtime.store.connect import check_server, connect
@@ -42,6 +42,7 @@ from runtime.store.jobs import Jobs, Refusal
 from runtime.store.keys import Keys
 from runtime.store.listing import Listing, Page
 from runtime.store.registry import Registry, WorkerInfo
+from runtime.store.rows import NewJob
 from runtime.store.schedules import Schedules
 from runtime.store.stats import Stats
 
@@ -168,7 +169,7 @@ class Lanework:
         created = await entry.stored
         if isinstance(created, Refusal):
             return Submitted(await self._refused(new, created), new=False)
-        if new.asks is not None or new.more is not None:
+        if new.asks is not None or new.extras is not None:
             return Submitted(await self.get(new.id), new=True)
         number = self.settings.lanes.index(new.lane)
         shown = Job(new.id, new.type, new.lane, "pending", request.payload, created, new.max_attempts, number)

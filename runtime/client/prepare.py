@@ -7,8 +7,9 @@ from typing import Any
 
 from runtime.client.contracts import Contract, Contracts
 from runtime.errors import JobInvalid, PayloadInvalid
-from runtime.jobs.request import JobRequest, NewJob
+from runtime.jobs.request import JobRequest
 from runtime.settings import Settings
+from runtime.store.rows import NewJob
 from runtime.values import codec, durations, ids
 from runtime.values.shards import Shards
 
@@ -64,22 +65,24 @@ class Intake:
         if request.plain and contract.plain and beside is None and tick is None:
             return NewJob(job_id or self._shards.new_id(), deployed.name, lane, payload, most)
         asks = request.asks(deployed.ttl, deployed.max_waiting if beside is None else None)
-        more: dict[str, Any] = request.more(
+        extras: dict[str, Any] = request.extras(
             payload,
             deployed.unique,
             deployed.concurrency_key,
             timed=bool(asks and asks.keys() & {"ttl", "start_before"}),
         )
         if deployed.keep is not None:
-            more["keep"] = durations.kept_ms(deployed.keep)
+            extras["keep"] = durations.kept_ms(deployed.keep)
         if join is not None:
-            more["join"] = join
+            extras["join"] = join
         if tick is not None:
-            more["tick"] = tick
+            extras["tick"] = tick
         if following:
-            more["then"] = following
+            extras["then"] = following
         job_id = job_id or self._place(request, contract, beside)
-        return NewJob(job_id, deployed.name, lane, payload, most, asks, codec.pack_batch(more) if more else None)
+        return NewJob(
+            job_id, deployed.name, lane, payload, most, asks, codec.pack_batch(extras) if extras else None
+        )
 
     def _place(self, request: JobRequest, contract: Contract, beside: str | None) -> str:
         """An id in the shard where the job must lie."""

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any
 
 from runtime.errors import JobInvalid
 from runtime.jobs.retry import Retry
@@ -17,18 +17,6 @@ MOST_FOLLOWING = 100
 DEEPEST_THEN = 20
 MOST_STARTED = 100_000  # jobs that one attempt starts
 MOST_STARTED_BYTES = 64 << 20
-
-
-class NewJob(NamedTuple):
-    """A job to be stored, as `lua/_store.lua` has it; `payload` and `more` are packed."""
-
-    id: str
-    type: str
-    lane: str
-    payload: bytes
-    max_attempts: int
-    asks: dict[str, Any] | None = None
-    more: bytes | None = None
 
 
 @dataclass(slots=True)
@@ -137,21 +125,21 @@ class JobRequest:
             asks["key"], asks["digest"] = _digest(self.key.encode()), _read("key", _digest_of, self)
         return asks or None
 
-    def more(self, payload: bytes, unique: str | None, ckey: str | None, *, timed: bool) -> dict[str, Any]:
+    def extras(self, payload: bytes, unique: str | None, ckey: str | None, *, timed: bool) -> dict[str, Any]:
         """What the job's record keeps beside the usual. Raises JobInvalid."""
-        more: dict[str, Any] = {}
+        extras: dict[str, Any] = {}
         if timed:
-            more["timed"] = True  # tells the script that takes it to look for when it expires
+            extras["timed"] = True  # tells the script that takes it to look for when it expires
         if self.backoff is not None:
             backoff = _read("backoff", Retry.parse, self.backoff)
-            more["backoff"] = (backoff.base, backoff.cap)
+            extras["backoff"] = (backoff.base, backoff.cap)
         unique = self.unique if self.unique is not None else unique
         if unique is not None:
-            more["unique"] = _digest(payload if unique == "payload" else b"key:" + unique.encode())
+            extras["unique"] = _digest(payload if unique == "payload" else b"key:" + unique.encode())
         if ckey is not None:
             value = self.payload.get(ckey) if isinstance(self.payload, dict) else None
-            more["ckey"] = _digest(codec.pack(value))
-        return more
+            extras["ckey"] = _digest(codec.pack(value))
+        return extras
 
 
 _OPTIONS = (

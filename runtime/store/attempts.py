@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
-from runtime.jobs.request import NewJob
+from runtime.store.rows import NewJob
 from runtime.values import codec
 
 End = Literal["ended", "cancelled", "lost"]
 _CHILD = 16_384  # bytes that take the server as long as starting a job does, and longer
-_FEW = 1_000  # bytes of `more` in which there are not many jobs
+_FEW = 1_000  # bytes of extras in which there are not many jobs
 Outcome = Literal["completed", "retry", "failed", "cancelled", "released", "lost"]
 
 
@@ -30,27 +30,27 @@ class Taken:
     spared: int
     started_at: int
     busy: str = ""  # the limit that it counts for
-    more: bytes = b""  # what was asked for with it, packed
+    extras: bytes = b""  # of what was asked for with it, packed
 
     @property
     def backoff(self) -> tuple[float, float] | None:
         """The job's own base and cap in seconds, in place of its function's."""
-        backoff = self._asked().get(b"backoff")
+        backoff = self._unpacked().get(b"backoff")
         return None if backoff is None else (backoff[0], backoff[1])
 
-    def _asked(self) -> dict[bytes, Any]:
+    def _unpacked(self) -> dict[bytes, Any]:
         """Packed for scripts: bytes and text are one there, and jobs in `then` have payloads that are no text."""
-        return codec.unpack_stream(self.more)[0] if self.more else {}
+        return codec.unpack_stream(self.extras)[0] if self.extras else {}
 
     @property
     def tick(self) -> int | None:
         """When the schedule that made the job names it, in Unix ms."""
-        return self._asked().get(b"tick")
+        return self._unpacked().get(b"tick")
 
     @property
     def following(self) -> int:
         """How many jobs start when it has completed."""
-        return 0 if len(self.more) < _FEW else len(self._asked().get(b"then", ()))
+        return 0 if len(self.extras) < _FEW else len(self._unpacked().get(b"then", ()))
 
     @property
     def tries(self) -> int:
@@ -84,14 +84,8 @@ class Settlement(NamedTuple):
     @property
     def plain(self) -> bool:
         return not (
-            self.taken.more or self.taken.busy or self.children or self.after or self.progress or self.staged
+            self.taken.extras or self.taken.busy or self.children or self.after or self.progress or self.staged
         )
-
-    @property
-    def rest(self) -> tuple[Any, ...]:
-        taken = self.taken
-        children, progress = self.children or None, self.progress or None
-        return bool(taken.more) or None, taken.busy or None, children, self.after, progress, self.staged or None
 
     @property
     def weight(self) -> int:
@@ -105,17 +99,6 @@ class Offer:
     def __init__(self, versions: Mapping[str, str]) -> None:
         self.types = tuple(sorted(versions))
         self.text = "".join([",", *(f"{name}={versions[name]}," for name in self.types)])
-
-
-class Limit(NamedTuple):
-    """How a function's attempts are held back, fleet-wide. `most`: at once, 0 for no limit; `keyed`: for each
-    concurrency key. `every`: µs from one start to the next, 0 for no limit, after a `burst`."""
-
-    function: str
-    most: int
-    keyed: int
-    every: int
-    burst: int
 
 
 class Took(NamedTuple):

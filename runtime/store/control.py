@@ -6,11 +6,11 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Any, Literal, cast
 
 from runtime.errors import JobNotFound, StatusConflict
-from runtime.jobs.job import shown_status
 from runtime.settings import Settings
 from runtime.store import scripts
 from runtime.store.connect import Redis, members, translated
 from runtime.store.keys import Keys
+from runtime.store.record import shown_status
 from runtime.values import codec, ids
 
 _ORDERS_MS = 60_000  # a worker that has not read them by then is gone, or learns of them with its leases

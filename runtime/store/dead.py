@@ -7,13 +7,15 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any, cast
 
 from runtime.errors import JobNotFound, StatusConflict
-from runtime.jobs.job import Job, shown_status
+from runtime.jobs.job import Job
 from runtime.settings import Settings
 from runtime.store import scripts
 from runtime.store.connect import Redis, translated
 from runtime.store.jobs import Jobs
 from runtime.store.keys import Keys
 from runtime.store.listing import MOST_BYTES, Page
+from runtime.store.record import shown_status
+from runtime.store.rows import Again, Deleted
 from runtime.values import codec, ids
 
 _BATCH = 200
@@ -65,7 +67,7 @@ class Dead:
         """
         if not ids.is_id(job_id) or ids.shard_of(job_id) >= self._settings.shards:
             raise JobNotFound(job_id)
-        (verdict,) = await self._replay(ids.shard_of(job_id), [(job_id, 0)])
+        (verdict,) = await self._replay(ids.shard_of(job_id), [Again(job_id, 0)])
         if verdict is None:
             raise JobNotFound(job_id)
         if verdict == b"twin":
@@ -82,7 +84,7 @@ class Dead:
         """
         replayed = 0
         async for shard, batch in self._each(function, fits, limit):
-            rows = [(job.id, min(_LATEST, int((replayed + i) * every * 1000))) for i, job in enumerate(batch)]
+            rows = [Again(job.id, min(_LATEST, int((replayed + i) * every * 1000))) for i, job in enumerate(batch)]
             replayed += (await self._replay(shard, rows)).count(b"replayed")
         return replayed
 
@@ -90,11 +92,11 @@ class Dead:
         """Deletes the function's failed jobs that fit; returns how many."""
         deleted = 0
         async for shard, batch in self._each(function, fits, limit):
-            packed = codec.pack_batch([(function, job.id) for job in batch])
+            packed = codec.pack_batch([Deleted(function, job.id) for job in batch])
             deleted += await scripts.PURGE(self._client, self._keys.root(shard), packed)
         return deleted
 
-    async def _replay(self, shard: int, rows: Sequence[tuple[str, int]]) -> list[Any]:
+    async def _replay(self, shard: int, rows: Sequence[Again]) -> list[Any]:
         replies: list[Any] = await scripts.REPLAY(self._client, self._keys.root(shard), codec.pack_batch(rows))
         return replies
 

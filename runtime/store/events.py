@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 from runtime import log
 from runtime.errors import StoreError
@@ -11,18 +11,10 @@ from runtime.jobs.job import SETTLED, Job
 from runtime.store.connect import OVERDUE, Redis, translated
 from runtime.store.jobs import Jobs
 from runtime.store.keys import Keys
+from runtime.store.rows import Change
 from runtime.values import codec, ids
 
 _BLOCK_MS = 10_000
-
-
-class Change(NamedTuple):
-    """A job's new status; `progress` for a report that leaves the status as it is."""
-
-    id: str
-    type: str
-    status: str
-    attempt: int
 
 
 class Events:

@@ -8,12 +8,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple, cast
 
 from runtime.errors import JobNotFound
-from runtime.jobs.job import LARGE, SMALL, Job, from_record
-from runtime.jobs.request import NewJob
+from runtime.jobs.job import Job
 from runtime.settings import Settings
-from runtime.store import scripts
+from runtime.store import record, scripts
 from runtime.store.connect import Redis, durably, ping, translated
 from runtime.store.keys import Keys
+from runtime.store.rows import NewJob
 from runtime.values import codec, ids
 
 
@@ -92,26 +92,26 @@ class Jobs:
         if not ids.is_id(job_id) or ids.shard_of(job_id) >= self._settings.shards:
             raise JobNotFound(job_id)
         with translated():
-            record = await cast("Any", self._client.hgetall(self._keys.job(ids.shard_of(job_id), job_id)))
-        if b"payload" not in record:
+            fields = await cast("Any", self._client.hgetall(self._keys.job(ids.shard_of(job_id), job_id)))
+        if b"payload" not in fields:
             raise JobNotFound(job_id)
-        return from_record(job_id, record, self._settings.lanes)
+        return record.read(job_id, fields, self._settings.lanes)
 
     async def some(self, wanted: Sequence[str], most: float = float("inf")) -> Some:
         """Those of the jobs that still have a record, without what is large in them.
 
         `most`: bytes after which it stops, with a part of what was wanted.
         """
-        records, sizes = await self._fields(wanted, [SMALL] * len(wanted)), await self._sizes(wanted)
-        fits = [[name for name, size in sized.items() if 0 < size <= LARGE[name]] for sized in sizes]
+        records, sizes = await self._fields(wanted, [record.SMALL] * len(wanted)), await self._sizes(wanted)
+        fits = [[name for name, size in sized.items() if 0 < size <= record.LARGE[name]] for sized in sizes]
         read, octets = 0, 0.0
         while read < len(wanted) and octets <= most:
             octets += sum(map(len, records[read].values())) + sum(sizes[read][name] for name in fits[read])
             read += 1
         large = await self._fields(wanted[:read], fits[:read])
         jobs = [
-            from_record(job_id, record | more, self._settings.lanes, _omitted(sized))
-            for job_id, record, sized, more in zip(wanted, records, sizes, large, strict=False)
+            record.read(job_id, fields | large_fields, self._settings.lanes, _omitted(sized))
+            for job_id, fields, sized, large_fields in zip(wanted, records, sizes, large, strict=False)
             if sized["payload"]
         ]
         return Some(jobs, read, octets)
@@ -136,15 +136,15 @@ class Jobs:
         """Bytes of each record's large fields."""
         with translated():
             async with self._client.pipeline(transaction=False) as pipe:
-                for job_id, name in itertools.product(wanted, LARGE):
+                for job_id, name in itertools.product(wanted, record.LARGE):
                     pipe.hstrlen(self._keys.job(ids.shard_of(job_id), job_id), name)
                 sizes = await pipe.execute()
-        step = len(LARGE)
-        return [dict(zip(LARGE, sizes[i * step :], strict=False)) for i in range(len(wanted))]
+        step = len(record.LARGE)
+        return [dict(zip(record.LARGE, sizes[i * step :], strict=False)) for i in range(len(wanted))]
 
 
 def _omitted(sizes: Mapping[str, int]) -> tuple[str, ...]:
-    return tuple(name for name, size in sizes.items() if size > LARGE[name])
+    return tuple(name for name, size in sizes.items() if size > record.LARGE[name])
 
 
 def _refusal(verdict: bytes, about: Any) -> Refusal:

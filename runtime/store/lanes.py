@@ -7,15 +7,16 @@ from typing import Any
 
 from redis.exceptions import NoScriptError
 
-from runtime.jobs.request import NewJob
 from runtime.settings import Settings
 from runtime.store import scripts
-from runtime.store.attempts import End, Limit, Offer, Settlement, Sweep, Swept, Taken, Took
+from runtime.store.attempts import End, Offer, Settlement, Sweep, Swept, Taken, Took
 from runtime.store.connect import OVERDUE, Redis, SyncRedis, blpop, members, translated
 from runtime.store.keys import Keys
+from runtime.store.rows import Ended, Found, Held, Limit, NewJob, Order, Report, Scan, Started
 from runtime.store.wire import Command
 from runtime.values import codec
 
+_PLAIN = Ended._fields.index("has_extras")
 _STAGED_MS = 3_600_000  # staged jobs outlive their attempt that long where nobody ends it
 _ENDS: dict[int, End] = {0: "lost", 1: "ended", 2: "cancelled"}
 
@@ -89,13 +90,24 @@ class Lanes:
     def _took(self, reply: Any) -> Took:
         now, due_in, more, rows = reply
         jobs = []
-        for t, lane, entry, id, attempt, payload, most, created, spared, *rest in rows:
-            taken = Taken(
-                t.decode(), lane.decode(), entry, id.decode(), attempt, payload, most, created, spared, now
+        for packed in rows:
+            row = Started(*packed)
+            jobs.append(
+                Taken(
+                    row.type.decode(),
+                    row.lane.decode(),
+                    row.entry,
+                    row.id.decode(),
+                    row.attempt,
+                    row.payload,
+                    row.max_attempts,
+                    row.created,
+                    row.spared,
+                    now,
+                    row.busy.decode(),
+                    row.extras,
+                )
             )
-            if rest:
-                taken.busy, taken.more = rest[0].decode(), rest[1]
-            jobs.append(taken)
         return Took(jobs, None if due_in < 0 else due_in, more == 1)
 
     async def hear(self, blocking: Redis, functions: Iterable[str], timeout: float, ear: str = "") -> bool:
@@ -110,8 +122,8 @@ class Lanes:
         reply = await blpop(blocking, [self._keys.orders(self._shard, self._worker)], timeout)
         if reply is None:
             return []
-        _order, job_id, attempt = codec.unpack(reply[1])
-        return [(job_id, attempt)]
+        order = Order(*codec.unpack(reply[1]))
+        return [(order.id, order.attempt)]
 
     async def settle(self, batch: Sequence[Settlement]) -> list[End]:
         """Ends attempts; "lost" where one was no longer this worker's, and nothing changed."""
@@ -121,22 +133,32 @@ class Lanes:
     def settle_from_thread(self, client: SyncRedis, batch: Sequence[Settlement]) -> None:
         scripts.SETTLE.sync(client, self._root, *self._settle_args(batch))
 
+    def _ended(self, settlement: Settlement) -> tuple[Any, ...]:
+        taken = settlement.taken
+        row = Ended(
+            taken.id,
+            taken.type,
+            taken.lane,
+            taken.entry,
+            taken.attempt,
+            settlement.outcome,
+            settlement.value,
+            settlement.delay,
+            self._keep if settlement.keep is None else settlement.keep,
+        )
+        if settlement.plain:  # nearly all: the server need not read what is not there
+            return row[:_PLAIN]
+        return row._replace(
+            has_extras=bool(taken.extras) or None,
+            busy=taken.busy or None,
+            children=settlement.children or None,
+            after=settlement.after,
+            progress=settlement.progress or None,
+            staged=settlement.staged or None,
+        )
+
     def _settle_args(self, batch: Sequence[Settlement]) -> tuple[str | bytes | int, ...]:
-        rows = [
-            (
-                s.taken.id,
-                s.taken.type,
-                s.taken.lane,
-                s.taken.entry,
-                s.taken.attempt,
-                s.outcome,
-                s.value,
-                s.delay,
-                self._keep if s.keep is None else s.keep,
-                *(() if s.plain else s.rest),
-            )
-            for s in batch
-        ]
+        rows = [self._ended(settlement) for settlement in batch]
         return self._worker, *self._failed, codec.pack_batch(rows), self._settings.crash_limit
 
     async def stage(self, taken: Taken, part: int, jobs: Sequence[NewJob]) -> bool:
@@ -151,7 +173,7 @@ class Lanes:
         return left
 
     async def progress(self, batch: Sequence[tuple[Taken, bytes]]) -> None:
-        rows = [(taken.id, taken.type, taken.attempt, progress) for taken, progress in batch]
+        rows = [Report(taken.id, taken.type, taken.attempt, progress) for taken, progress in batch]
         await scripts.PROGRESS(self._client, self._root, self._worker, codec.pack_batch(rows))
 
     def stay_alive(self, client: SyncRedis) -> None:
@@ -167,7 +189,7 @@ class Lanes:
     def renew(self, client: SyncRedis, held: Sequence[Taken]) -> tuple[list[Taken], list[Taken]]:
         """Extends leases, from a thread; returns the attempts that are no longer this worker's, and those
         that are to be cancelled."""
-        rows = [(taken.id, taken.type, taken.lane, taken.entry, taken.attempt) for taken in held]
+        rows = [Held(taken.id, taken.type, taken.lane, taken.entry, taken.attempt) for taken in held]
         lost, cancelled = scripts.RENEW.sync(client, self._root, self._worker, codec.pack_batch(rows))
         return [held[index - 1] for index in lost], [held[index - 1] for index in cancelled]
 
@@ -176,8 +198,8 @@ class Lanes:
         names = await members(self._client, self._keys.lanes(self._shard))
         return [(function, lane) for function, _, lane in (name.partition(":") for name in names)]
 
-    async def reclaim(self, lanes: Sequence[tuple[str, str, str]], lock_ms: int) -> Sweep | None:
-        """Hands back what lost workers held in `lanes`: (function, lane, cursor), and fails what expired.
+    async def reclaim(self, lanes: Sequence[Scan], lock_ms: int) -> Sweep | None:
+        """Hands back what lost workers held in `lanes`, and fails what expired.
 
         None while another worker does this.
         """
@@ -195,7 +217,14 @@ class Lanes:
             return None
         cursors, rows, starting = reply
         swept = [
-            Swept(id.decode(), type.decode(), lane.decode(), attempt, worker.decode(), verdict.decode())
-            for id, type, lane, attempt, worker, verdict in rows
+            Swept(
+                row.id.decode(),
+                row.type.decode(),
+                row.lane.decode(),
+                row.attempt,
+                row.worker.decode(),
+                row.verdict.decode(),
+            )
+            for row in (Found(*packed) for packed in rows)
         ]
         return Sweep([cursor.decode() for cursor in cursors], swept, [job_id.decode() for job_id in starting])

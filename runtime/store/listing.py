@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from typing import Any, NamedTuple, cast
 
-from runtime.jobs.job import Job, shown_status
+from runtime.jobs.job import Job
 from runtime.settings import Settings
 from runtime.store.connect import Redis, translated
 from runtime.store.jobs import Jobs
 from runtime.store.keys import Keys
+from runtime.store.record import shown_status
 from runtime.values import ids
 
 _SCAN_PAGE = 500

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple, cast
 
-from runtime.jobs.request import NewJob
 from runtime.settings import Settings
 from runtime.store import scripts
 from runtime.store.connect import Redis, translated
 from runtime.store.keys import Keys
+from runtime.store.rows import NewJob
 from runtime.values import codec
 from runtime.values.shards import Shards
 

@@ -11,12 +11,12 @@ from runtime import metrics
 from runtime.client.contracts import Contracts
 from runtime.client.prepare import Intake
 from runtime.handlers.catalogue import Catalogue
-from runtime.jobs.request import NewJob
 from runtime.settings import Settings
-from runtime.store.attempts import Limit, Taken
+from runtime.store.attempts import Taken
 from runtime.store.connect import Redis
 from runtime.store.lanes import Lanes
 from runtime.store.registry import Registry
+from runtime.store.rows import Limit, NewJob
 from runtime.store.schedules import Schedules
 from runtime.store.stats import Stats
 from runtime.values import durations, ids

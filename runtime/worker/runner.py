@@ -9,9 +9,9 @@ from typing import Literal
 from runtime import log
 from runtime.handlers.spec import Spec
 from runtime.jobs.failure import ForkserverLost, ResultTooLarge, Timeout, failure
-from runtime.jobs.request import NewJob
 from runtime.jobs.retry import Retry
 from runtime.store.attempts import Settlement, Taken
+from runtime.store.rows import NewJob
 from runtime.values import durations
 from runtime.worker.attempt import Attempt
 from runtime.worker.calls import Calls

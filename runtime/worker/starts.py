@@ -7,8 +7,9 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from runtime.client.prepare import Intake
 from runtime.errors import StoreUnavailable
-from runtime.jobs.request import NewJob, check_started
+from runtime.jobs.request import check_started
 from runtime.store.attempts import Taken
+from runtime.store.rows import NewJob
 from runtime.worker.attempt import Asked, Attempt
 
 _PART = 250  # jobs, which keep the server for some 10 ms
@@ -44,7 +45,7 @@ class Starts:
                 await self._keep(attempt, part)
                 part, size = [], 0
             job = await self._ready(taken.id, asked, join)
-            octets = len(job.payload) + len(job.more or b"")
+            octets = len(job.payload) + len(job.extras or b"")
             size, total = size + octets, total + octets
             check_started(total)
             part.append(job)

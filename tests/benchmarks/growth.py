@@ -12,12 +12,12 @@ from contextlib import AsyncExitStack, ExitStack
 import uvloop
 
 from runtime import settings
-from runtime.jobs.request import NewJob
 from runtime.settings import Settings
 from runtime.store.attempts import Offer, Settlement
 from runtime.store.connect import opened
 from runtime.store.jobs import Jobs
 from runtime.store.lanes import Lanes
+from runtime.store.rows import NewJob
 from runtime.values.shards import Shards
 from tests.benchmarks.machine import Server, server
 

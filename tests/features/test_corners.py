@@ -107,7 +107,7 @@ async def test_a_tick_runs_once_with_several_shards_too(settings):
     sharded = settings.model_copy(update={"shards": 4})
     async with opened(sharded) as redis:
         schedules = Schedules(redis, sharded)
-        from runtime.jobs.request import NewJob
+        from runtime.store.rows import NewJob
 
         ticks = [
             await schedules.tick("f", "x|UTC", 1000, 0, NewJob(Shards(4).new_id(), "f", "normal", b"\xc0", 1))
@@ -157,7 +157,7 @@ async def test_with_several_shards_what_comes_then_shares_its_jobs_shard_or_is_r
         home = Shards(64).home("limited")
         for _ in range(64):
             job = await sharded._intake.prepare(JobRequest("f", then=[JobRequest("f")]))
-            (then,) = msgpack.unpackb(job.more, raw=True)[b"then"]
+            (then,) = msgpack.unpackb(job.extras, raw=True)[b"then"]
             assert ids.shard_of(then[0].decode()) == ids.shard_of(job.id)
         refused = 0
         for _ in range(64):

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from runtime.jobs.request import NewJob
 from runtime.settings import Settings
 from runtime.store.attempts import Offer, Settlement, Taken
 from runtime.store.connect import Redis, connect, connect_sync
@@ -18,6 +17,7 @@ from runtime.store.jobs import Jobs
 from runtime.store.keys import Keys
 from runtime.store.lanes import Lanes
 from runtime.store.listing import Listing
+from runtime.store.rows import NewJob
 from runtime.values import codec, ids
 
 

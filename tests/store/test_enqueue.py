@@ -1,4 +1,4 @@
-from runtime.jobs.request import NewJob
+from runtime.store.rows import NewJob
 from runtime.values import codec, ids
 
 

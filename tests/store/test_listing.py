@@ -53,9 +53,9 @@ async def test_a_cursor_that_was_not_given_here_is_refused(store, cursor):
 
 
 async def test_jobs_of_all_shards_are_merged(store, settings, redis):
-    from runtime.jobs.request import NewJob
     from runtime.store.jobs import Jobs
     from runtime.store.listing import Listing
+    from runtime.store.rows import NewJob
     from runtime.values.shards import Shards
 
     three = settings.model_copy(update={"shards": 3})

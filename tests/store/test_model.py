@@ -17,15 +17,15 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from runtime import settings as settings_module
 from runtime.errors import StatusConflict
-from runtime.jobs.request import NewJob
 from runtime.store import scripts
-from runtime.store.attempts import Limit, Offer, Settlement, Taken
+from runtime.store.attempts import Offer, Settlement, Taken
 from runtime.store.connect import connect, connect_sync
 from runtime.store.control import Control
 from runtime.store.dead import Dead
 from runtime.store.jobs import Jobs
 from runtime.store.keys import Keys
 from runtime.store.lanes import Lanes
+from runtime.store.rows import Limit, NewJob
 from runtime.values import codec
 
 LANES = ("low", "high")

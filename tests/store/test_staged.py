@@ -2,8 +2,8 @@
 
 import pytest
 
-from runtime.jobs.request import NewJob
 from runtime.store.attempts import Settlement
+from runtime.store.rows import NewJob
 from runtime.values import codec, ids
 
 
@@ -78,7 +78,7 @@ async def test_an_attempt_whose_staged_jobs_are_gone_does_not_complete(store, pa
 
 async def test_what_follows_waits_for_parts_that_have_not_been_started(store, parent):
     (after,) = part(99)
-    jobs = [job._replace(more=codec.pack_batch({"join": parent.id})) for job in part(1, 2)]
+    jobs = [job._replace(extras=codec.pack_batch({"join": parent.id})) for job in part(1, 2)]
     for number, job in enumerate(jobs):
         await store.a.stage(parent, number, [job])
     await complete(store.a, parent, 2, after)

@@ -16,7 +16,7 @@ end
 -- Starts what a completed job starts: the jobs that its last attempt asked for, those in `then`, and `after`,
 -- which waits until all of the first have settled. `staged`: whether further ones of the first wait in parts, which
 -- start.lua starts one by one; they count as one that has not settled until then.
-local STAGED = '+'
+local UNSTARTED = '+'
 local function start_children(record, id, now, children, after, follow, staged)
   local ids = children and store_children(id, children, now) or {}
   local join = {}
@@ -24,7 +24,7 @@ local function start_children(record, id, now, children, after, follow, staged)
   if staged then
     call('PERSIST', staged_key(id))
     call('SADD', STARTING, id)
-    join[#join + 1] = STAGED
+    join[#join + 1] = UNSTARTED
   end
   for _, other in ipairs(follow and store_children(id, follow, now) or {}) do ids[#ids + 1] = other end
   if after and #join > 0 then
@@ -38,19 +38,19 @@ local function start_children(record, id, now, children, after, follow, staged)
   if #ids > 0 then call('HSET', record, 'children', table.concat(packed)) end
 end
 
--- The job's new status, result or error have been written. `more`: as its record has it, or false. `keep`: ms that
+-- The job's new status, result or error have been written. `extras`: as its record has them, or false. `keep`: ms that
 -- the record stays. `limits`: {ms, count} of the failed jobs that are kept for replay.
 -- `children`, `after`, `staged`: what a completed attempt starts, or nil.
-local function finish(record, id, type, status, now, more, keep, limits, children, after, staged)
-  more = more and cmsgpack.unpack(more) or {}
-  if more.unique then
-    local key = unique_key(type, more.unique)
+local function finish(record, id, type, status, now, extras, keep, limits, children, after, staged)
+  extras = extras and cmsgpack.unpack(extras) or {}
+  if extras.unique then
+    local key = unique_key(type, extras.unique)
     if call('GET', key) == id then call('DEL', key) end
   end
-  if status == 'completed' and (children or after or staged or more['then']) then
-    start_children(record, id, now, children, after, more['then'], staged)
+  if status == 'completed' and (children or after or staged or extras['then']) then
+    start_children(record, id, now, children, after, extras['then'], staged)
   end
-  if more.join then count_down(more.join, id, now) end
+  if extras.join then count_down(extras.join, id, now) end
   if status == 'failed' then
     local dead = dead_key(type)
     keep = math.max(keep, limits[1])
@@ -63,15 +63,15 @@ local function finish(record, id, type, status, now, more, keep, limits, childre
 end
 
 -- ms that a settled record stays where no worker has ended it: as its function said when it was stored.
-local function kept(more, keep)
-  return more and cmsgpack.unpack(more).keep or keep
+local function kept(extras, keep)
+  return extras and cmsgpack.unpack(extras).keep or keep
 end
 
 -- Takes a job that does not run out of wherever it waits.
 local function withdraw(record, id)
-  local job = call('HMGET', record, 'type', 'lane', 'entry', 'expires', 'parked')
+  local type, lane, entry, expires, parked = fields(record, 'type', 'lane', 'entry', 'expires', 'parked')
   call('ZREM', DUE, id)
-  if job[3] then drop(lane_key(job[1], job[2]), job[3]) end
-  if job[4] then call('ZREM', EXPIRY, id) end
-  if job[5] then unpark(job[5]) end -- it may have been the one whose turn it was
+  if entry then drop(lane_key(type, lane), entry) end
+  if expires then call('ZREM', EXPIRY, id) end
+  if parked then unpark(parked) end -- it may have been the one whose turn it was
 end

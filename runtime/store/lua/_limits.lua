@@ -1,4 +1,4 @@
--- What holds a function's attempts back: [name, most, keyed, every, burst], as take.lua has it.
+-- What holds a function's attempts back, as `store/rows.py` has it: Limit.
 
 local function clock_us()
   local t = call('TIME')
@@ -14,7 +14,7 @@ end
 -- cell rate algorithm (ITU-T I.371), on Redis' clock: the theoretical arrival time of a function's next attempt may lie
 -- ahead by its burst.
 local function room_within(limit, free)
-  local name, most, keyed, every, burst = unpack(limit)
+  local name, most, keyed, every, burst = unpack(limit) -- Limit
   local left, wait = free, nil
   if most > 0 and keyed == 0 then left = math.min(left, most - call('SCARD', busy_key(name))) end
   if every > 0 then
@@ -28,11 +28,11 @@ end
 
 -- Counts attempts that have started towards the rate.
 local function spend(limit, started)
-  local every = limit[4]
+  local name, _, _, every = unpack(limit) -- Limit
   if every == 0 or started == 0 then return end
   local us = clock_us()
-  local ahead = ahead_of(us, limit[1]) + started * every
-  call('SET', rate_key(limit[1]), string.format('%.0f', us + ahead), 'PX', math.ceil(ahead / 1000) + 1)
+  local ahead = ahead_of(us, name) + started * every
+  call('SET', rate_key(name), string.format('%.0f', us + ahead), 'PX', math.ceil(ahead / 1000) + 1)
 end
 
 local some_are_parked = call('EXISTS', PARKS) == 1
@@ -40,26 +40,26 @@ local AT_A_TIME = 10 -- a removed limit lets so many follow each that starts
 
 -- The name that a job counts for while it runs, '' where none counts it, or nil where its key is busy: then the entry was
 -- parked. `limit`: the function's, or nil. `back`: whether the entry was handed back, and so comes before what is parked.
-local function enter(limit, type, lane, entry, id, more, back)
-  local keyed = limit and limit[3] == 1
-  local name = limit and limit[1] or type
+local function enter(limit, type, lane, entry, id, extras, back)
+  if not limit and not (extras and some_are_parked) then return '' end
+  local name, most, keyed = unpack(limit or {type, 0, 0}) -- Limit
   local parked
-  if keyed or (more and some_are_parked) then
-    local by_key = name .. ':' .. (more and cmsgpack.unpack(more).ckey or '')
+  if keyed == 1 or (extras and some_are_parked) then
+    local by_key = name .. ':' .. (extras and cmsgpack.unpack(extras).ckey or '')
     parked = parked_key(by_key)
-    if keyed then name = by_key else for _ = 1, AT_A_TIME do unpark(by_key) end end
+    if keyed == 1 then name = by_key else for _ = 1, AT_A_TIME do unpark(by_key) end end
   end
-  if not limit or limit[2] == 0 then return '' end
-  if keyed then
+  if most == 0 then return '' end
+  if keyed == 1 then
     local inside, waits = call('SCARD', busy_key(name)), call('EXISTS', parked) == 1
-    if inside >= limit[2] or (not back and waits) then
+    if inside >= most or (not back and waits) then
       call('XACK', lane_key(type, lane), GROUP, entry)
-      call(back and 'LPUSH' or 'RPUSH', parked, cmsgpack.pack({type, lane, entry, id}))
+      call(back and 'LPUSH' or 'RPUSH', parked, cmsgpack.pack({type, lane, entry, id})) -- Parked
       call('HSET', job_key(id), 'parked', name)
       call('SADD', PARKS, name)
       return nil
     end
-    if waits and inside + 1 < limit[2] then unpark(name) end
+    if waits and inside + 1 < most then unpark(name) end
   end
   call('SADD', busy_key(name), id)
   return name

@@ -9,6 +9,9 @@ local GROUP, HELD, BACK = 'lw', '+', '-'
 -- a script whose first write needs memory, and lets all later writes of it through; deleting needs none.
 local function write_without_memory() call('DEL', nothing_key()) end
 
+-- Fields of a hash, each false where it is not there.
+local function fields(key, ...) return unpack(call('HMGET', key, ...)) end
+
 local function now_ms()
   local t = call('TIME')
   return t[1] * 1000 + math.floor(t[2] / 1000)
@@ -30,7 +33,7 @@ end
 -- the change itself. Readers that fall behind the cap read the records again.
 local events = {}
 local function event(id, type, status, attempt)
-  events[#events + 1] = {id, type, status, attempt}
+  events[#events + 1] = {id, type, status, attempt} -- Change
 end
 local function tell_events()
   if #events > 0 then
@@ -92,9 +95,9 @@ local PROMOTE = 200
 local function promote(now)
   for _, id in ipairs(call('ZRANGE', DUE, '-inf', now, 'BYSCORE', 'LIMIT', 0, PROMOTE)) do
     local record = job_key(id)
-    local job = call('HMGET', record, 'type', 'lane', 'status', 'attempt')
+    local type, lane, status, attempt = fields(record, 'type', 'lane', 'status', 'attempt')
     call('ZREM', DUE, id)
-    if job[3] == 'scheduled' then to_lane(record, id, job[1], job[2], now, tonumber(job[4]) or 0) end
+    if status == 'scheduled' then to_lane(record, id, type, lane, now, tonumber(attempt) or 0) end
   end
 end
 
@@ -136,10 +139,9 @@ local function unpark(name)
   while true do
     local first = call('LPOP', parked)
     if not first then return end
-    local item = cmsgpack.unpack(first)
-    local type, lane, entry, id = item[1], item[2], item[3], item[4]
-    local job = call('HMGET', job_key(id), 'status', 'entry')
-    if job[1] == 'pending' and job[2] == entry then
+    local type, lane, entry, id = unpack(cmsgpack.unpack(first)) -- Parked
+    local status, waits_as = fields(job_key(id), 'status', 'entry')
+    if status == 'pending' and waits_as == entry then
       with_group(type, lane, {'XCLAIM', lane_key(type, lane), GROUP, BACK, 0, entry, 'FORCE', 'JUSTID'})
       hand_back(type, lane)
       return

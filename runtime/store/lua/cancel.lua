@@ -9,18 +9,18 @@ local now = now_ms()
 
 local function cancel(id)
   local record = job_key(id)
-  local job = call('HMGET', record, 'status', 'type', 'attempt', 'worker', 'more')
-  local status, type, attempt = job[1], job[2], tonumber(job[3]) or 0
+  local status, type, attempt, worker, extras = fields(record, 'status', 'type', 'attempt', 'worker', 'extras')
+  attempt = tonumber(attempt) or 0
   if status == 'pending' or status == 'scheduled' then
     withdraw(record, id)
     call('HSET', record, 'status', 'cancelled', 'finished', now)
     call('HDEL', record, 'run_at', 'entry')
     event(id, type, 'cancelled', attempt)
-    finish(record, id, type, 'cancelled', now, job[5], kept(job[5], keep))
+    finish(record, id, type, 'cancelled', now, extras, kept(extras, keep))
   elseif status == 'running' and orders_ms > 0 then
     call('HSET', record, 'status', 'cancelling', 'updated', now, 'cancel_at', now)
-    local orders = orders_key(job[4])
-    call('RPUSH', orders, cmsgpack.pack({'cancel', id, attempt}))
+    local orders = orders_key(worker)
+    call('RPUSH', orders, cmsgpack.pack({'cancel', id, attempt})) -- Order
     call('PEXPIRE', orders, ARGV[3])
     event(id, type, 'cancelling', attempt)
   end

@@ -1,7 +1,6 @@
 -- with: store
 -- Stores new jobs and puts each in its lane, or in the due set until its time.
--- ARGV[1]  msgpack [job, …], each as `_store.lua` has it, with further asks: key and digest (idempotency),
---          max_waiting
+-- ARGV[1]  msgpack [NewJob, …]
 -- ARGV[2]  ms that the log of jobs reaches back
 -- ARGV[3]  ms that an idempotency key is kept
 -- ARGV[4]  the lanes, as 'a,b'
@@ -36,15 +35,14 @@ end
 
 -- Why a job must not be stored: a verdict and what it is about.
 local function refuse(job)
-  local asks, type = job[6] or {}, job[2]
-  if asks.key then
-    local seen = call('GET', idempotency_key(asks.key))
-    if seen then
-      local item = cmsgpack.unpack(seen)
-      return item[2] == asks.digest and 'known' or 'differs', item[1]
-    end
+  local _, type, _, _, _, asks, extras = unpack(job, 1, 7) -- NewJob
+  asks = asks or {}
+  local seen = asks.key and call('GET', idempotency_key(asks.key))
+  if seen then
+    local id, digest = unpack(cmsgpack.unpack(seen)) -- Seen
+    return digest == asks.digest and 'known' or 'differs', id
   end
-  local unique = job[7] and cmsgpack.unpack(job[7]).unique
+  local unique = extras and cmsgpack.unpack(extras).unique
   local other = unique and twin(type, unique)
   if other then return 'twin', other end
   if asks.max_waiting and waiting(type) >= asks.max_waiting then return 'full', waiting(type) end
@@ -52,7 +50,7 @@ end
 
 local lanes = {} -- of each, the functions that shall be ready: a list, and each as a key
 for _, job in ipairs(jobs) do
-  local type, lane, asks = job[2], job[3], job[6]
+  local _, type, lane, _, _, asks = unpack(job, 1, 7) -- NewJob
   if not (lanes[lane] and lanes[lane][type]) and not (asks and (asks.run_at or asks.delay)) then
     local types = lanes[lane] or {}
     lanes[lane], types[type] = types, true
@@ -65,16 +63,17 @@ end
 
 local refused = {}
 for i, job in ipairs(jobs) do
-  local asks, type = job[6], job[2]
+  local id, type, _, _, _, asks, extras = unpack(job, 1, 7) -- NewJob
   local verdict, about
-  if asks or job[7] then verdict, about = refuse(job) end
+  if asks or extras then verdict, about = refuse(job) end
   if verdict then
     refused[#refused + 1] = {i, verdict, about}
   else
     store(job, now)
     if counts[type] then counts[type] = counts[type] + 1 end
     if asks and asks.key then
-      call('SET', idempotency_key(asks.key), cmsgpack.pack({job[1], asks.digest}), 'PX', ARGV[3])
+      local seen = cmsgpack.pack({id, asks.digest}) -- Seen
+      call('SET', idempotency_key(asks.key), seen, 'PX', ARGV[3])
     end
   end
 end

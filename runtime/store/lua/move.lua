@@ -5,10 +5,10 @@
 -- reply    the status before, or false where there is no such job; only a scheduled one is changed
 local id, now = ARGV[1], now_ms()
 local record = job_key(id)
-local job = call('HMGET', record, 'status', 'type', 'lane', 'attempt')
+local status, type, lane, attempt = fields(record, 'status', 'type', 'lane', 'attempt')
 local due = tonumber(ARGV[2]) or now + tonumber(ARGV[3])
-if job[1] == 'scheduled' then
-  local ttl = not job[4] and call('HGET', record, 'ttl')
+if status == 'scheduled' then
+  local ttl = not attempt and call('HGET', record, 'ttl')
   if ttl then -- it counts from when the job may start
     local expires = math.max(due, now) + ttl
     call('HSET', record, 'expires', expires)
@@ -16,13 +16,13 @@ if job[1] == 'scheduled' then
   end
   if due > now then
     call('HSET', record, 'run_at', due, 'updated', now)
-    event(id, job[2], 'scheduled', tonumber(job[4]) or 0)
-    to_due(id, job[2], due)
+    event(id, type, 'scheduled', tonumber(attempt) or 0)
+    to_due(id, type, due)
   else
     call('HSET', record, 'run_at', now)
     call('ZREM', DUE, id)
-    to_lane(record, id, job[2], job[3], now, tonumber(job[4]) or 0)
+    to_lane(record, id, type, lane, now, tonumber(attempt) or 0)
   end
 end
 tell_events()
-return job[1]
+return status

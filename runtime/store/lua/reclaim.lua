@@ -9,9 +9,9 @@
 -- ARGV[5]  ms that a settled record is kept
 -- ARGV[6]  ms that failed jobs are kept for replay
 -- ARGV[7]  how many of a function's failed jobs are kept for replay
--- ARGV[8]  msgpack [[type, lane, cursor], …]
+-- ARGV[8]  msgpack [Scan, …]
 -- reply    false while another sweeper works, else {{each lane's next cursor, …},
---          {{id, type, lane, attempt, worker, 'retry', 'poison', 'cancelled' or 'expired'}, …},
+--          {Found, …},
 --          {id of a job whose staged jobs have not all been started, …}}
 local me, lock_ms, lease, limit, keep = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
 local limits = {tonumber(ARGV[6]), tonumber(ARGV[7])}
@@ -27,49 +27,56 @@ call('XTRIM', EVENTS, 'MINID', '~', now - 60000)
 local cursors, found, paused = {}, {}, {}
 for _, name in ipairs(call('SMEMBERS', PAUSED)) do paused[name] = true end
 
-local function fail(record, id, type, more, name, message)
+local function fail(record, id, type, extras, name, message)
   call('HSET', record, 'status', 'failed', 'finished', now, 'error', cmsgpack.pack({type = name, message = message}))
   call('HDEL', record, 'run_at')
-  finish(record, id, type, 'failed', now, more, kept(more, keep), limits)
+  finish(record, id, type, 'failed', now, extras, kept(extras, keep), limits)
   return 'failed'
 end
 
+local function found_that(id, type, lane, attempt, worker, verdict)
+  found[#found + 1] = {id, type, lane, attempt, worker, verdict} -- Found
+end
+
+-- Whoever held an entry has not renewed its lease.
 local function lose(key, type, lane, entry, id)
   local record = job_key(id)
-  local job = call('HMGET', record, 'status', 'attempt', 'started', 'history', 'worker', 'crashes', 'busy', 'more', 'version')
-  if job[1] ~= 'running' and job[1] ~= 'cancelling' then
+  local status, attempt, worker, crashes, busy, extras = fields(record, 'status', 'attempt', 'worker', 'crashes', 'busy',
+    'extras')
+  if status ~= 'running' and status ~= 'cancelling' then
     -- handed back and not yet taken again, or settled; the latter leaves no entry behind
-    if job[1] ~= 'pending' then drop(key, entry) end
+    if status ~= 'pending' then drop(key, entry) end
     return
   end
-  local attempt, worker, more = tonumber(job[2]), job[5], job[8]
-  local crashes = (tonumber(job[6]) or 0) + 1
+  local history, started, version = fields(record, 'history', 'started', 'version')
+  attempt, started, version, crashes = tonumber(attempt), tonumber(started), version or '', (tonumber(crashes) or 0) + 1
   local message = 'worker ' .. worker .. ' was lost: it did not renew its lease for ' .. lease / 1000 .. ' s'
   local error = cmsgpack.pack({type = 'WorkerLost', message = message, silent_ms = lease})
-  call('HSET', record, 'crashes', crashes, 'updated', now, 'history', (job[4] or '')
-    .. cmsgpack.pack({attempt, tonumber(job[3]), now, 'lost', worker, error, job[9] or ''}))
-  local verdict, status = 'retry', 'pending'
-  if job[1] == 'cancelling' then
-    verdict, status = 'cancelled', 'cancelled'
-    call('HSET', record, 'status', status, 'finished', now)
-    finish(record, id, type, status, now, more, kept(more, keep), limits)
+  local ended, outcome = now, 'lost'
+  local past = cmsgpack.pack({attempt, started, ended, outcome, worker, error, version}) -- Past
+  call('HSET', record, 'crashes', crashes, 'updated', now, 'history', (history or '') .. past)
+  local verdict, left_as = 'retry', 'pending'
+  if status == 'cancelling' then
+    verdict, left_as = 'cancelled', 'cancelled'
+    call('HSET', record, 'status', left_as, 'finished', now)
+    finish(record, id, type, left_as, now, extras, kept(extras, keep), limits)
   elseif crashes >= limit then
     verdict = 'poison'
-    status = fail(record, id, type, more, 'Poison', crashes .. ' workers died running it; the last was ' .. worker)
+    left_as = fail(record, id, type, extras, 'Poison', crashes .. ' workers died running it; the last was ' .. worker)
   else
     call('HSET', record, 'status', 'pending')
     call('HINCRBY', record, 'spared', 1)
   end
   if verdict ~= 'retry' then drop(key, entry) end
-  leave_limit(job[7], id, type)
-  event(id, type, status, attempt)
-  found[#found + 1] = {id, type, lane, attempt, worker, verdict}
+  leave_limit(busy, id, type)
+  event(id, type, left_as, attempt)
+  found_that(id, type, lane, attempt, worker, verdict)
 end
 
 for i, item in ipairs(cmsgpack.unpack(ARGV[8])) do
-  local type, lane = item[1], item[2]
+  local type, lane, cursor = unpack(item) -- Scan
   local key = lane_key(type, lane)
-  local reply = with_group(type, lane, {'XAUTOCLAIM', key, GROUP, BACK, lease, item[3], 'COUNT', 100})
+  local reply = with_group(type, lane, {'XAUTOCLAIM', key, GROUP, BACK, lease, cursor, 'COUNT', 100})
   cursors[i] = reply[1]
   for _, entry in ipairs(reply[2]) do lose(key, type, lane, entry[1], entry[2][2]) end
   if #reply[2] > 0 then hand_back(type, lane) end
@@ -91,13 +98,13 @@ end
 
 for _, id in ipairs(call('ZRANGE', EXPIRY, '-inf', now, 'BYSCORE', 'LIMIT', 0, 200)) do
   local record = job_key(id)
-  local job = call('HMGET', record, 'status', 'type', 'lane', 'more', 'attempt')
+  local status, type, lane, extras, attempt = fields(record, 'status', 'type', 'lane', 'extras', 'attempt')
   call('ZREM', EXPIRY, id)
-  if (job[1] == 'pending' or job[1] == 'scheduled') and not job[5] then
+  if (status == 'pending' or status == 'scheduled') and not attempt then
     withdraw(record, id)
-    local status = fail(record, id, job[2], job[4], 'Expired', 'it had not started by the time it was good for')
-    event(id, job[2], status, 0)
-    found[#found + 1] = {id, job[2], job[3], 0, '', 'expired'}
+    local left_as = fail(record, id, type, extras, 'Expired', 'it had not started by the time it was good for')
+    event(id, type, left_as, 0)
+    found_that(id, type, lane, 0, '', 'expired')
   end
 end
 tell_events()

@@ -4,12 +4,12 @@
 -- ARGV[2]  the attempt's job
 -- ARGV[3]  the attempt
 -- ARGV[4]  which part this is, from 0; the first removes what an attempt before has left
--- ARGV[5]  msgpack [job, …], each as `_store.lua` has it
+-- ARGV[5]  msgpack [NewJob, …]
 -- ARGV[6]  ms that parts are kept, from the last of them
 -- reply    1 where it is kept, 0 where the attempt is no longer this worker's, or the parts before are gone
 local id, part = ARGV[2], tonumber(ARGV[4])
-local job = call('HMGET', job_key(id), 'status', 'attempt', 'worker')
-if (job[1] ~= 'running' and job[1] ~= 'cancelling') or job[2] ~= ARGV[3] or job[3] ~= ARGV[1] then return 0 end
+local status, attempt, worker = fields(job_key(id), 'status', 'attempt', 'worker')
+if (status ~= 'running' and status ~= 'cancelling') or attempt ~= ARGV[3] or worker ~= ARGV[1] then return 0 end
 local key = staged_key(id)
 if part == 0 then call('UNLINK', key) end
 local kept = call('LLEN', key)

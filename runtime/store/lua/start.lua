@@ -22,7 +22,7 @@ end
 local left = call('LLEN', staged)
 if left == 0 then
   call('SREM', STARTING, id)
-  if call('EXISTS', join) == 1 then count_down(id, STAGED, now) end
+  if call('EXISTS', join) == 1 then count_down(id, UNSTARTED, now) end
 end
 tell_events()
 return left

@@ -7,14 +7,11 @@
 -- ARGV[4]  ms of a lease
 -- ARGV[5]  1 if the call was sent ahead, to run when the worker is woken; else 0
 -- ARGV[6]  msgpack {limits, weights}, or ''
---          limits: {type: [name, most, keyed, every, burst]}: of the function NAME, `most` at once (0: no limit), for
---          each value of its key if keyed is 1, and one in `every` µs (0: no limit) after a burst
+--          limits: {type: Limit}
 --          weights: {lane: weight}, or nil
 -- ARGV[7…] the lanes, highest first
 -- reply    {now in ms, ms until the next job may start or -1, 1 if more may be waiting,
---           {{type, lane, entry, id, attempt, payload, max_attempts, created, spared}, …}}
--- `spared`: how many attempts before this one do not count against max_attempts. Where there is anything to tell, two
--- more follow: the limit that the attempt counts for or '', and `more` or ''.
+--           {Started, …}}
 local worker, free, serves = ARGV[1], tonumber(ARGV[2]), ARGV[3]
 local now = now_ms()
 local PAGE, STEP = 32, 32
@@ -90,37 +87,38 @@ local function start(key, type, lane, entry, id, back)
     return
   end
   local record = job_key(id)
-  local job = call('HMGET', record, 'status', 'attempt', 'payload', 'max_attempts', 'created', 'more')
-  if job[1] ~= 'pending' then
-    local held = job[1] == 'running' or job[1] == 'cancelling'
+  local status, before, payload, max_attempts, created, extras = fields(record, 'status', 'attempt', 'payload',
+    'max_attempts', 'created', 'extras')
+  if status ~= 'pending' then
+    local held = status == 'running' or status == 'cancelling'
     -- read again because the group was lost: the job runs, and its lease begins anew
     if not (held and call('HGET', record, 'entry') == entry) then drop(key, entry) end
     return
   end
-  local more = job[6]
-  local expires = more and not job[2] and call('HGET', record, 'expires')
+  local expires = extras and not before and call('HGET', record, 'expires')
   if expires and tonumber(expires) <= now then -- the sweeper fails it within a second
     call('XACK', key, GROUP, entry)
     return
   end
-  local busy = enter(limits[type], type, lane, entry, id, more, back)
+  local busy = enter(limits[type], type, lane, entry, id, extras, back)
   if not busy then
     parks = parks + 1
     return
   end
   if expires then call('ZREM', EXPIRY, id) end
   local attempt, spared = 1, 0
-  if job[2] then
-    attempt, spared = tonumber(job[2]) + 1, tonumber(call('HGET', record, 'spared')) or 0
+  if before then
+    attempt, spared = tonumber(before) + 1, tonumber(call('HGET', record, 'spared')) or 0
     call('HDEL', record, 'progress') -- the last attempt's
   end
   call('HSET', record, 'status', 'running', 'attempt', text(attempt), 'started', text(now), 'worker', worker, 'version',
     version_of(type))
   if busy ~= '' then call('HSET', record, 'busy', busy) end
   event(id, type, 'running', attempt)
-  bytes = bytes + #job[3]
-  local row = {type, lane, entry, id, attempt, job[3], tonumber(job[4]), tonumber(job[5]), spared}
-  if more or busy ~= '' then row[10], row[11] = busy, more or '' end
+  bytes = bytes + #payload
+  max_attempts, created = tonumber(max_attempts), tonumber(created)
+  local row = {type, lane, entry, id, attempt, payload, max_attempts, created, spared} -- Started
+  if extras or busy ~= '' then row[10], row[11] = busy, extras or '' end
   jobs[#jobs + 1] = row
 end
 

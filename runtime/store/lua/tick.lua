@@ -3,7 +3,7 @@
 -- ARGV[1]  the schedule, 'function|cron|timezone'
 -- ARGV[2]  the tick, in Unix ms
 -- ARGV[3]  how many ticks before it were missed and skipped
--- ARGV[4]  the job as `_store.lua` has it, packed, or '' where this tick is skipped too, or none was due yet
+-- ARGV[4]  a NewJob, packed, or '' where this tick is skipped too, or none was due yet
 -- reply    1 where this call enqueued or skipped it, 0 where the tick had been before
 local key, tick = cron_key(), tonumber(ARGV[2])
 local packed = call('HGET', key, ARGV[1])
@@ -12,11 +12,12 @@ if last.tick >= tick then return 0 end
 last.tick, last.skipped = tick, last.skipped + tonumber(ARGV[3])
 if ARGV[4] ~= '' then
   local job = cmsgpack.unpack(ARGV[4])
-  local unique = job[7] and cmsgpack.unpack(job[7]).unique
-  if not (unique and twin(job[2], unique)) then
+  local id, type, lane, _, _, _, extras = unpack(job, 1, 7) -- NewJob
+  local unique = extras and cmsgpack.unpack(extras).unique
+  if not (unique and twin(type, unique)) then
     store(job, now_ms())
-    ready(job[2], job[3])
-    last.job = job[1]
+    ready(type, lane)
+    last.job = id
     last.ran = tick
   end
 end

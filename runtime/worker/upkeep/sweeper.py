@@ -12,6 +12,7 @@ from runtime.errors import StoreError
 from runtime.settings import Settings
 from runtime.store.attempts import Swept
 from runtime.store.lanes import Lanes
+from runtime.store.rows import Scan
 
 _CHUNK = 200
 _PARTS = 20  # of what a lost worker had staged that one sweep starts
@@ -47,7 +48,7 @@ class Sweeper:
                 break
 
     async def _sweep(self, names: list[tuple[str, str]]) -> bool:
-        chunk = [(function, lane, self._cursors.get((function, lane), "0-0")) for function, lane in names]
+        chunk = [Scan(function, lane, self._cursors.get((function, lane), "0-0")) for function, lane in names]
         sweep = await self._lanes.reclaim(chunk, int(self._every * 2000))
         if sweep is None:
             return False
