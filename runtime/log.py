@@ -32,33 +32,63 @@ class Attempted(Protocol):
     def attempt(self) -> int: ...
 
 
-LINES = 1_000  # of one attempt that reach the log; what it says beyond is counted
-PRINTED = "function.printed"
-lines: dict[int, int] = {}  # what each attempt that runs here has said, by its identity
-ATTEMPT: ContextVar[Attempted | None] = ContextVar("attempt", default=None)  # the one whose handler runs here
+LINES = 1_000
+_LOUD = ("warning", "error", "critical", "exception")
+
+
+class Quota:
+    """How much of what an attempt says reaches the log: 1,000 lines, and 1,000 warnings and errors besides."""
+
+    __slots__ = ("left_out", "lines", "warnings")
+
+    def __init__(self) -> None:
+        self.lines = self.warnings = self.left_out = 0
+
+    def admit(self, method: str = "info") -> bool:
+        """Counts a line; whether it reaches the log. `method`: of the logger."""
+        if method in _LOUD:
+            self.warnings += 1
+            admitted = self.warnings <= LINES
+        else:
+            self.lines += 1
+            admitted = self.lines <= LINES
+        self.left_out += not admitted
+        return admitted
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether the line that was refused was the first one."""
+        return self.left_out == 1
+
+
+class Speaker:
+    """An attempt whose handler runs in this process, as the log knows it. `output`: the line that it prints."""
+
+    __slots__ = ("attempt", "output", "quota")
+
+    def __init__(self, attempt: Attempted) -> None:
+        self.attempt = attempt
+        self.output: Any = None
+        self.quota = Quota()
+
+
+SPEAKER: ContextVar[Speaker | None] = ContextVar("speaker", default=None)  # whose handler runs here
 
 
 def names(attempt: Attempted) -> dict[str, Any]:
     return {"job": attempt.id, "function": attempt.type, "attempt": attempt.attempt}
 
 
-def room(attempt: Attempted) -> bool:
-    """Counts a line of an attempt; whether it is among those that reach the log."""
-    said = lines.get(id(attempt))
-    if said is None:  # it goes on after its end
-        return True
-    lines[id(attempt)] = said + 1
-    return said < LINES
-
-
-def _of_attempt(_: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+def _of_attempt(_: Any, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     """Whatever a handler logs, by whichever logger, names its attempt, and counts as its."""
-    attempt = ATTEMPT.get()
-    if attempt is None:
+    speaker = SPEAKER.get()
+    if speaker is None:
         return event
-    if event.get("event") != PRINTED and not room(attempt):
-        raise structlog.DropEvent
-    return {**names(attempt), **event}
+    if speaker.quota.admit(method):
+        return {**names(speaker.attempt), **event}
+    if speaker.quota.is_cut:
+        return {**names(speaker.attempt), "event": "output.cut", "lines": LINES}
+    raise structlog.DropEvent
 
 
 def get(part: str) -> Any:
@@ -117,7 +147,7 @@ class _Forward(logging.Handler):
     """Standard logging, as events: of handlers from INFO on, of libraries besides from WARNING on."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        if record.levelno < logging.WARNING and ATTEMPT.get() is None:
+        if record.levelno < logging.WARNING and SPEAKER.get() is None:
             return
         log = structlog.get_logger(part=record.name)
         say = {logging.INFO: log.info, logging.WARNING: log.warning}.get(record.levelno, log.error)

@@ -75,7 +75,7 @@ def worker(settings: Settings) -> int:
 
 
 async def _worker(settings: Settings) -> int:
-    worker = Worker(settings)
+    worker = Worker(settings, alone=True)
     try:
         port = Port(settings.host, settings.worker_port, lambda: worker.trouble)
     except OSError as error:

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from redis.exceptions import NoScriptError
+from redis.exceptions import NoScriptError, ResponseError
 
 from runtime.settings import Settings
 from runtime.store import scripts
 from runtime.store.attempts import End, Offer, Settlement, Sweep, Swept, Taken, Took
 from runtime.store.connect import OVERDUE, Redis, SyncRedis, blpop, members, translated
-from runtime.store.keys import Keys
+from runtime.store.keys import GROUP, HELD, Keys
 from runtime.store.rows import Ended, Found, Held, Limit, NewJob, Order, Report, Scan, Started
 from runtime.store.wire import Command
 from runtime.values import codec
 
 _PLAIN = Ended._fields.index("has_extras")
+_PAGE = 500
 _STAGED_MS = 3_600_000  # staged jobs outlive their attempt that long where nobody ends it
 _ENDS: dict[int, End] = {0: "lost", 1: "ended", 2: "cancelled"}
 
@@ -180,6 +181,41 @@ class Lanes:
         """Says, from a thread, that this worker lives: for a lease, takes sent ahead are answered."""
         with translated():
             client.set(self._keys.alive(self._shard, self._worker), 1, px=self._lease)
+
+    def held(self, client: SyncRedis) -> list[Taken]:
+        """From a thread: what this worker holds by the store's account, also what it has not heard of yet."""
+        found: list[Taken] = []
+        with translated():
+            names = {name.decode().partition(":")[::2] for name in client.sscan_iter(self._keys.lanes(self._shard))}
+            for function, lane in sorted(names):
+                found += self._held_in(client, function, lane)
+        return found
+
+    def _held_in(self, client: SyncRedis, function: str, lane: str) -> Iterator[Taken]:
+        key, start = self._keys.lane(self._shard, function, lane), "-"
+        sync: Any = client
+        while True:
+            try:
+                pending = sync.xpending_range(key, GROUP, start, "+", _PAGE, HELD)
+            except ResponseError:  # nobody has made its group yet
+                return
+            for entry in (row["message_id"] for row in pending):
+                for _, fields in sync.xrange(key, entry, entry, count=1):
+                    taken = self._taken_by_me(sync, function, lane, entry, fields[b"job"].decode())
+                    if taken is not None:
+                        yield taken
+                start = f"({entry.decode()}"
+            if len(pending) < _PAGE:
+                return
+
+    def _taken_by_me(self, client: Any, function: str, lane: str, entry: bytes, job_id: str) -> Taken | None:
+        names = ("worker", "attempt", "max_attempts", "created", "spared", "started", "busy", "extras")
+        worker, *numbers, busy, extras = client.hmget(self._keys.job(self._shard, job_id), names)
+        if worker is None or worker.decode() != self._worker:
+            return None
+        attempt, most, created, spared, started = (int(number or 0) for number in numbers)
+        packed = (busy or b"").decode(), extras or b""
+        return Taken(function, lane, entry, job_id, attempt, b"", most, created, spared, started, *packed)
 
     def fall_silent(self, client: SyncRedis) -> None:
         """From now on takes sent ahead are given nothing."""

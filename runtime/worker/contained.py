@@ -10,21 +10,23 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Callable, Coroutine, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any
 from weakref import WeakKeyDictionary
 
 from runtime import log
 from runtime.jobs.failure import Exited
 
+_armed = False  # whether this process is a worker's, so that a copy of it must not go on
 _copy = False
-_owners: WeakKeyDictionary[asyncio.Task[Any], log.Attempted] = WeakKeyDictionary()
+_owners: WeakKeyDictionary[asyncio.Task[Any], log.Speaker] = WeakKeyDictionary()
 
 
 def _become_a_copy() -> None:
     global _copy
-    _copy = True
+    _copy = _armed
 
 
 os.register_at_fork(after_in_child=_become_a_copy)
@@ -68,7 +70,8 @@ class Contained:
 
 def owner(task: asyncio.Task[Any]) -> log.Attempted | None:
     """The attempt whose handler has started a task."""
-    return _owners.get(task)
+    speaker = _owners.get(task)
+    return None if speaker is None else speaker.attempt
 
 
 class Executor(ThreadPoolExecutor):
@@ -85,25 +88,41 @@ def _ends_copies(call: Callable[..., Any], /, *given: Any, **named: Any) -> Any:
         end_copy()
 
 
-def contain(loop: asyncio.AbstractEventLoop) -> None:
-    """From now on tasks that handlers start on the loop are contained, and calls in its executor."""
+@contextmanager
+def copies_end() -> Iterator[None]:
+    """Within, a copy that is made of this process ends where it would go on."""
+    global _armed
+    before, _armed = _armed, True
+    try:
+        yield
+    finally:
+        _armed = before
+
+
+@contextmanager
+def tasks_contained(loop: asyncio.AbstractEventLoop) -> Iterator[None]:
+    """Within, tasks that handlers start on the loop are contained."""
+    before = loop.get_task_factory()
 
     def make(loop: asyncio.AbstractEventLoop, coroutine: Any, **more: Any) -> asyncio.Task[Any]:
-        attempt = _attempt(more.get("context"))
-        if attempt is None or not asyncio.iscoroutine(coroutine):
+        speaker = _speaker(more.get("context"))
+        if speaker is None or not asyncio.iscoroutine(coroutine):
             return asyncio.Task(coroutine, loop=loop, **more)
         task = asyncio.Task(_awaited(coroutine), loop=loop, **more)
-        _owners[task] = attempt
+        _owners[task] = speaker
         # one that is cancelled before its first step never comes to the coroutine within
         task.add_done_callback(lambda _: coroutine.close())
         return task
 
     loop.set_task_factory(make)
-    loop.set_default_executor(Executor(thread_name_prefix="executor"))
+    try:
+        yield
+    finally:
+        loop.set_task_factory(before)
 
 
-def _attempt(context: Any) -> log.Attempted | None:
-    found: log.Attempted | None = log.ATTEMPT.get() if context is None else context.get(log.ATTEMPT)
+def _speaker(context: Any) -> log.Speaker | None:
+    found: log.Speaker | None = log.SPEAKER.get() if context is None else context.get(log.SPEAKER)
     return found
 
 

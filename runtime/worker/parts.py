@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Sequence
 from typing import Any
 
 from runtime import metrics
@@ -16,11 +15,10 @@ from runtime.store.attempts import Taken
 from runtime.store.connect import Redis
 from runtime.store.lanes import Lanes
 from runtime.store.registry import Registry
-from runtime.store.rows import Limit, NewJob
+from runtime.store.rows import Limit
 from runtime.store.schedules import Schedules
 from runtime.store.stats import Stats
-from runtime.values import durations, ids
-from runtime.worker import contained
+from runtime.values import durations
 from runtime.worker.attempt import Attempt
 from runtime.worker.calls import Calls
 from runtime.worker.group import Group
@@ -28,7 +26,7 @@ from runtime.worker.processes.pool import Pool
 from runtime.worker.runner import Runner
 from runtime.worker.settler import Settler
 from runtime.worker.slots import Slots
-from runtime.worker.starts import Starts
+from runtime.worker.starts import Staging, Starts
 from runtime.worker.threads import Threads
 from runtime.worker.upkeep.cancellations import Orders
 from runtime.worker.upkeep.heartbeat import Announcer
@@ -49,7 +47,8 @@ class Parts:
         self._loop = asyncio.get_running_loop()
         self._loop_thread = threading.get_ident()
         self.lanes = {shard: Lanes(client, settings, shard, worker) for shard in range(settings.shards)}
-        self.settler = Settler(self.lanes, debug=settings.log_level == "debug")
+        self.staging = Staging(self.lanes)
+        self.settler = Settler(self.lanes, self.staging, debug=settings.log_level == "debug")
         registry = Registry(client, settings)
         intake = Intake(Contracts(registry), settings)
         self.taken_no_more = asyncio.Event()
@@ -58,12 +57,11 @@ class Parts:
         calls = Calls(threads, pool, settings, self._report)
         runner = Runner(
             calls,
-            Starts(intake, self._stage),
+            Starts(intake, self.staging.stage),
             settings.result_limit,
             lambda: task.cancelling() > 0,
             self.taken_no_more,
         )
-        contained.contain(self._loop)
         most = settings.concurrency + settings.processes
         metrics.set_slots(most)
         # all slots see all that is held: these serve to stop attempts of either group
@@ -74,8 +72,10 @@ class Parts:
             for name, slots in (("loop", self.slots), ("process", in_processes))
         ]
         self.readers = [reader for group in self.groups for reader in group.readers]
-        stall = Stall(self.lanes, self.settler.held)
-        self.leases = Leases(self.lanes, self.settler.held, settings, self._lose, self._cancel, stall.look)
+        self.stall = Stall(self.lanes, self.settler.held, settings, pool.kill)
+        self.leases = Leases(
+            self.lanes, self.settler.held, settings, self._lose, self._cancel, self.stall.is_silent
+        )
         self.sweepers = [Sweeper(lanes, settings) for lanes in self.lanes.values()]
         self.orders = [Orders(lanes, blocking, self.slots.cancel) for lanes in self.lanes.values()]
         self.ticker = Ticker(Schedules(client, settings), intake, settings)
@@ -108,12 +108,10 @@ class Parts:
         """Whether every handler has ended within that time."""
         return all(await asyncio.gather(*(group.slots.wait_idle(seconds) for group in self.groups)))
 
-    async def _stage(self, taken: Taken, part: int, jobs: Sequence[NewJob]) -> bool:
-        return await self.lanes[ids.shard_of(taken.id)].stage(taken, part, jobs)
-
     async def close(self) -> None:
-        self.settler.close()
+        self.staging.close()
         await asyncio.to_thread(self.leases.stop)
+        await asyncio.to_thread(self.stall.stop)
         for group in self.groups:
             await group.close()
 

@@ -12,11 +12,11 @@ LINE = 4_000
 
 
 class _Lines:
-    """The lines of one attempt."""
+    """What an attempt prints, line by line."""
 
-    def __init__(self, attempt: log.Attempted) -> None:
-        self.attempt = attempt  # held, so that no other can have its identity meanwhile
-        self._log = log.get("function").bind(**log.names(attempt))
+    def __init__(self, speaker: log.Speaker) -> None:
+        self._quota = speaker.quota
+        self._log = log.get("function").bind(**log.names(speaker.attempt))
         self._rest = ""
 
     def write(self, text: str) -> None:
@@ -24,41 +24,39 @@ class _Lines:
         for line in lines:
             self._tell(line)
         if len(self._rest) > LINE:
-            self._tell(self._rest)
-            self._rest = ""
+            self.end()
 
     def end(self) -> None:
         if self._rest:
             self._tell(self._rest)
+        self._rest = ""
 
     def _tell(self, line: str) -> None:
-        if log.room(self.attempt):
-            self._log.info(log.PRINTED, line=line[:LINE])
+        admitted = self._quota.admit()
+        if not admitted and not self._quota.is_cut:
+            return
+        speaker = log.SPEAKER.set(None)  # it is counted
+        if admitted:
+            self._log.info("function.printed", line=line[:LINE])
+        else:
+            self._log.warning("output.cut", lines=log.LINES)
+        log.SPEAKER.reset(speaker)
 
 
-_lines: dict[int, _Lines] = {}  # of attempts that run and print, by their identity
-
-
-class By:
+class By(log.Speaker):
     """What is printed and logged within is the attempt's. A class, because each attempt pays for it."""
 
-    __slots__ = ("_attempt", "_before")
-
-    def __init__(self, attempt: log.Attempted) -> None:
-        self._attempt = attempt
+    __slots__ = ("_before",)
 
     def __enter__(self) -> None:
-        self._before = log.ATTEMPT.set(self._attempt)
-        log.lines[id(self._attempt)] = 0
+        self._before = log.SPEAKER.set(self)
 
     def __exit__(self, *_: object) -> None:
-        log.ATTEMPT.reset(self._before)
-        if _lines and (lines := _lines.pop(id(self._attempt), None)):
-            lines.end()
-        cut = log.lines.pop(id(self._attempt)) - log.LINES
-        if cut > 0:
-            told = log.names(self._attempt)
-            log.get("function").warning("output.cut", **told, lines=log.LINES, lines_left_out=cut)
+        log.SPEAKER.reset(self._before)
+        if self.output is not None:
+            self.output.end()
+        if self.quota.left_out:
+            log.get("function").warning("output.left_out", **log.names(self.attempt), lines=self.quota.left_out)
 
 
 class _Output(io.TextIOBase):
@@ -68,17 +66,12 @@ class _Output(io.TextIOBase):
         self._below = below
 
     def write(self, text: str) -> int:
-        attempt = log.ATTEMPT.get()
-        if attempt is None:
+        speaker = log.SPEAKER.get()
+        if speaker is None:
             return self._below.write(text)
-        lines = _lines.get(id(attempt))
-        if lines is None or lines.attempt is not attempt:
-            lines = _Lines(attempt)
-            if id(attempt) in log.lines:
-                _lines[id(attempt)] = lines
-        lines.write(text)
-        if id(attempt) not in log.lines:  # a thread or a task that goes on after its attempt: nobody ends its lines
-            lines.end()
+        if speaker.output is None:
+            speaker.output = _Lines(speaker)
+        speaker.output.write(text)
         return len(text)
 
     def writable(self) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
@@ -15,6 +14,7 @@ from runtime.store.batch import GroupCommit
 from runtime.store.lanes import Lanes
 from runtime.values import codec, ids
 from runtime.worker.attempt import Attempt
+from runtime.worker.starts import Staging
 
 _PAUSE = 0.2
 _GATHER = 0.002  # under load: ends that come one by one, as from processes, would be a round trip each
@@ -24,19 +24,19 @@ _BATCH = 250
 class Settler:
     """Writes ends of attempts. While Redis is away they are kept, and written when it is back."""
 
-    def __init__(self, lanes: Mapping[int, Lanes], *, debug: bool = False) -> None:
+    def __init__(self, lanes: Mapping[int, Lanes], staging: Staging, *, debug: bool = False) -> None:
         self._debug = debug
         self.held: dict[str, Attempt] = {}
         self.let_go = asyncio.Event()  # set when an attempt is held no more, while somebody waits for that
         self.awaited = False
         self._lanes = lanes
+        self._staging = staging
         self._commits = {
             shard: GroupCommit(partial(self._flush, shard), _BATCH, lambda item: item[1].weight, _GATHER)
             for shard in lanes
         }
         self._progress: dict[str, Attempt] = {}  # those with a report that nobody has sent yet
         self._told: GroupCommit[None] = GroupCommit(self._tell, 1)
-        self._starting: set[asyncio.Task[None]] = set()
         self._log = log.get("worker")
 
     def add(self, attempt: Attempt, settlement: Settlement) -> None:
@@ -44,23 +44,6 @@ class Settler:
         if attempt.progress:
             settlement = settlement._replace(progress=attempt.progress)
         self._commits[_shard(attempt)].add((attempt, settlement))
-
-    def _start(self, attempt: Attempt) -> None:
-        """Begins to start what it has staged; should this worker go meanwhile, whoever sweeps goes on."""
-        task = asyncio.create_task(self._start_all(attempt.taken.id))
-        self._starting.add(task)
-        task.add_done_callback(self._starting.discard)
-
-    async def _start_all(self, job_id: str) -> None:
-        lanes = self._lanes[ids.shard_of(job_id)]
-        with contextlib.suppress(StoreError):
-            while await lanes.start(job_id):
-                pass
-
-    def close(self) -> None:
-        """Leaves what is still to be started to others."""
-        for task in self._starting:
-            task.cancel()
 
     def drop(self, attempt: Attempt) -> None:
         """Lets go of an attempt that was lost: nothing of it is written."""
@@ -114,7 +97,7 @@ class Settler:
     def _settled(self, attempt: Attempt, settlement: Settlement, end: End, repeated: bool) -> None:
         self._let_go(attempt)
         if settlement.staged:  # also where a repeated call was told "lost": the first one may have arrived
-            self._start(attempt)
+            self._staging.start(attempt.taken.id)
         if end != "lost":
             outcome = "cancelled" if end == "cancelled" else settlement.outcome
             attempt.meters.settled(outcome)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+import contextlib
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from runtime.client.prepare import Intake
-from runtime.errors import StoreUnavailable
+from runtime.errors import StoreError, StoreUnavailable
 from runtime.jobs.request import check_started
 from runtime.store.attempts import Taken
+from runtime.store.lanes import Lanes
 from runtime.store.rows import NewJob
+from runtime.values import ids
 from runtime.worker.attempt import Asked, Attempt
 
 _PART = 250  # jobs, which keep the server for some 10 ms
@@ -42,7 +45,7 @@ class Starts:
         size = total = 0
         for asked in attempt.asked:
             if len(part) == _PART or size > _PART_BYTES:
-                await self._keep(attempt, part)
+                await self._stage_part(attempt, part)
                 part, size = [], 0
             job = await self._ready(taken.id, asked, join)
             octets = len(job.payload) + len(job.extras or b"")
@@ -50,7 +53,7 @@ class Starts:
             check_started(total)
             part.append(job)
         if attempt.staged:
-            await self._keep(attempt, part)
+            await self._stage_part(attempt, part)
             part = []
         return part, after
 
@@ -63,7 +66,7 @@ class Starts:
             except StoreUnavailable:
                 await asyncio.sleep(_PAUSE)
 
-    async def _keep(self, attempt: Attempt, part: Sequence[NewJob]) -> None:
+    async def _stage_part(self, attempt: Attempt, part: Sequence[NewJob]) -> None:
         number = attempt.staged
         attempt.staged += 1
         while True:
@@ -73,3 +76,40 @@ class Starts:
                 return
             except StoreUnavailable:
                 await asyncio.sleep(_PAUSE)
+
+
+class Staging:
+    """The parts that wait in Redis. One call at a time: many attempts keep the server no longer than one."""
+
+    def __init__(self, lanes: Mapping[int, Lanes]) -> None:
+        self._lanes = lanes
+        self._turn = asyncio.Lock()
+        self._starting: set[asyncio.Task[None]] = set()
+
+    async def stage(self, taken: Taken, part: int, jobs: Sequence[NewJob]) -> bool:
+        """As `Lanes.stage`."""
+        async with self._turn:
+            return await self._lanes[ids.shard_of(taken.id)].stage(taken, part, jobs)
+
+    def start(self, job_id: str) -> None:
+        """Begins to start what a completed job has staged; should this worker go, whoever sweeps goes on."""
+        task = asyncio.create_task(self._start_all(job_id))
+        self._starting.add(task)
+        task.add_done_callback(self._starting.discard)
+
+    async def idle_within(self, seconds: float) -> None:
+        """Waits until all of it has been started, or so long."""
+        if self._starting:
+            await asyncio.wait(self._starting, timeout=seconds)
+
+    def close(self) -> None:
+        """Leaves what is still to be started to others."""
+        for task in self._starting:
+            task.cancel()
+
+    async def _start_all(self, job_id: str) -> None:
+        lanes, left = self._lanes[ids.shard_of(job_id)], 1
+        with contextlib.suppress(StoreError):
+            while left:
+                async with self._turn:
+                    left = await lanes.start(job_id)

@@ -16,6 +16,7 @@ from runtime.errors import StoreUnavailable
 from runtime.handlers.catalogue import Catalogue
 from runtime.settings import Settings
 from runtime.store.connect import OVERDUE, Redis, check_server, connect
+from runtime.worker import contained
 from runtime.worker.deployer import WATCH_EVERY, Deployer
 from runtime.worker.loop import keep_going
 from runtime.worker.parts import Parts
@@ -32,8 +33,12 @@ _LET_GO = 5.0  # seconds for attempts that were cancelled, and for killing those
 class Worker:
     """Runs the functions of a folder, or of a catalogue, until told to stop."""
 
-    def __init__(self, settings: Settings, catalogue: Catalogue | None = None) -> None:
-        """Without a `catalogue`: those of the functions folder, which is followed as it changes."""
+    def __init__(self, settings: Settings, catalogue: Catalogue | None = None, *, alone: bool = False) -> None:
+        """Without a `catalogue`: those of the functions folder, which is followed as it changes.
+
+        `alone`: whether the process is this worker's, which may end it where its event loop stands still.
+        """
+        self._alone = alone
         self.id = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
         self.metrics = ""
         self._settings = settings
@@ -62,7 +67,12 @@ class Worker:
 
     async def run(self) -> None:
         """Raises StoreError where the server cannot serve at the start, FunctionInvalid, FunctionUnknown."""
-        settings = self._settings
+        loop = asyncio.get_running_loop()
+        loop.set_default_executor(contained.Executor(thread_name_prefix="executor"))
+        with contained.copies_end(), contained.tasks_contained(loop):
+            await self._run(self._settings)
+
+    async def _run(self, settings: Settings) -> None:
         pool, threads = Pool(settings), Threads(settings.concurrency)
         client, blocking = connect(settings), connect(settings, timeout=None)
         try:
@@ -73,6 +83,8 @@ class Worker:
             parts = self._parts = Parts(self.id, client, blocking, pool, threads, settings)
             parts.announcer.metrics = self.metrics
             parts.leases.start()
+            if self._alone:
+                parts.stall.start()
             try:
                 await parts.serve(catalogue)
                 self._tell_started(catalogue)
@@ -162,6 +174,7 @@ class Worker:
         released = 0 if finished else parts.slots.release_all()
         await parts.idle_within(_LET_GO)
         unsettled = await parts.settler.drained(_SETTLE)
+        await parts.staging.idle_within(_SETTLE)
         await _ended(self._roles)
         await parts.announcer.leave()
         self._log.info("worker.left", finished=running - released, released=released, unsettled=unsettled)

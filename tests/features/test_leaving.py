@@ -1,6 +1,9 @@
 """A worker that has left is gone, and what a function does to its loop or process costs no other."""
 
 import asyncio
+import os
+import signal
+import subprocess
 import sys
 
 import pytest
@@ -326,23 +329,92 @@ async def handle(): await asyncio.sleep(4); return "fine"
 """
 
 
+LATER = """
+import asyncio
+async def handle(): await asyncio.sleep(0.3); return "fine"
+"""
+IN_PROCESS = "import time\ndef handle(): time.sleep(4); return 'fine'"
+
+
 @pytest.mark.parametrize("how", ["itself", "in a task"])
 async def test_a_handler_that_blocks_the_loop_beyond_its_timeout_ends_the_worker_and_costs_nobody_else(
     client, start, how
 ):
-    one = start({"blocks": BLOCKS, "waits": WAITS}, LEASE="4")
+    one = start({"blocks": BLOCKS, "waits": WAITS, "later": LATER, "process": IN_PROCESS})
     await asyncio.to_thread(one.await_said, "worker.started")
-    neighbour = await client.enqueue("waits")
-    await asyncio.to_thread(one.await_said, "worker.started")
+    neighbours = [await client.enqueue("waits"), await client.enqueue("process", max_attempts=1)]
+    async with asyncio.timeout(WAIT):
+        while [(await client.get(job.id)).status for job in neighbours] != ["running"] * 2:
+            await asyncio.sleep(0.02)
     culprit = await client.enqueue("blocks", {"how": how})
+    async with asyncio.timeout(WAIT):
+        while (await client.get(culprit.id)).status != "running":
+            await asyncio.sleep(0.02)
+    # what comes now is taken by a call that was sent ahead, and never heard of
+    neighbours += [await client.enqueue("later", max_attempts=1) for _ in range(3)]
 
     assert await asyncio.to_thread(one.popen.wait, WAIT) == 1
     start({})
-    failed, fine = await client.wait(culprit.id, WAIT), await client.wait(neighbour.id, WAIT)
+    failed, *fine = [await client.wait(job.id, WAIT) for job in (culprit, *neighbours)]
 
     assert (failed.status, failed.error["type"]) == ("failed", "Timeout")
     assert "let nothing else run" in failed.error["message"]
     assert one.said('"event": "worker.stalled"')
     assert one.said("time.sleep(0.1)")
-    assert (fine.status, fine.result) == ("completed", "fine")
-    assert [attempt["outcome"] for attempt in fine.attempts] == ["released", "completed"]
+    for job in fine:
+        assert (job.status, job.result) == ("completed", "fine")
+        assert {attempt["outcome"] for attempt in job.attempts} <= {"released", "completed"}
+
+
+BUSY = """
+import asyncio, time
+from runtime import function
+@function(timeout=2)
+async def handle():
+    try:
+        await asyncio.sleep(100)
+    finally:
+        end = time.monotonic() + 9
+        while time.monotonic() < end:
+            time.sleep(0.09)
+            await asyncio.sleep(0.01)
+"""
+
+
+async def test_a_loop_that_turns_is_left_alone_however_long_leases_are(client, start):
+    one = start({"busy": BUSY}, LEASE="60")
+    await asyncio.to_thread(one.await_said, "worker.started")
+
+    done = await client.wait((await client.enqueue("busy", max_attempts=1)).id, WAIT)
+
+    assert done.error["message"] == "did not end within 2 s"
+    assert one.popen.poll() is None
+
+
+IMPATIENT = """
+from runtime.cli.main import main
+from runtime.worker.upkeep import stall
+stall._LONGEST = 4.0
+main()
+"""
+
+
+async def test_a_worker_that_was_suspended_goes_on(client, settings, folder, tmp_path, until):
+    folder.write(f=IDLE)
+    log = tmp_path / "worker.log"
+    command = [sys.executable, "-c", IMPATIENT, "worker", "--functions-dir", str(folder.path), "--port", "0"]
+    env = os.environ | {"LANEWORK_REDIS_URL": settings.redis_url, "LANEWORK_PREFIX": settings.prefix}
+    with log.open("wb") as file:
+        worker = subprocess.Popen(command, env=env, stdout=file, stderr=file)
+    try:
+        await asyncio.to_thread(until, lambda: "worker.started" in log.read_text(), "start", log.read_text)
+
+        worker.send_signal(signal.SIGSTOP)
+        await asyncio.sleep(6)  # longer than its loop may stand still
+        worker.send_signal(signal.SIGCONT)
+
+        assert (await client.wait((await client.enqueue("f")).id, WAIT)).result == "fine"
+        assert "worker.stalled" not in log.read_text()
+    finally:
+        worker.terminate()
+        await asyncio.to_thread(worker.wait, WAIT)

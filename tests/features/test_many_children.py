@@ -93,9 +93,9 @@ async def test_a_process_starts_many_too(client, worker, folder, settings, all_s
 
 
 async def test_what_a_lost_worker_had_left_to_start_is_started(client, worker, all_settled, monkeypatch):
-    from runtime.worker.settler import Settler
+    from runtime.worker.starts import Staging
 
-    monkeypatch.setattr(Settler, "_start", lambda self, attempt: None)  # as if it died right after settling
+    monkeypatch.setattr(Staging, "start", lambda self, job_id: None)  # as if it died right after settling
 
     async def parent(ctx: Context) -> None:
         for n in range(700):
@@ -120,7 +120,7 @@ async def test_of_an_attempt_that_does_not_complete_nothing_starts_or_is_left(cl
             ctx.enqueue("nobody")
 
     async with worker(parent=parent, leaf=leaf) as one:
-        stage = one._parts._stage
+        stage = one._parts.staging.stage
 
         async def stage_and_cancel(taken, part, jobs):
             kept = await stage(taken, part, jobs)

@@ -59,6 +59,7 @@ async def test_what_a_handler_logs_is_cut_at_1000_lines(client, start, how):
                 ctx.log.info("again", n=n)
                 print("again")
                 logging.getLogger("lib").info("again")
+            ctx.log.error("payment refused")
     """
     one = start({"loud": loud})
     await asyncio.to_thread(one.await_said, "worker.started")
@@ -67,8 +68,10 @@ async def test_what_a_handler_logs_is_cut_at_1000_lines(client, start, how):
 
     told = [e for e in said(one) if "again" in (e["event"], e.get("line"), e.get("message"))]
     assert len(told) == 1000
-    (cut,) = [e for e in said(one) if e["event"] == "output.cut"]
-    assert cut["lines_left_out"] == 3500
+    events = [e["event"] for e in said(one)]
+    assert events.count("output.cut") == events.count("payment refused") == 1
+    (left_out,) = [e for e in said(one) if e["event"] == "output.left_out"]
+    assert left_out["lines"] == 3500
 
 
 async def test_an_event_on_a_terminal_is_one_line(client, start):

@@ -73,7 +73,7 @@ def used():
         for call in re.finditer(r"\b(call|fields)\(", text):
             first, *rest = arguments(text, call.end() - 1)
             if call[1] == "fields":
-                verb, target, rest = "'HMGET'", first, rest
+                verb, target = "'HMGET'", first
             else:
                 verb, target, rest = first, rest[0] if rest else "", rest[1:]
             if target not in ("record", "job_key(id)", "job_key(other)", "job_key(parent)"):

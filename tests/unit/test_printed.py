@@ -31,30 +31,34 @@ def test_lines_are_told_with_their_attempt_and_half_a_line_at_its_end(output):
     assert output.buffer.getvalue() == b"outside\n"
 
 
-def test_what_is_printed_after_an_attempt_is_told_as_its_own_and_kept_nowhere(output):
+def test_what_is_printed_after_an_attempt_is_told_as_its_own(output):
     late = attempt("late")
     with structlog.testing.capture_logs() as logs:
-        with printed.By(late):
+        speaker = printed.By(late)
+        with speaker:
             pass
-        before = log.ATTEMPT.set(late)  # as in a thread that goes on
-        print("too late", end="", file=output)
-        log.ATTEMPT.reset(before)
+        before = log.SPEAKER.set(speaker)  # as in a thread that goes on
+        print("too", "late", file=output)
+        log.SPEAKER.reset(before)
         with printed.By(attempt("next")):
             print("next", file=output)
 
     assert [(e["job"], e["line"]) for e in logs] == [("late", "too late"), ("next", "next")]
-    assert printed._lines == {}
 
 
 def test_a_thousand_lines_are_told_and_the_rest_is_counted(output):
     with structlog.testing.capture_logs() as logs:
-        with printed.By(attempt("a")):
+        speaker = printed.By(attempt("a"))
+        with speaker:
             for _ in range(1500):
                 print("xxx", file=output)
-        assert log.lines == {}
+        before = log.SPEAKER.set(speaker)  # as in a thread that goes on
+        for _ in range(1500):
+            print("late", file=output)
+        log.SPEAKER.reset(before)
 
-    assert len([e for e in logs if e["event"] == "function.printed"]) == 1000
-    assert (logs[-1]["event"], logs[-1]["lines_left_out"]) == ("output.cut", 500)
+    assert [e["event"] for e in logs] == ["function.printed"] * 1000 + ["output.cut", "output.left_out"]
+    assert logs[-1]["lines"] == 500
 
 
 def test_the_streams_other_methods_are_there(output):

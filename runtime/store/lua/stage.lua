@@ -11,7 +11,7 @@ local id, part = ARGV[2], tonumber(ARGV[4])
 local status, attempt, worker = fields(job_key(id), 'status', 'attempt', 'worker')
 if (status ~= 'running' and status ~= 'cancelling') or attempt ~= ARGV[3] or worker ~= ARGV[1] then return 0 end
 local key = staged_key(id)
-if part == 0 then call('UNLINK', key) end
+if part == 0 and call('LINDEX', key, 0) ~= ARGV[5] then call('UNLINK', key) end -- an earlier attempt's
 local kept = call('LLEN', key)
 if kept < part then return 0 end
 if kept == part then call('RPUSH', key, ARGV[5]) end -- else a caller that lost the reply has sent it again

@@ -58,8 +58,7 @@ class Child:
         self._oom_kills = oom_kills
         self._killed = False
         self._line = b""
-        self._lines = 0
-        self._cut = 0
+        self._quota = log.Quota()
         self._tail: deque[str] = deque(maxlen=_TAIL)
         self._loop.add_reader(talk.fileno(), self._hear)
         self._loop.add_reader(output, self._listen)
@@ -93,9 +92,9 @@ class Child:
     def listen_for(self, sink: Sink | None) -> None:
         """What it tells from now on is of another attempt, or of none."""
         self._end_line()
-        if self._cut and self.sink is not None:
-            self.sink.log("warning", "output.cut", {"lines": log.LINES, "lines_left_out": self._cut})
-        self._lines = self._cut = 0
+        if self._quota.left_out and self.sink is not None:
+            self.sink.log("warning", "output.left_out", {"lines": self._quota.left_out})
+        self._quota = log.Quota()
         self._tail.clear()
         self.sink = sink
 
@@ -207,22 +206,17 @@ class Child:
             self._printed(line)
 
     def _logged(self, level: str, event: str, fields: dict[str, Any]) -> None:
-        if self._lines >= log.LINES:
-            self._cut += 1
+        if self.sink is None:
             return
-        self._lines += 1
-        if self.sink is not None:
+        if self._quota.admit(level):
             self.sink.log(level, event, fields)
+        elif self._quota.is_cut:
+            self.sink.log("warning", "output.cut", {"lines": log.LINES})
 
     def _printed(self, line: bytes) -> None:
-        if self._lines >= log.LINES:
-            self._cut += 1
-            return
-        self._lines += 1
         text = line[:_LINE].decode("utf-8", "backslashreplace")
         self._tail.append(text)
-        if self.sink is not None:
-            self.sink.log("info", "function.printed", {"line": text})
+        self._logged("info", "function.printed", {"line": text})
 
 
 def _signal_name(number: int) -> str:

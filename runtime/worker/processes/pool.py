@@ -119,6 +119,10 @@ class Pool:
         for child in [child for child in self._idle if child.key not in self._keys]:
             self._retire(child)
 
+    def kill(self) -> None:
+        """Ends every child at once; from any thread."""
+        self._spawner.kill()
+
     async def close(self) -> None:
         """Ends every child."""
         self._closed = True

@@ -86,6 +86,12 @@ class Spawner:
             self._lost()
         self._reap()
 
+    def kill(self) -> None:
+        """Ends the fork server, and every child with it; from any thread."""
+        server = self._server
+        if server is not None:
+            server.kill()
+
     def _reap(self) -> None:
         if self._server is not None:
             try:

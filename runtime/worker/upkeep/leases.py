@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Mapping
 
 from runtime import log
+from runtime.errors import StoreError
 from runtime.settings import Settings
 from runtime.store.attempts import Taken
 from runtime.store.connect import SyncRedis, connect_sync
@@ -26,15 +27,16 @@ class Leases:
         settings: Settings,
         lose: Callable[[Taken], None],
         cancel: Callable[[Taken], None],
-        look: Callable[[SyncRedis], None],
+        is_silent: Callable[[], bool],
     ) -> None:
-        """`look`: called each time that leases have been renewed."""
+        """`is_silent`: whether takes sent ahead must be given nothing, since nobody would run what they take."""
         self._lanes = lanes
         self._held = held
         self._settings = settings
         self._lose = lose
         self._cancel = cancel
-        self._look = look
+        self._is_silent = is_silent
+        self._trouble = False
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="leases", daemon=True)
 
@@ -52,21 +54,32 @@ class Leases:
 
     def _run(self) -> None:
         client = connect_sync(self._settings)
-        trouble = False
         while not self._stopped.wait(self._settings.lease / 4):
             try:
+                # first, so that it runs out no later than what this worker holds
+                well = self._is_silent() or self._stay_alive(client)
                 self._renew(client)
-                self._look(client)
-                trouble = False
+                self._trouble = self._trouble and not well
             except Exception as error:  # whatever it was: without this thread every long job would run twice
-                if not trouble:
-                    log.get("leases").warning("store.trouble", role="leases", error=str(error))
-                trouble = True
+                self._tell(error)
         client.close()
 
+    def _stay_alive(self, client: SyncRedis) -> bool:
+        """Whether the server took it; one without memory does not, and leases are renewed all the same."""
+        try:
+            for lanes in self._lanes.values():
+                lanes.stay_alive(client)
+        except StoreError as error:
+            self._tell(error)
+            return False
+        return True
+
+    def _tell(self, error: Exception) -> None:
+        if not self._trouble:
+            log.get("leases").warning("store.trouble", role="leases", error=str(error))
+        self._trouble = True
+
     def _renew(self, client: SyncRedis) -> None:
-        for lanes in self._lanes.values():
-            lanes.stay_alive(client)  # first, so that it runs out no later than what this worker holds
         by_shard: dict[int, list[Taken]] = {}
         for attempt in list(self._held.values()):
             by_shard.setdefault(ids.shard_of(attempt.taken.id), []).append(attempt.taken)

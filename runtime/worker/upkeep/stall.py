@@ -1,4 +1,8 @@
-"""Ending a worker whose event loop a handler does not let run: its timeout cannot reach it, and all others wait."""
+"""Ending a worker whose event loop stands still: timeouts cannot reach the handler that holds it up, and all
+others wait.
+
+A thread asks the loop for a sign of life each second. A worker that was suspended is asked anew when it goes on.
+"""
 
 from __future__ import annotations
 
@@ -9,91 +13,137 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 
 from runtime import log
 from runtime.jobs.failure import Timeout
+from runtime.settings import Settings
 from runtime.store.attempts import Settlement
-from runtime.store.connect import SyncRedis
+from runtime.store.connect import SyncRedis, connect_sync
 from runtime.store.lanes import Lanes
-from runtime.values import ids
 from runtime.worker import contained
 from runtime.worker.attempt import Attempt
 from runtime.worker.runner import failed
 
-_PATIENCE = 5.0  # seconds without a turn of the loop, and beyond a timeout
-_LONGEST = 300.0  # seconds without a turn where no attempt explains it
+_EVERY = 1.0  # seconds between looks
+_SUSPENDED = 3.0  # seconds that a wait of one takes where this process did not run
+_SILENT = 2.0  # seconds without an answer after which nothing more is taken
+_PATIENCE = 5.0  # seconds without an answer, and beyond the timeout of the attempt that holds the loop up
+_LEFT_BEHIND = 30.0  # seconds for what an attempt has left running on the loop
+_LONGEST = 300.0  # seconds where no attempt explains it
 _STATUS = 1
 
 
 class Stall:
-    """Made on the event loop; `look` is called by a thread from time to time, and makes an end where it must."""
+    """Made on the event loop that it watches."""
 
-    def __init__(self, lanes: Mapping[int, Lanes], held: Mapping[str, Attempt]) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._thread = threading.get_ident()
+    def __init__(
+        self,
+        lanes: Mapping[int, Lanes],
+        held: Mapping[str, Attempt],
+        settings: Settings,
+        kill_processes: Callable[[], None],
+    ) -> None:
         self._lanes = lanes
         self._held = held
-        self._turned = time.monotonic()
+        self._settings = settings
+        self._kill_processes = kill_processes
+        self._loop = asyncio.get_running_loop()
+        self._loop_thread = threading.get_ident()
+        self._asked_at: float | None = None  # since when the loop owes an answer
+        self._fell_silent = self._was_told = False
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="stall", daemon=True)
 
-    def look(self, client: SyncRedis) -> None:
-        """Ends the process where the loop stands still and will not go on in time. Raises StoreError.
+    def start(self) -> None:
+        self._thread.start()
 
-        The attempt that holds it up has timed out; the others are handed back at no cost.
-        """
-        with contextlib.suppress(RuntimeError):  # the loop is closed: the worker ends
-            self._loop.call_soon_threadsafe(self._turn)
-        silent = time.monotonic() - self._turned
-        if silent < _PATIENCE:
-            return
-        culprit = self._culprit()
-        if culprit is None and silent < _LONGEST:
-            return
-        if culprit is not None and time.perf_counter() - culprit.started < _allowed(culprit) + _PATIENCE:
-            return
-        self._end(client, culprit, silent)
+    def stop(self) -> None:
+        self._stopped.set()
+        if self._thread.is_alive():
+            self._thread.join()
 
-    def _turn(self) -> None:
-        self._turned = time.monotonic()
+    def is_silent(self) -> bool:
+        """Whether the loop has not answered for so long that nobody would run what this worker takes."""
+        return self._silence() >= _SILENT
 
-    def _culprit(self) -> Attempt | None:
-        """The attempt whose handler runs now, by its task or by one that it started."""
+    def _silence(self) -> float:
+        asked_at = self._asked_at
+        return 0.0 if asked_at is None else time.monotonic() - asked_at
+
+    def _run(self) -> None:
+        client = connect_sync(self._settings)
+        while True:
+            begun = time.monotonic()
+            if self._stopped.wait(_EVERY):
+                break
+            if time.monotonic() - begun > _SUSPENDED and self._asked_at is not None:
+                self._asked_at = time.monotonic()
+            try:
+                self._look(client)
+            except Exception as error:  # it is tried again; else the worker would stand still for ever
+                log.get("stall").warning("store.trouble", role="stall", error=f"{type(error).__name__}: {error}")
+        client.close()
+
+    def _look(self, client: SyncRedis) -> None:
+        if self._asked_at is None:
+            self._fell_silent = self._was_told = False
+            self._asked_at = time.monotonic()
+            with contextlib.suppress(RuntimeError):  # the loop is closed: the worker ends
+                self._loop.call_soon_threadsafe(self._answer)
+        elif self.is_silent():
+            if not self._fell_silent:
+                for lanes in self._lanes.values():
+                    lanes.fall_silent(client)
+                self._fell_silent = True
+            attempt, patience = self._culprit()
+            if self._silence() >= patience:
+                self._end(client, attempt)
+
+    def _answer(self) -> None:
+        self._asked_at = None
+
+    def _culprit(self) -> tuple[Attempt | None, float]:
+        """The attempt whose handler runs now, by its task or one that it started; and for how long it may."""
         task = asyncio.current_task(self._loop)
-        if task is None:
-            return None
-        owner = contained.owner(task)
-        running = list(self._held.values())
-        return next((one for one in running if one.task is task or one.taken is owner), None)
-
-    def _end(self, client: SyncRedis, culprit: Attempt | None, silent: float) -> None:
-        frame = sys._current_frames().get(self._thread)
-        log.get("worker").error(
-            "worker.stalled",
-            **({} if culprit is None else log.names(culprit.taken)),
-            seconds=round(silent, 1),
-            why="a handler does not let the event loop run; the worker ends, others go on with its jobs",
-            where="".join(traceback.format_stack(frame)[-3:]),
-        )
-        ends: dict[int, list[Settlement]] = {}
+        owner = None if task is None else contained.owner(task)
         for attempt in list(self._held.values()):
-            end = _timed_out(attempt) if attempt is culprit else Settlement(attempt.taken, "released")
-            ends.setdefault(ids.shard_of(attempt.taken.id), []).append(end)
-        for shard, some in ends.items():
-            self._settle(client, shard, some)
+            if task is not None and (attempt.task is task or attempt.taken is owner):
+                overdue = time.perf_counter() - attempt.started - attempt.function.policy.timeout
+                return attempt, _PATIENCE if overdue > _PATIENCE else float("inf")
+        return None, _LONGEST if owner is None else _LEFT_BEHIND
+
+    def _end(self, client: SyncRedis, culprit: Attempt | None) -> None:
+        """The attempt that holds the loop up has timed out; all others are handed back at no cost."""
+        if not self._was_told:
+            self._tell(culprit)
+            self._was_told = True
+        self._kill_processes()  # what runs in them is handed back, and must not run on
+        for lanes in self._lanes.values():
+            held = lanes.held(client)
+            ends = [
+                _timed_out(culprit)
+                if culprit is not None and taken.id == culprit.taken.id
+                else Settlement(taken, "released")
+                for taken in held
+            ]
+            for start in range(0, len(ends), 100):
+                lanes.settle_from_thread(client, ends[start : start + 100])
         sys.stdout.flush()
         os._exit(_STATUS)
 
-    def _settle(self, client: SyncRedis, shard: int, ends: Sequence[Settlement]) -> None:
-        self._lanes[shard].fall_silent(client)  # what is handed back must not come to this worker again
-        for start in range(0, len(ends), 100):
-            self._lanes[shard].settle_from_thread(client, ends[start : start + 100])
-
-
-def _allowed(attempt: Attempt) -> float:
-    return attempt.function.policy.timeout
+    def _tell(self, culprit: Attempt | None) -> None:
+        frame = sys._current_frames().get(self._loop_thread)
+        log.get("worker").error(
+            "worker.stalled",
+            **({} if culprit is None else log.names(culprit.taken)),
+            seconds=round(self._silence(), 1),
+            why="the event loop stands still; the worker ends, others go on with its jobs",
+            where="".join(traceback.format_stack(frame)[-3:]),
+        )
 
 
 def _timed_out(attempt: Attempt) -> Settlement:
-    seconds = _allowed(attempt)
+    seconds = attempt.function.policy.timeout
     error = Timeout(f"did not end within {seconds:g} s, and let nothing else run: its worker was ended")
     return failed(attempt.function, attempt.taken, error)

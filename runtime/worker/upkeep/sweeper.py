@@ -56,10 +56,17 @@ class Sweeper:
         for job in sweep.swept:
             self._tell(job)
         for job_id in sweep.starting:  # their workers may be at it, or be gone
+            await self._start(job_id)
+        return True
+
+    async def _start(self, job_id: str) -> None:
+        """Some of what a job has staged. One that cannot be started must not keep others from being recovered."""
+        try:
             for _ in range(_PARTS):
                 if not await self._lanes.start(job_id):
                     break
-        return True
+        except StoreError as error:
+            self._log.warning("start.failed", job=job_id, code=error.code, error=str(error))
 
     def _tell(self, job: Swept) -> None:
         if job.verdict == "expired":
