@@ -21,7 +21,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
@@ -37,13 +37,15 @@ from runtime import settings
 from runtime.client.contracts import Contracts
 from runtime.client.prepare import Intake
 from runtime.handlers.catalogue import Catalogue, discover
-from runtime.handlers.spec import Function, Spec
+from runtime.handlers.spec import NAME, Function
 from runtime.jobs.request import JobRequest
-from runtime.store.attempts import Taken
+from runtime.store.attempts import Settlement, Taken
 from runtime.store.registry import Deployed, describe, describe_broken
 from runtime.store.rows import NewJob
-from runtime.values import codec, ids
+from runtime.values import codec
 from runtime.values.clock import now_ms
+from runtime.values.shards import Shards
+from runtime.worker import contained
 from runtime.worker.attempt import Attempt
 from runtime.worker.calls import Calls
 from runtime.worker.runner import Runner
@@ -85,11 +87,16 @@ def call(
 
     `function`: its name in the functions folder, or a handler. `files`: what `ctx.file` opens; a folder that is
     gone afterwards where it is not said. `elsewhere`: functions that it enqueues jobs for and that are not in this
-    folder; their payloads are not checked. A `def` handler runs right here: its timeout and its memory are a
-    worker's to keep. In an async test, use `call_async`.
+    folder; their payloads are not checked. A `def` handler runs right here, in the thread that calls and within an
+    event loop: its timeout and its memory are a worker's to keep, and `asyncio.run` is not for it. In an async
+    test, use `call_async`.
     """
-    given: dict[str, Any] = {"attempt": attempt, "max_attempts": max_attempts, "files": files}
-    return asyncio.run(call_async(function, payload, elsewhere=elsewhere, **given))
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        options: dict[str, Any] = {"attempt": attempt, "max_attempts": max_attempts, "files": files}
+        return asyncio.run(call_async(function, payload, elsewhere=elsewhere, **options))
+    raise RuntimeError("an event loop runs already: await call_async(…) here")
 
 
 async def call_async(
@@ -102,25 +109,28 @@ async def call_async(
     elsewhere: Collection[str] = (),
 ) -> Outcome:
     """As `call`, from an async test."""
-    given = settings.load()
-    fn, registry = _find(function, elsewhere, given)
-    most = fn.policy.retry.max_attempts if max_attempts is None else max_attempts
+    loaded = settings.load()
+    folder = _Folder(loaded, elsewhere)
+    fn = folder.find(function)
+    deployed = describe(fn.name, fn, loaded)
+    most = deployed.max_attempts if max_attempts is None else max_attempts
+    job_id = Shards(loaded.shards).new_id(fn.name if deployed.at_home else None)
+    packed, now, loop = codec.pack_shown(payload), now_ms(), asyncio.get_running_loop()
     with contextlib.ExitStack() as stack:
         place = Path(files or stack.enter_context(tempfile.TemporaryDirectory()))
-        logs: Any = stack.enter_context(cast("Any", structlog.testing.capture_logs()))
+        events: Any = stack.enter_context(cast("Any", structlog.testing.capture_logs()))
+        stack.enter_context(contained.tasks_contained(loop))
         reports: list[dict[str, Any]] = []
         calls = Calls(
-            _Here(), None, given.model_copy(update={"files_dir": place}), lambda _, told: reports.append(told)
+            _Here(), None, loaded.model_copy(update={"files_dir": place}), lambda _, report: reports.append(report)
         )
-        runner = Runner(calls, Starts(Intake(Contracts(registry), given), _stage), given.result_limit)
-        lane = registry.deployed[fn.name].lane
-        packed, now = codec.pack_shown(payload), now_ms()
-        one = Attempt(Taken(fn.name, lane, b"0-0", ids.new_id(), attempt, packed, most, now, 0, now), fn)
-        one.task = asyncio.create_task(runner.run(one))
-        settlement = await one.task
-    assert settlement is not None  # nobody takes its lease
+        runner = Runner(calls, Starts(Intake(Contracts(folder), loaded), _stage), loaded.result_limit)
+        one = Attempt(Taken(fn.name, deployed.lane, b"0-0", job_id, attempt, packed, most, now, 0, now), fn)
+        settlement = await _run(runner, one)
     outcome = Outcome(settlement.outcome, progress=reports)
-    outcome.logs = [event for event in logs if "part" not in event]
+    outcome.logs = [
+        event for event in events if event["event"] != "attempt.failed" or event.get("part") != "worker"
+    ]
     if settlement.outcome == "completed":
         outcome.result = codec.from_json(codec.to_json(codec.unpack(settlement.value)))
         outcome.enqueued = [request for _, request in one.asked]
@@ -129,6 +139,19 @@ async def call_async(
     outcome.error = codec.unpack(settlement.value)
     outcome.retry_in = settlement.delay / 1000 if settlement.outcome == "retry" else None
     return outcome
+
+
+async def _run(runner: Runner, attempt: Attempt) -> Settlement:
+    """An attempt's end; who cancels the test, as Ctrl-C does, cancels the attempt and hears of no outcome."""
+    attempt.task = asyncio.create_task(runner.run(attempt))
+    try:
+        await asyncio.wait([attempt.task])
+    except asyncio.CancelledError:
+        attempt.task.cancel()
+        await asyncio.wait([attempt.task])
+        raise
+    settlement: Settlement = attempt.task.result()
+    return settlement
 
 
 class _Here:
@@ -142,39 +165,53 @@ async def _stage(taken: Taken, part: int, jobs: Sequence[NewJob]) -> bool:
     return True
 
 
-class _Registry:
-    """In place of what workers publish in Redis: the functions of a folder."""
+class _Folder:
+    """In place of what workers publish in Redis: the functions of the folder, loaded when they are asked for."""
 
-    def __init__(self, deployed: dict[str, Deployed]) -> None:
-        self.deployed = deployed
+    def __init__(self, loaded: settings.Settings, elsewhere: Collection[str]) -> None:
+        self._settings = loaded
+        self._elsewhere = elsewhere
+        self._catalogue: Catalogue | None = None
+        self._handler: Function | None = None
+
+    def find(self, function: str | Callable[..., Any]) -> Function:
+        """Raises ImportError where it does not load, and FunctionUnknown."""
+        if callable(function):
+            name = getattr(function, "__name__", "").strip("_")
+            self._handler = Function(name if NAME.fullmatch(name) else "handle", function)
+            return self._handler
+        catalogue = self._load()
+        if function in catalogue.broken:
+            raise ImportError(f"{function} does not load:\n{catalogue.broken[function]}")
+        found = catalogue.get(function)
+        assert isinstance(found, Function)
+        return found
+
+    def _load(self) -> Catalogue:
+        if self._catalogue is None:
+            folder = self._settings.functions_dir
+            self._catalogue = discover(folder) if folder.is_dir() or self._handler is None else Catalogue()
+            if self._handler is not None:
+                names = (self._handler.name, *self._handler.policy.aliases)
+                self._catalogue.functions.update(dict.fromkeys(names, self._handler))
+        return self._catalogue
 
     async def functions(self) -> dict[str, Deployed]:
-        return self.deployed
+        catalogue, loaded = self._load(), self._settings
+        deployed = {name: describe(name, _anything(name), loaded) for name in self._elsewhere}
+        deployed |= {name: describe_broken(name, trace, loaded) for name, trace in catalogue.broken.items()}
+        return deployed | {name: describe(name, fn, loaded) for name, fn in catalogue.functions.items()}
 
     async def restore(self, deployed: Sequence[Deployed]) -> bool:
         return False
 
 
-def _find(
-    function: str | Callable[..., Any], elsewhere: Collection[str], given: settings.Settings
-) -> tuple[Function, _Registry]:
-    """The function, and all that there are."""
-    folder = given.functions_dir
-    found = discover(folder) if isinstance(function, str) or folder.is_dir() else Catalogue()
-    if callable(function):
-        name = function.__name__.strip("_") or "handle"
-        spec: Spec = Function(name, function)
-        found.functions.update(dict.fromkeys((name, *spec.policy.aliases), spec))
-    else:
-        if function in found.broken:
-            raise ImportError(f"{function} does not load:\n{found.broken[function]}")
-        spec = found.get(function)
-    assert isinstance(spec, Function)
-    deployed = {name: describe(name, one, given) for name, one in found.functions.items()}
-    deployed |= {name: describe_broken(name, trace, given) for name, trace in found.broken.items()}
-    for name in elsewhere:
-        deployed.setdefault(name, replace(deployed[spec.name], name=name, serves=name, schema={}))
-    return spec, _Registry(deployed)
+def _anything(name: str) -> Function:
+    """A function that takes any payload."""
+
+    async def handle(payload: Any) -> None: ...
+
+    return Function(name, handle)
 
 
 class Running:

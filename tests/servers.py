@@ -71,7 +71,11 @@ def installed(binary: str, folder: Path) -> Iterator[str]:
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     try:
         with redis.Redis(port=port) as client:
-            until(lambda: _answers(client), "redis-server")
+            until(lambda: _answers(client) or process.poll() is not None, "redis-server")
+        if process.poll() is not None:
+            raise RuntimeError(
+                f"{binary} ended with status {process.returncode}; it may be too old for these options"
+            )
         yield f"redis://127.0.0.1:{port}/0"
     finally:
         process.terminate()

@@ -119,8 +119,8 @@ class _Sink:
 
 
 def _asked(packed: list[Any]) -> Asked:
-    job_id, fields = packed
-    return job_id, _request(fields)
+    job_id, payload, fields = packed
+    return job_id, _request({**fields, "payload": codec.unpack(payload)})
 
 
 def _request(fields: dict[str, Any]) -> JobRequest:

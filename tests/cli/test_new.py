@@ -1,5 +1,6 @@
 """`lanework new` and `runtime.testing`: what those who write functions start from."""
 
+import multiprocessing
 import subprocess
 import sys
 
@@ -166,3 +167,81 @@ def test_a_call_tells_of_what_would_end_a_worker():
 
     assert (outcome.status, outcome.error["message"]) == ("retry", "bad config")
     assert outcome.retry_in is not None
+
+
+def test_a_copy_of_a_test_process_goes_on_after_a_call():
+    def work(answers) -> None:
+        answers.put(call(lambda: 1).result)
+
+    context = multiprocessing.get_context("fork")
+    answers = context.Queue()
+    process = context.Process(target=work, args=(answers,))
+    process.start()
+
+    assert answers.get(timeout=20) == 1
+    process.join(20)
+
+
+async def test_who_cancels_a_call_cancels_the_attempt():
+    import asyncio
+
+    left = []
+
+    async def sleeps() -> None:
+        try:
+            await asyncio.sleep(60)
+        finally:
+            left.append(True)
+
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(call_async(sleeps), 0.1)
+    assert left == [True]
+
+
+async def test_a_call_within_an_event_loop_says_what_to_use():
+    with pytest.raises(RuntimeError, match="call_async"):
+        call(lambda: 1)
+
+
+def test_a_call_of_a_handler_loads_no_other_function_before_it_enqueues(tmp_path, monkeypatch):
+    imported = tmp_path / "imported"
+    (tmp_path / "other.py").write_text(f"open({str(imported)!r}, 'w')\ndef handle(): ...")
+    monkeypatch.setenv("LANEWORK_FUNCTIONS_DIR", str(tmp_path))
+
+    def parent(ctx: Context) -> None:
+        ctx.enqueue("other")
+
+    assert call(lambda: 1).result == 1
+    assert not imported.exists()
+    assert call(parent).status == "completed"
+    assert imported.exists()
+
+
+def test_a_function_with_limits_may_enqueue_itself_whatever_the_shards(monkeypatch):
+    monkeypatch.setenv("LANEWORK_SHARDS", "4")
+
+    @function(unique="payload", concurrency=3)
+    async def crawl(ctx: Context, n: int = 0) -> None:
+        ctx.enqueue("crawl", {"n": n + 1})
+        ctx.enqueue("resize", {"n": 1})
+
+    assert call(crawl, elsewhere=["resize"]).status == "completed"
+
+
+def test_logs_may_have_any_fields():
+    def work(ctx: Context) -> None:
+        ctx.log.info("uploaded", part=3)
+
+    assert call(work).logs[0]["part"] == 3
+
+
+def test_exiting_in_a_task_fails_the_attempt_of_a_call_alone():
+    import asyncio
+
+    async def leaves() -> None:
+        async def configure() -> None:
+            sys.exit("bad config")
+
+        await asyncio.gather(configure())
+
+    assert call(leaves).error["message"] == "bad config"

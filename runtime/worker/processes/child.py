@@ -211,17 +211,20 @@ def _started(ctx: Context) -> bytes:
     """The jobs that start if the attempt completes. Raises what packing does for what cannot be stored."""
     if not ctx.asked and ctx.follow_up is None:
         return b""
-    packed = [codec.pack(ctx.follow_up and _told(ctx.follow_up))]
+    packed = [codec.pack(ctx.follow_up and _packed(ctx.follow_up))]
     octets = 0
-    for one in ctx.asked:
-        packed.append(codec.pack(_told(one)))
-        octets += len(packed[-1])
+    for asked in ctx.asked:
+        row = _packed(asked)
+        octets += len(row[1])
         check_started(octets)
+        packed.append(codec.pack(row))
     return b"".join(packed)
 
 
-def _told(asked: tuple[str, JobRequest]) -> list[Any]:
-    return [asked[0], asked[1].given()]
+def _packed(asked: tuple[str, JobRequest]) -> list[Any]:
+    """Its id, its payload, packed, and the rest of the request."""
+    job_id, request = asked
+    return [job_id, codec.pack(request.payload), {**request.given(), "payload": None}]
 
 
 def _has_children() -> bool:
