@@ -205,7 +205,9 @@ async def test_a_call_within_an_event_loop_says_what_to_use():
 
 def test_a_call_of_a_handler_loads_no_other_function_before_it_enqueues(tmp_path, monkeypatch):
     imported = tmp_path / "imported"
-    (tmp_path / "other.py").write_text(f"open({str(imported)!r}, 'w')\ndef handle(): ...")
+    (tmp_path / "other.py").write_text(
+        f"import pathlib\npathlib.Path({str(imported)!r}).touch()\ndef handle(): ..."
+    )
     monkeypatch.setenv("LANEWORK_FUNCTIONS_DIR", str(tmp_path))
 
     def parent(ctx: Context) -> None:

@@ -15,6 +15,7 @@ from runtime.errors import StoreError, StoreUnavailable, StoreUnsupported
 from runtime.settings import Settings
 from runtime.store import embedded
 from runtime.store.connect import opened
+from runtime.store.lanes import Lanes
 from runtime.worker import reader
 from runtime.worker import worker as worker_module
 from tests.conftest import deploy
@@ -269,3 +270,20 @@ async def test_who_waits_on_a_connection_that_has_died_silently_is_told(client, 
         proxy.silent = True
         with pytest.raises(StoreUnavailable):
             await asyncio.wait_for(waiting, WAIT)
+
+
+async def test_a_server_that_takes_no_sign_of_life_has_leases_renewed_all_the_same(
+    client, worker, settings, monkeypatch
+):
+    def refused(self, client):
+        raise StoreUnavailable("OOM command not allowed when used memory > 'maxmemory'")
+
+    async def long() -> str:
+        await asyncio.sleep(3.5)
+        return "done"
+
+    monkeypatch.setattr(Lanes, "stay_alive", refused)
+    async with worker(settings.model_copy(update={"lease": 1.0}), long=long):
+        done = await client.wait((await client.enqueue("long")).id, WAIT)
+
+    assert (done.result, [attempt["outcome"] for attempt in done.attempts]) == ("done", ["completed"])
