@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple, cast
 
@@ -27,6 +26,17 @@ class Refusal(NamedTuple):
     verdict: Literal["known", "differs", "twin", "full"]
     other: str = ""
     waiting: int = 0
+
+
+_SMALL = 300  # bytes of a record's small fields
+_MIDDLING = ("error", "progress")  # fields that are always read, of some kilobytes at most
+
+
+class _Look(NamedTuple):
+    """A record's status, and the bytes of its larger fields."""
+
+    status: bytes | None
+    sizes: Mapping[str, int]
 
 
 class Some(NamedTuple):
@@ -97,24 +107,29 @@ class Jobs:
             raise JobNotFound(job_id)
         return record.read(job_id, fields, self._settings.lanes)
 
-    async def some(self, wanted: Sequence[str], most: float = float("inf")) -> Some:
+    async def some(self, wanted: Sequence[str], most: float = float("inf"), tries: int = 3) -> Some:
         """Those of the jobs that still have a record, without what is large in them.
 
-        `most`: bytes after which it stops, with a part of what was wanted.
+        `most`: bytes after which it stops, with a part of what was wanted. `tries`: how often a job is read whose
+        status changes between the look at its sizes and the reading.
         """
-        records, sizes = await self._fields(wanted, [record.SMALL] * len(wanted)), await self._sizes(wanted)
-        fits = [[name for name, size in sized.items() if 0 < size <= record.LARGE[name]] for sized in sizes]
+        looks = await self._looks(wanted)
+        fits = [[name for name, most in record.LARGE.items() if 0 < look.sizes[name] <= most] for look in looks]
         read, octets = 0, 0.0
         while read < len(wanted) and octets <= most:
-            octets += sum(map(len, records[read].values())) + sum(sizes[read][name] for name in fits[read])
+            octets += _SMALL + sum(looks[read].sizes[name] for name in (*_MIDDLING, *fits[read]))
             read += 1
-        large = await self._fields(wanted[:read], fits[:read])
-        jobs = [
-            record.read(job_id, fields | large_fields, self._settings.lanes, _omitted(sized))
-            for job_id, fields, sized, large_fields in zip(wanted, records, sizes, large, strict=False)
-            if sized["payload"]
-        ]
-        return Some(jobs, read, octets)
+        rows = await self._fields(wanted[:read], [(*record.SMALL, *names) for names in fits[:read]])
+        found = {
+            job_id: record.read(job_id, fields, self._settings.lanes, _omitted(look.sizes))
+            for job_id, fields, look in zip(wanted, rows, looks, strict=False)
+            if look.sizes["payload"]
+        }
+        changed = [i for i, fields in enumerate(rows) if fields.get(b"status") != looks[i].status]
+        if changed and tries > 1:
+            again = await self.some([wanted[i] for i in changed], tries=tries - 1)
+            found |= {job.id: job for job in again.jobs}
+        return Some([found[job_id] for job_id in wanted[:read] if job_id in found], read, octets)
 
     async def _fields(self, wanted: Sequence[str], names: Sequence[Sequence[str]]) -> list[dict[bytes, bytes]]:
         """The fields so named of each record, as far as it has them."""
@@ -132,19 +147,24 @@ class Jobs:
             for fields, row in zip(names, rows, strict=True)
         ]
 
-    async def _sizes(self, wanted: Sequence[str]) -> list[dict[str, int]]:
-        """Bytes of each record's large fields."""
+    async def _looks(self, wanted: Sequence[str]) -> list[_Look]:
+        """How large each record is."""
+        names = (*record.LARGE, *_MIDDLING)
         with translated():
             async with self._client.pipeline(transaction=False) as pipe:
-                for job_id, name in itertools.product(wanted, record.LARGE):
-                    pipe.hstrlen(self._keys.job(ids.shard_of(job_id), job_id), name)
-                sizes = await pipe.execute()
-        step = len(record.LARGE)
-        return [dict(zip(record.LARGE, sizes[i * step :], strict=False)) for i in range(len(wanted))]
+                for job_id in wanted:
+                    key = self._keys.job(ids.shard_of(job_id), job_id)
+                    pipe.hget(key, "status")
+                    for name in names:
+                        pipe.hstrlen(key, name)
+                replies = await pipe.execute()
+        step = len(names) + 1
+        parts = [replies[i * step : (i + 1) * step] for i in range(len(wanted))]
+        return [_Look(status, dict(zip(names, sizes, strict=True))) for status, *sizes in parts]
 
 
 def _omitted(sizes: Mapping[str, int]) -> tuple[str, ...]:
-    return tuple(name for name, size in sizes.items() if size > record.LARGE[name])
+    return tuple(name for name, most in record.LARGE.items() if sizes[name] > most)
 
 
 def _refusal(verdict: bytes, about: Any) -> Refusal:

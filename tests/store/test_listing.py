@@ -94,3 +94,19 @@ async def test_jobs_that_wait_for_the_same_time_are_listed_once_each(client, set
 async def test_a_cursor_of_scheduled_jobs_that_was_not_given_here_is_refused(store, cursor):
     with pytest.raises(ValueError, match="cursor"):
         await store.listing.scheduled(limit=1, cursor=cursor)
+
+
+async def test_a_job_that_settles_while_it_is_listed_is_shown_with_its_result(store, monkeypatch):
+    (job_id,) = await store.enqueue()
+    (taken,) = await store.take()
+    look = store.jobs._looks
+
+    async def look_and_settle(wanted):
+        looks = await look(wanted)
+        await store.settle(taken, value="done")
+        return looks
+
+    monkeypatch.setattr(store.jobs, "_looks", look_and_settle)
+    (job,) = (await store.jobs.some([job_id])).jobs
+
+    assert (job.status, job.result) == ("completed", "done")
