@@ -2,7 +2,7 @@
 
 from functions.words import handle as words
 
-job = await words.enqueue(text="one two")            # with the client that is open; Job[dict[str, int]]
+job = await words.enqueue(text="one two")            # with the client that is open; Job[dict[str, int] | None]
 job_id = words.enqueue(ctx, text="one two")          # in a handler: if its attempt completes
 job = await words.options(delay="10m").enqueue(text="one two")
 """
@@ -53,7 +53,7 @@ class Enqueuing(Generic[Payload, Result]):
     @overload
     def enqueue(self, ctx: Context, /, *args: Payload.args, **payload: Payload.kwargs) -> str: ...
     @overload
-    def enqueue(self, *args: Payload.args, **payload: Payload.kwargs) -> Awaitable[Job[Result]]: ...
+    def enqueue(self, *args: Payload.args, **payload: Payload.kwargs) -> Awaitable[Job[Result | None]]: ...
     def enqueue(self, *args: Any, **payload: Any) -> Any:  # type: ignore[misc]  # of overloads with a ParamSpec
         """Enqueues a job with this payload, given by keyword.
 

@@ -22,7 +22,7 @@ Result = TypeVar("Result", default=Any)
 class Job(Generic[Result]):
     """One request to run one function on one payload. Times: Unix milliseconds.
 
-    `result`: of the type that the function's handler returns, where it was enqueued by its handle.
+    `result`: None until it has completed; else what the handler returned, of that type where a handle enqueued it.
     """
 
     id: str
@@ -34,7 +34,7 @@ class Job(Generic[Result]):
     max_attempts: int
     priority: int = 0
     attempt: int = 0
-    result: Result | None = None
+    result: Result = None  # type: ignore[assignment]  # of a handle's job it is `Result | None`
     error: dict[str, Any] | None = None
     attempts: list[dict[str, Any]] = field(default_factory=list)
     progress: dict[str, Any] | None = None

@@ -27,11 +27,11 @@ async def takes_all(payload: list[int]) -> int:
 async def program() -> None:
     async with Lanework() as lanework:
         job = await words.enqueue(text="one two", least=2)
-        assert_type(job, Job[dict[str, int]])
+        assert_type(job, Job[dict[str, int] | None])
         done = await lanework.wait(job, timeout=10)
         assert_type(done.result, dict[str, int] | None)
         later = await shout.options(delay="10m", priority=1).enqueue(text="quiet")
-        assert_type(later, Job[str])
+        assert_type(later, Job[str | None])
         assert_type((await takes_all.enqueue(payload=[1, 2])).result, int | None)
         plain = await lanework.enqueue("words", {"text": "one"}, unique="payload")
         assert_type(plain.id, str)
