@@ -1,11 +1,11 @@
 """For the tests of those who write functions: one function without any Redis, or a whole Lanework.
 
-from runtime.testing import call, lanework  # lanework is a pytest fixture
+from runtime.testing import call
 
 def test_it_adds():
     assert call("math", {"a": 1, "b": 2}).result == 3
 
-def test_it_runs(lanework):
+def test_it_runs(lanework):  # a fixture that pytest has wherever Lanework is installed
     assert lanework.call("math", {"a": 1, "b": 2})["result"] == 3
 """
 
@@ -27,11 +27,6 @@ from typing import Any, cast
 
 import httpx
 import structlog
-
-try:
-    import pytest
-except ImportError as error:
-    raise ImportError("runtime.testing needs pytest: python -m pip install pytest") from error
 
 from runtime import settings
 from runtime.client.contracts import Contracts
@@ -278,10 +273,3 @@ def _serves(one: Running, started: subprocess.Popen[bytes]) -> bool:
                 return True
         time.sleep(0.05)
     return False
-
-
-@pytest.fixture(scope="session")
-def lanework() -> Iterator[Running]:
-    """A whole Lanework with the functions of `LANEWORK_FUNCTIONS_DIR`, else of `functions/`, for all tests."""
-    with running() as one:
-        yield one

@@ -12,7 +12,7 @@ LAYERS = [
     {"handlers"},
     {"store"},
     {"client"},
-    {"worker", "testing"},
+    {"worker", "testing", "pytest_plugin"},
     {"gateway"},
     {"cli"},
 ]

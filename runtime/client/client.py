@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Awaitable, Iterable, Sequence
 from datetime import datetime
 from types import TracebackType
-from typing import Any, Literal, NamedTuple, TypedDict, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar, overload
 
 from typing_extensions import Unpack
 
@@ -30,8 +30,9 @@ from runtime.errors import (
     StatusConflict,
     StoreUnavailable,
 )
+from runtime.handlers.handle import open_clients
 from runtime.jobs.job import Job
-from runtime.jobs.request import JobRequest
+from runtime.jobs.request import ClientOptions, JobRequest
 from runtime.settings import Settings
 from runtime.store.batch import GroupCommit
 from runtime.store.connect import check_server, connect
@@ -49,21 +50,7 @@ from runtime.store.stats import Stats
 WITHIN = 1.9  # seconds until an enqueue that got no answer is an error
 
 Answer = TypeVar("Answer")
-
-
-class Options(TypedDict, total=False):
-    """What `enqueue` takes by keyword; see `JobRequest`."""
-
-    priority: str | int | None
-    max_attempts: int | None
-    run_at: int | str | datetime | None
-    delay: float | str | None
-    ttl: float | str | None
-    start_before: int | str | datetime | None
-    backoff: Any
-    unique: str | None
-    then: Sequence[JobRequest]
-    key: str | None
+Result = TypeVar("Result")
 
 
 class _Entry(NamedTuple):
@@ -113,11 +100,13 @@ class Lanework:
         except BaseException:
             await self.close()
             raise
+        open_clients.append(self)
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        open_clients.remove(self)
         await self.close()
 
     async def check(self) -> None:
@@ -146,7 +135,7 @@ class Lanework:
         await self._client.aclose()
         await self._blocking.aclose()
 
-    async def enqueue(self, type: str, payload: Any = None, **options: Unpack[Options]) -> Job:
+    async def enqueue(self, type: str, payload: Any = None, **options: Unpack[ClientOptions]) -> Job:
         """Stores one job, or returns the one that its idempotency or unique key found.
 
         `options`: as `JobRequest` has them: priority, max_attempts, run_at, delay, ttl, start_before,
@@ -175,7 +164,7 @@ class Lanework:
         shown = Job(new.id, new.type, new.lane, "pending", request.payload, created, new.max_attempts, number)
         return Submitted(shown, new=True)
 
-    async def enqueue_many(self, type: str, payloads: Iterable[Any], **options: Unpack[Options]) -> list[str]:
+    async def enqueue_many(self, type: str, payloads: Iterable[Any], **options: Unpack[ClientOptions]) -> list[str]:
         """Stores jobs by the thousand; returns their ids in order, of equal ones that live (`unique`) theirs.
 
         The payloads of a sequence are all checked against the schema before any is stored; those of another
@@ -253,10 +242,17 @@ class Lanework:
         self._here()
         return await within(self._jobs.get(job_id))
 
-    async def wait(self, job_id: str, timeout: float) -> Job:
-        """The job once it has settled, or as it is after `timeout` seconds. Raises JobNotFound."""
+    @overload
+    async def wait(self, job: Job[Result], timeout: float) -> Job[Result]: ...
+    @overload
+    async def wait(self, job: str, timeout: float) -> Job: ...
+    async def wait(self, job: Job[Any] | str, timeout: float) -> Job[Any]:
+        """The job, or the one with this id, once it has settled, or as it is after `timeout` seconds.
+
+        Raises JobNotFound.
+        """
         self._here()
-        return await self._waiters.wait(job_id, timeout)
+        return await self._waiters.wait(job if isinstance(job, str) else job.id, timeout)
 
     async def page(
         self,

@@ -6,13 +6,14 @@ import math
 import numbers
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import structlog
+from typing_extensions import Unpack
 
 from runtime.errors import JobInvalid, Permanent, Stopped
-from runtime.jobs.request import MOST_STARTED, JobRequest
+from runtime.jobs.request import MOST_STARTED, JobRequest, Options
 from runtime.values import ids
 
 _NOTE = 4096  # bytes
@@ -86,7 +87,7 @@ class Context:
             {"done": _number(done), "total": None if total is None else _number(total), "note": _cut(note)}
         )
 
-    def enqueue(self, type: str, payload: Any = None, **options: Any) -> str:
+    def enqueue(self, type: str, payload: Any = None, **options: Unpack[Options]) -> str:
         """Start a job if this attempt completes, in the same step and so exactly once; returns its id.
 
         `options` as in `Lanework.enqueue`, without `key`. A request that cannot be stored fails the attempt. Where
@@ -103,7 +104,7 @@ class Context:
         self.asked.append((job_id, request))
         return job_id
 
-    def when_all_settled(self, type: str, payload: Any = None, **options: Any) -> str:
+    def when_all_settled(self, type: str, payload: Any = None, **options: Unpack[Options]) -> str:
         """Start a job once all that this attempt enqueues have settled, however; returns its id.
 
         Raises ValueError where one has been named already.
@@ -113,7 +114,7 @@ class Context:
         self.follow_up = (ids.new_id(ids.shard_of(self.job.id)), _request(type, payload, options))
         return self.follow_up[0]
 
-    def file(self, name: str | Path) -> Path:
+    def file(self, name: str | PurePath) -> Path:
         """The path of a file that functions may read and write, below `LANEWORK_FILES_DIR`; its folder is made.
 
         Raises Permanent for a name that leads out of that folder.
@@ -126,7 +127,7 @@ class Context:
         return path
 
 
-def _request(type: str, payload: Any, options: dict[str, Any]) -> JobRequest:
+def _request(type: str, payload: Any, options: Options) -> JobRequest:
     """Raises JobInvalid for an option that there is not."""
     try:
         return JobRequest(type, payload, **options)

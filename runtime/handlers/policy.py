@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
 from runtime.errors import FunctionInvalid
+from runtime.handlers.handle import Mark, attach
 from runtime.handlers.schedule import Schedule
 from runtime.jobs.retry import Retry
 from runtime.values import durations, sizes
@@ -107,7 +108,7 @@ def function(
     isolation: Isolation | None = None,
     memory: int | str | None = None,
     recycle: int | str | None = None,
-) -> Callable[[Handler], Handler]:
+) -> Mark:
     """Marks a module's handler and sets its policy (see `Policy`).
 
     Lengths of time are seconds or text such as "10m"; `retry` as a number means that many attempts; `schedule` is
@@ -140,8 +141,9 @@ def function(
     except ValueError as error:
         raise FunctionInvalid(str(error)) from None
 
-    def mark(handler: Handler) -> Handler:
+    def mark(handler: Any) -> Any:
         setattr(handler, MARK, policy)
+        attach(handler)
         return handler
 
     return mark

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Generic, Literal
+
+from typing_extensions import TypeVar
 
 from runtime.values import codec
 from runtime.values.clock import rfc3339
@@ -13,9 +15,15 @@ STATUSES: tuple[Status, ...] = ("scheduled", "pending", "running", "completed", 
 SETTLED = frozenset(("completed", "failed", "cancelled"))
 
 
+Result = TypeVar("Result", default=Any)
+
+
 @dataclass(slots=True)
-class Job:
-    """One request to run one function on one payload. Times: Unix milliseconds."""
+class Job(Generic[Result]):
+    """One request to run one function on one payload. Times: Unix milliseconds.
+
+    `result`: None until it has completed; else what the handler returned, of that type where a handle enqueued it.
+    """
 
     id: str
     type: str
@@ -26,7 +34,7 @@ class Job:
     max_attempts: int
     priority: int = 0
     attempt: int = 0
-    result: Any = None
+    result: Result = None  # type: ignore[assignment]  # of a handle's job it is `Result | None`
     error: dict[str, Any] | None = None
     attempts: list[dict[str, Any]] = field(default_factory=list)
     progress: dict[str, Any] | None = None

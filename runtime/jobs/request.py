@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, TypedDict
 
 from runtime.errors import JobInvalid
 from runtime.jobs.retry import Retry
@@ -17,6 +17,26 @@ MOST_FOLLOWING = 100
 DEEPEST_THEN = 20
 MOST_STARTED = 100_000  # jobs that one attempt starts
 MOST_STARTED_BYTES = 64 << 20
+
+
+class Options(TypedDict, total=False):
+    """What is asked for with a job; see `JobRequest`."""
+
+    priority: str | int | None
+    max_attempts: int | None
+    run_at: int | str | datetime | None
+    delay: float | str | None
+    ttl: float | str | None
+    start_before: int | str | datetime | None
+    backoff: Any
+    unique: str | None
+    then: Sequence[JobRequest]
+
+
+class ClientOptions(Options, total=False):
+    """What a client may ask for besides."""
+
+    key: str | None
 
 
 @dataclass(slots=True)

@@ -119,7 +119,6 @@ def test_the_fixture_runs_one_lanework_for_all_tests(tmp_path):
     (tmp_path / "functions").mkdir()
     (tmp_path / "functions" / "double.py").write_text("def handle(n: int): return 2 * n")
     (tmp_path / "test_it.py").write_text(
-        "from runtime.testing import lanework\n"
         "def test_once(lanework):\n    assert lanework.call('double', {'n': 1})['result'] == 2\n"
         "def test_again(lanework):\n    assert lanework.http.get('/functions/double').status_code == 200\n"
     )
