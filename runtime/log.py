@@ -62,14 +62,20 @@ class Quota:
 
 
 class Speaker:
-    """An attempt whose handler runs in this process, as the log knows it. `output`: the line that it prints."""
+    """An attempt whose handler runs in this process, as the log knows it. `output`: the line that it prints.
+    `said`: how much it has said, None for nothing, as nearly always."""
 
-    __slots__ = ("attempt", "output", "quota")
+    output: Any = None
+    said: Quota | None = None
 
     def __init__(self, attempt: Attempted) -> None:
         self.attempt = attempt
-        self.output: Any = None
-        self.quota = Quota()
+
+    @property
+    def quota(self) -> Quota:
+        if self.said is None:
+            self.said = Quota()
+        return self.said
 
 
 SPEAKER: ContextVar[Speaker | None] = ContextVar("speaker", default=None)  # whose handler runs here

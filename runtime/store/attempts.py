@@ -90,6 +90,8 @@ class Settlement(NamedTuple):
     @property
     def weight(self) -> int:
         """Its share of a call: bytes, and what starting jobs takes. A call must not keep the server for long."""
+        if not self.children and not self.taken.extras:
+            return len(self.value)
         return len(self.value) + _CHILD * (len(self.children) + self.taken.following)
 
 

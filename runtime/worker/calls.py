@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from dataclasses import astuple
 from functools import partial
 from pathlib import Path
@@ -39,15 +39,15 @@ class Calls:
         self._files: Path = settings.files_dir
         self._report = report
 
-    async def call(self, attempt: Attempt) -> bytes:
+    def call(self, attempt: Attempt) -> Coroutine[Any, Any, bytes]:
         """The handler's result, packed. Raises what the handler does, and what packing it does."""
         fn = attempt.function
         if self._pool is not None and (fn.isolation == "process" or not isinstance(fn, Function)):
-            return await self._call_child(self._pool, fn, attempt)
+            return self._call_child(self._pool, fn, attempt)
         assert isinstance(fn, Function)
-        return codec.pack_shown(await self._call_here(fn, attempt))
+        return self._call_here(fn, attempt)
 
-    async def _call_here(self, fn: Function, attempt: Attempt) -> Any:
+    async def _call_here(self, fn: Function, attempt: Attempt) -> bytes:
         arguments = fn.arguments(attempt.taken.payload, partial(self._context, attempt))
         timer = _timer(fn, attempt)
         try:
@@ -58,7 +58,7 @@ class Calls:
                     value = await self._threads.run(fn.handler, arguments)
             if attempt.cause is not None:  # it was told to stop: what it returns may be half of the work
                 raise asyncio.CancelledError
-            return value
+            return codec.pack_shown(value)
         finally:
             timer.cancel()
             if attempt.ctx is not None:

@@ -46,8 +46,6 @@ class _Lines:
 class By(log.Speaker):
     """What is printed and logged within is the attempt's. A class, because each attempt pays for it."""
 
-    __slots__ = ("_before",)
-
     def __enter__(self) -> None:
         self._before = log.SPEAKER.set(self)
 
@@ -55,8 +53,8 @@ class By(log.Speaker):
         log.SPEAKER.reset(self._before)
         if self.output is not None:
             self.output.end()
-        if self.quota.left_out:
-            log.get("function").warning("output.left_out", **log.names(self.attempt), lines=self.quota.left_out)
+        if self.said is not None and self.said.left_out:
+            log.get("function").warning("output.left_out", **log.names(self.attempt), lines=self.said.left_out)
 
 
 class _Output(io.TextIOBase):

@@ -42,12 +42,6 @@ class Runner:
 
     async def run(self, attempt: Attempt) -> Settlement | None:
         """The attempt's outcome, whatever the handler does; None where the attempt was lost."""
-        settlement = await self._run(attempt)
-        if self._taken_no_more is not None and self._is_ending():
-            await self._taken_no_more.wait()
-        return settlement._replace(staged=attempt.staged) if settlement and attempt.staged else settlement
-
-    async def _run(self, attempt: Attempt) -> Settlement | None:
         value = b""
         children: Sequence[NewJob] = ()
         after: NewJob | None = None
@@ -63,11 +57,21 @@ class Runner:
             error = raised
         # a process that had completed before it could be told to stop has completed
         if error is None and attempt.cause in (None, "released") and len(value) <= self._result_limit:
-            return Settlement(attempt.taken, "completed", value, 0, _keep(attempt.function), children, after)
+            keep, staged = _keep(attempt.function), attempt.staged
+            return Settlement(attempt.taken, "completed", value, 0, keep, children, after, b"", staged)
+        if self._taken_no_more is not None and self._is_ending():
+            await self._taken_no_more.wait()
         return self._end(attempt, error, value)
 
     def _end(self, attempt: Attempt, error: BaseException | None, value: bytes) -> Settlement | None:
-        """The end of an attempt that failed, or was told to stop; one that did not heed a timeout timed out."""
+        """The end of an attempt that failed, or was told to stop; one that did not heed a timeout timed out.
+
+        What it has staged goes with it.
+        """
+        settlement = self._end_of(attempt, error, value)
+        return settlement._replace(staged=attempt.staged) if settlement and attempt.staged else settlement
+
+    def _end_of(self, attempt: Attempt, error: BaseException | None, value: bytes) -> Settlement | None:
         fn, taken, cause = attempt.function, attempt.taken, attempt.cause
         if cause == "lost" or isinstance(error, Lost):
             return None

