@@ -62,14 +62,17 @@ class Quota:
 
 
 class Speaker:
-    """An attempt whose handler runs in this process, as the log knows it. `output`: the line that it prints.
-    `said`: how much it has said, None for nothing, as nearly always."""
+    """An attempt whose handler runs in this process, as the log knows it: its names, and what it has said so far.
 
-    output: Any = None
-    said: Quota | None = None
+    `output`: the line that it prints. `said`: None for nothing, as nearly always.
+    """
 
-    def __init__(self, attempt: Attempted) -> None:
-        self.attempt = attempt
+    __slots__ = ("output", "said", "taken")
+
+    def __init__(self, taken: Attempted) -> None:
+        self.taken = taken
+        self.output: Any = None
+        self.said: Quota | None = None
 
     @property
     def quota(self) -> Quota:
@@ -91,9 +94,9 @@ def _of_attempt(_: Any, method: str, event: MutableMapping[str, Any]) -> Mutable
     if speaker is None:
         return event
     if speaker.quota.admit(method):
-        return {**names(speaker.attempt), **event}
+        return {**names(speaker.taken), **event}
     if speaker.quota.is_cut:
-        return {**names(speaker.attempt), "event": "output.cut", "lines": LINES}
+        return {**names(speaker.taken), "event": "output.cut", "lines": LINES}
     raise structlog.DropEvent
 
 

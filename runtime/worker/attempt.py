@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterable
 from typing import Any, Literal
 
-from runtime import metrics
+from runtime import log, metrics
 from runtime.handlers.context import Context
 from runtime.handlers.spec import Spec
 from runtime.jobs.request import JobRequest
@@ -17,7 +17,7 @@ Asked = tuple[str, JobRequest]  # an id that the handler was told, and what it a
 Cause = Literal["lost", "released", "cancelled", "timeout"]
 
 
-class Attempt:
+class Attempt(log.Speaker):
     """An attempt that this worker holds; `cause` says why it is being cancelled, if it is."""
 
     __slots__ = (
@@ -31,12 +31,12 @@ class Attempt:
         "progress",
         "staged",
         "started",
-        "taken",
         "task",
     )
+    taken: Taken
 
     def __init__(self, taken: Taken, function: Spec) -> None:
-        self.taken = taken
+        super().__init__(taken)
         self.function = function
         self.meters = metrics.of(taken.type, taken.lane)
         self.task: asyncio.Task[Any] | None = None

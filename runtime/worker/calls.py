@@ -16,7 +16,7 @@ from runtime.jobs.request import JobRequest
 from runtime.settings import Settings
 from runtime.store.attempts import Taken
 from runtime.values import codec
-from runtime.worker import contained, printed
+from runtime.worker import printed
 from runtime.worker.attempt import Asked, Attempt
 from runtime.worker.processes.pool import Pool
 
@@ -41,26 +41,28 @@ class Calls:
 
     def call(self, attempt: Attempt) -> Coroutine[Any, Any, bytes]:
         """The handler's result, packed. Raises what the handler does, and what packing it does."""
-        fn = attempt.function
-        if self._pool is not None and (fn.isolation == "process" or not isinstance(fn, Function)):
+        fn: Any = attempt.function
+        if self._pool is not None and fn.isolation == "process":
             return self._call_child(self._pool, fn, attempt)
-        assert isinstance(fn, Function)
         return self._call_here(fn, attempt)
 
     async def _call_here(self, fn: Function, attempt: Attempt) -> bytes:
         arguments = fn.arguments(attempt.taken.payload, partial(self._context, attempt))
         timer = _timer(fn, attempt)
+        outside = log.SPEAKER.set(attempt)
         try:
-            with printed.By(attempt.taken):
-                if fn.is_async:
-                    value = await contained.Contained(fn.handler(**arguments))
-                else:
-                    value = await self._threads.run(fn.handler, arguments)
+            if fn.is_async:
+                value = await fn.handler(**arguments)
+            else:
+                value = await self._threads.run(fn.handler, arguments)
             if attempt.cause is not None:  # it was told to stop: what it returns may be half of the work
                 raise asyncio.CancelledError
             return codec.pack_shown(value)
         finally:
             timer.cancel()
+            log.SPEAKER.reset(outside)
+            if attempt.said is not None:
+                printed.end(attempt)
             if attempt.ctx is not None:
                 attempt.asked, attempt.follow_up = tuple(attempt.ctx.asked), attempt.ctx.follow_up
 

@@ -1,91 +1,33 @@
 """What a handler does to the event loop or to the process stays with its attempt.
 
-asyncio lets SystemExit and KeyboardInterrupt out of a task and so ends the loop, with everything that runs on it;
-and a copy that a handler makes of the process (fork) would go on as the worker, on its sockets. So each coroutine
-of a handler, its own and those of tasks that it starts, is stepped through here, and what it calls in the loop's
-executor is called from here. Callbacks (`call_soon`) are not: what they end or copy is the worker's.
+asyncio lets SystemExit and KeyboardInterrupt out of a task and so ends the loop, with everything that runs on it:
+the tasks that a handler starts raise Exited in place of them. Callbacks (`call_soon`) are not contained: what they
+end is the worker's.
+
+A copy that a handler makes of the process (fork) would go on as the worker, on its sockets. It ends as soon as it
+would: when the step of the loop, or the call of a thread, that made it is over.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Coroutine, Generator, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+import sys
+from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
+from types import FrameType
 from typing import Any
 from weakref import WeakKeyDictionary
 
 from runtime import log
 from runtime.jobs.failure import Exited
 
+# modules whose frames stand below what an event loop or a thread pool calls
+_BELOW = ("asyncio.base_events", "asyncio.events", "asyncio.runners", "concurrent.futures.thread", "uvloop")
+_TOOL = 4  # of sys.monitoring, one that no tool of its documentation has
+
 _armed = False  # whether this process is a worker's, so that a copy of it must not go on
-_copy = False
 _owners: WeakKeyDictionary[asyncio.Task[Any], log.Speaker] = WeakKeyDictionary()
-
-
-def _become_a_copy() -> None:
-    global _copy
-    _copy = _armed
-
-
-os.register_at_fork(after_in_child=_become_a_copy)
-
-
-def end_copy() -> None:
-    """Ends this process where it is a copy of the worker; what a copy does before that is its own."""
-    if _copy:
-        os._exit(0)
-
-
-class Contained:
-    """A handler's coroutine, to be awaited in place of it. Raises Exited where it would end the process."""
-
-    __slots__ = ("_coroutine",)
-
-    def __init__(self, coroutine: Coroutine[Any, Any, Any]) -> None:
-        self._coroutine = coroutine
-
-    def __await__(self) -> Generator[Any, Any, Any]:
-        step, given = self._coroutine.send, None
-        while True:
-            try:
-                waits_for = step(given)
-            except StopIteration as ended:
-                end_copy()
-                return ended.value
-            except (SystemExit, KeyboardInterrupt) as error:
-                end_copy()
-                raise Exited(error) from error
-            except BaseException:
-                end_copy()
-                raise
-            end_copy()
-            try:
-                given = yield waits_for
-                step = self._coroutine.send
-            except BaseException as error:
-                given, step = error, self._coroutine.throw
-
-
-def owner(task: asyncio.Task[Any]) -> log.Attempted | None:
-    """The attempt whose handler has started a task."""
-    speaker = _owners.get(task)
-    return None if speaker is None else speaker.attempt
-
-
-class Executor(ThreadPoolExecutor):
-    """The loop's default, in which handlers call what blocks."""
-
-    def submit(self, call: Callable[..., Any], /, *given: Any, **named: Any) -> Future[Any]:
-        return super().submit(_ends_copies, call, *given, **named)
-
-
-def _ends_copies(call: Callable[..., Any], /, *given: Any, **named: Any) -> Any:
-    try:
-        return call(*given, **named)
-    finally:
-        end_copy()
 
 
 @contextmanager
@@ -99,16 +41,57 @@ def copies_end() -> Iterator[None]:
         _armed = before
 
 
+def _be_a_copy() -> None:
+    """In the copy: one that `multiprocessing` or the handler itself ends is not held up by this."""
+    global _armed
+    if not _armed:
+        return
+    _armed = False
+    step, below = sys._getframe(), sys._getframe().f_back
+    while below is not None and below.f_globals.get("__name__") not in _BELOW:
+        step, below = below, below.f_back
+    if sys.version_info >= (3, 12):
+        _end_after(step)
+    else:
+        sys.setprofile(lambda frame, event, _: _watch(frame, event, step))
+
+
+def _watch(frame: FrameType, event: str, step: FrameType) -> None:
+    if event == "return" and frame is step:  # a coroutine that waits returns to the loop, too
+        os._exit(0)
+    if frame.f_globals.get("__name__") == "multiprocessing.process":  # it ends its copies
+        sys.setprofile(None)
+
+
+if sys.version_info >= (3, 12):
+
+    def _end_after(step: FrameType) -> None:
+        events = sys.monitoring.events
+        sys.monitoring.use_tool_id(_TOOL, "lanework")
+        for event in (events.PY_RETURN, events.PY_YIELD, events.PY_UNWIND):
+            sys.monitoring.register_callback(_TOOL, event, lambda code, *_: _end_if(code is step.f_code))
+        sys.monitoring.set_local_events(_TOOL, step.f_code, events.PY_RETURN | events.PY_YIELD)
+        sys.monitoring.set_events(_TOOL, events.PY_UNWIND)  # it has no local form
+
+    def _end_if(over: bool) -> None:
+        if over:
+            os._exit(0)
+
+
+os.register_at_fork(after_in_child=_be_a_copy)
+
+
 @contextmanager
 def tasks_contained(loop: asyncio.AbstractEventLoop) -> Iterator[None]:
     """Within, tasks that handlers start on the loop are contained."""
     before = loop.get_task_factory()
 
     def make(loop: asyncio.AbstractEventLoop, coroutine: Any, **more: Any) -> asyncio.Task[Any]:
-        speaker = _speaker(more.get("context"))
+        context = more.get("context")
+        speaker = log.SPEAKER.get() if context is None else context.get(log.SPEAKER)
         if speaker is None or not asyncio.iscoroutine(coroutine):
             return asyncio.Task(coroutine, loop=loop, **more)
-        task = asyncio.Task(_awaited(coroutine), loop=loop, **more)
+        task = asyncio.Task(_contained(coroutine), loop=loop, **more)
         _owners[task] = speaker
         # one that is cancelled before its first step never comes to the coroutine within
         task.add_done_callback(lambda _: coroutine.close())
@@ -121,10 +104,14 @@ def tasks_contained(loop: asyncio.AbstractEventLoop) -> Iterator[None]:
         loop.set_task_factory(before)
 
 
-def _speaker(context: Any) -> log.Speaker | None:
-    found: log.Speaker | None = log.SPEAKER.get() if context is None else context.get(log.SPEAKER)
-    return found
+def owner(task: asyncio.Task[Any]) -> log.Speaker | None:
+    """The attempt whose handler has started a task."""
+    return _owners.get(task)
 
 
-async def _awaited(coroutine: Coroutine[Any, Any, Any]) -> Any:
-    return await Contained(coroutine)
+async def _contained(coroutine: Coroutine[Any, Any, Any]) -> Any:
+    """Raises Exited where the coroutine would end the process."""
+    try:
+        return await coroutine
+    except (SystemExit, KeyboardInterrupt) as error:
+        raise Exited(error) from error

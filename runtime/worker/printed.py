@@ -16,7 +16,7 @@ class _Lines:
 
     def __init__(self, speaker: log.Speaker) -> None:
         self._quota = speaker.quota
-        self._log = log.get("function").bind(**log.names(speaker.attempt))
+        self._log = log.get("function").bind(**log.names(speaker.taken))
         self._rest = ""
 
     def write(self, text: str) -> None:
@@ -43,18 +43,12 @@ class _Lines:
         log.SPEAKER.reset(speaker)
 
 
-class By(log.Speaker):
-    """What is printed and logged within is the attempt's. A class, because each attempt pays for it."""
-
-    def __enter__(self) -> None:
-        self._before = log.SPEAKER.set(self)
-
-    def __exit__(self, *_: object) -> None:
-        log.SPEAKER.reset(self._before)
-        if self.output is not None:
-            self.output.end()
-        if self.said is not None and self.said.left_out:
-            log.get("function").warning("output.left_out", **log.names(self.attempt), lines=self.said.left_out)
+def end(speaker: log.Speaker) -> None:
+    """Its attempt has ended: tells what it printed last, and how much was left out."""
+    if speaker.output is not None:
+        speaker.output.end()
+    if speaker.said is not None and speaker.said.left_out:
+        log.get("function").warning("output.left_out", **log.names(speaker.taken), lines=speaker.said.left_out)
 
 
 class _Output(io.TextIOBase):

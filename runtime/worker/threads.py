@@ -12,7 +12,6 @@ from functools import partial
 from typing import Any, TypeVar
 
 from runtime.jobs.failure import Exited
-from runtime.worker import contained
 
 Answer = TypeVar("Answer")
 
@@ -67,5 +66,3 @@ class Threads:
             return handler(**arguments)
         except StopIteration as error:  # a Future cannot hold it
             raise RuntimeError(f"handler raised StopIteration: {error}") from error
-        finally:
-            contained.end_copy()

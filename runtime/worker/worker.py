@@ -68,7 +68,6 @@ class Worker:
     async def run(self) -> None:
         """Raises StoreError where the server cannot serve at the start, FunctionInvalid, FunctionUnknown."""
         loop = asyncio.get_running_loop()
-        loop.set_default_executor(contained.Executor(thread_name_prefix="executor"))
         with contained.copies_end(), contained.tasks_contained(loop):
             await self._run(self._settings)
 

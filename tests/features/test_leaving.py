@@ -223,6 +223,30 @@ async def copy():
 async def handle():
     return (await asyncio.gather(copy(), asyncio.sleep(0.1)))[0]
 """
+IN_CALLBACK = """
+import asyncio, os
+async def handle():
+    copied = asyncio.get_running_loop().create_future()
+    asyncio.get_running_loop().call_soon(lambda: copied.set_result(os.fork()))
+    return await copied
+"""
+IN_CONTEXT = """
+import asyncio, os
+async def handle():
+    async with asyncio.timeout(5):
+        pid = os.fork()
+        await asyncio.sleep(0.05)
+    return pid
+"""
+RAISES = """
+import asyncio, os
+from runtime import Permanent
+async def handle():
+    pid = os.fork()
+    if not pid:
+        raise ValueError("in the copy")
+    return pid
+"""
 IN_THREAD = """
 import asyncio, os
 async def handle():
@@ -230,8 +254,12 @@ async def handle():
 """
 
 
-@pytest.mark.parametrize("forks", [IN_TASK, IN_THREAD], ids=["task", "to_thread"])
-async def test_a_copy_that_a_task_or_the_loops_executor_makes_ends_too(client, start, forks):
+@pytest.mark.parametrize(
+    "forks",
+    [IN_TASK, IN_THREAD, IN_CALLBACK, IN_CONTEXT, RAISES],
+    ids=["task", "to_thread", "callback", "then waits", "raises"],
+)
+async def test_a_copy_ends_wherever_a_handler_makes_it(client, start, forks):
     one = start({"forks": forks})
     await asyncio.to_thread(one.await_said, "worker.started")
 

@@ -1,6 +1,7 @@
 """What handlers print in the worker's own process."""
 
 import io
+from contextlib import contextmanager
 from types import SimpleNamespace
 
 import pytest
@@ -19,9 +20,18 @@ def attempt(name):
     return SimpleNamespace(id=name, type="f", attempt=1)
 
 
+@contextmanager
+def speaks(attempt):
+    speaker = log.Speaker(attempt)
+    before = log.SPEAKER.set(speaker)
+    yield speaker
+    log.SPEAKER.reset(before)
+    printed.end(speaker)
+
+
 def test_lines_are_told_with_their_attempt_and_half_a_line_at_its_end(output):
     with structlog.testing.capture_logs() as logs:
-        with printed.By(attempt("a")):
+        with speaks(attempt("a")):
             print("one\ntwo", file=output)
             print("half", end="", file=output)
         print("outside", file=output)
@@ -34,13 +44,12 @@ def test_lines_are_told_with_their_attempt_and_half_a_line_at_its_end(output):
 def test_what_is_printed_after_an_attempt_is_told_as_its_own(output):
     late = attempt("late")
     with structlog.testing.capture_logs() as logs:
-        speaker = printed.By(late)
-        with speaker:
+        with speaks(late) as speaker:
             pass
         before = log.SPEAKER.set(speaker)  # as in a thread that goes on
         print("too", "late", file=output)
         log.SPEAKER.reset(before)
-        with printed.By(attempt("next")):
+        with speaks(attempt("next")):
             print("next", file=output)
 
     assert [(e["job"], e["line"]) for e in logs] == [("late", "too late"), ("next", "next")]
@@ -48,8 +57,7 @@ def test_what_is_printed_after_an_attempt_is_told_as_its_own(output):
 
 def test_a_thousand_lines_are_told_and_the_rest_is_counted(output):
     with structlog.testing.capture_logs() as logs:
-        speaker = printed.By(attempt("a"))
-        with speaker:
+        with speaks(attempt("a")) as speaker:
             for _ in range(1500):
                 print("xxx", file=output)
         before = log.SPEAKER.set(speaker)  # as in a thread that goes on

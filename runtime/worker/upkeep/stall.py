@@ -108,7 +108,7 @@ class Stall:
         task = asyncio.current_task(self._loop)
         owner = None if task is None else contained.owner(task)
         for attempt in list(self._held.values()):
-            if task is not None and (attempt.task is task or attempt.taken is owner):
+            if task is not None and (attempt.task is task or attempt is owner):
                 overdue = time.perf_counter() - attempt.started - attempt.function.policy.timeout
                 return attempt, _PATIENCE if overdue > _PATIENCE else float("inf")
         return None, _LONGEST if owner is None else _LEFT_BEHIND
