@@ -84,8 +84,8 @@ class PayloadInvalid(LaneworkError):
 
     def __init__(self, function: str, errors: Sequence[FieldError]) -> None:
         self.function, self.errors = function, list(errors)
-        told = "; ".join(f"{e['field'] or 'payload'}: {e['message']}" for e in self.errors)
-        super().__init__(f"the payload does not fit {function}: {told}")
+        problems = "; ".join(f"{e['field'] or 'payload'}: {e['message']}" for e in self.errors)
+        super().__init__(f"the payload does not fit {function}: {problems}")
 
 
 class JobInvalid(LaneworkError):

@@ -123,8 +123,8 @@ class _Requests(Collector):
     """What the gateway has answered."""
 
     def collect(self) -> Iterator[Metric]:
-        told = "Requests answered by the gateway."
-        family = CounterMetricFamily("lanework_http_requests", told, labels=["route", "method", "code"])
+        help = "Requests answered by the gateway."
+        family = CounterMetricFamily("lanework_http_requests", help, labels=["route", "method", "code"])
         for labels, count in list(requests.items()):
             family.add_metric(labels, count)
         yield family

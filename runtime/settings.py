@@ -147,25 +147,25 @@ class Settings(BaseSettings):
         numbers = {str(n): lane for n, lane in enumerate(self.lanes)} if not self.lanes[0].isdecimal() else {}
         if name in numbers:
             return numbers[name]
-        for told, lane in (("low", self.lanes[0]), ("normal", self.default_lane), ("high", self.lanes[-1])):
-            if name == told:
+        for alias, lane in (("low", self.lanes[0]), ("normal", self.default_lane), ("high", self.lanes[-1])):
+            if name == alias:
                 return lane
         numbered = ", ".join(f"{n} ({i})" if n != str(i) else n for i, n in enumerate(self.lanes))
-        told = ", ".join(self.lanes) if self.lanes[0].isdecimal() else numbered
-        raise LaneUnknown(f"no lane is {name[:50]!r}; lanes from lowest to highest: {told}")
+        alias = ", ".join(self.lanes) if self.lanes[0].isdecimal() else numbered
+        raise LaneUnknown(f"no lane is {name[:50]!r}; lanes from lowest to highest: {alias}")
 
 
-def load(environ: Mapping[str, str] | None = None, **given: Any) -> Settings:
+def load(environ: Mapping[str, str] | None = None, **overrides: Any) -> Settings:
     """Settings from the environment, `given` ones first. Raises SettingsInvalid with what to do."""
     environ = os.environ if environ is None else environ
     _refuse_misspelt(environ)
     try:
-        return Settings(**{name: value for name, value in given.items() if value is not None})
+        return Settings(**{name: value for name, value in overrides.items() if value is not None})
     except ValidationError as error:
-        told = "; ".join(
+        problems = "; ".join(
             f"{'.'.join(map(str, e['loc'])) or 'settings'}: {_reason(e['msg'])}" for e in error.errors()
         )
-        raise SettingsInvalid(f"{told} (`lanework settings` lists them all)") from None
+        raise SettingsInvalid(f"{problems} (`lanework settings` lists them all)") from None
 
 
 def _refuse_misspelt(environ: Mapping[str, str]) -> None:

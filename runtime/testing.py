@@ -30,7 +30,7 @@ import structlog
 
 from runtime import settings
 from runtime.client.contracts import Contracts
-from runtime.client.prepare import Intake
+from runtime.client.prepare import Preparer
 from runtime.handlers.catalogue import Catalogue, discover
 from runtime.handlers.spec import NAME, Function
 from runtime.jobs.request import JobRequest
@@ -119,7 +119,7 @@ async def call_async(
         calls = Calls(
             _Here(), None, loaded.model_copy(update={"files_dir": place}), lambda _, report: reports.append(report)
         )
-        runner = Runner(calls, Starts(Intake(Contracts(folder), loaded), _stage), loaded.result_limit)
+        runner = Runner(calls, Starts(Preparer(Contracts(folder), loaded), _stage), loaded.result_limit)
         one = Attempt(Taken(fn.name, deployed.lane, b"0-0", job_id, attempt, packed, most, now, 0, now), fn)
         settlement = await _run(runner, one)
     outcome = Outcome(settlement.outcome, progress=reports)
@@ -128,7 +128,7 @@ async def call_async(
     ]
     if settlement.outcome == "completed":
         outcome.result = codec.from_json(codec.to_json(codec.unpack(settlement.value)))
-        outcome.enqueued = [request for _, request in one.asked]
+        outcome.enqueued = [request for _, request in one.requested]
         outcome.follow_up = one.follow_up and one.follow_up[1]
         return outcome
     outcome.error = codec.unpack(settlement.value)
@@ -235,7 +235,7 @@ class Running:
 
 
 @contextlib.contextmanager
-def running(functions: str | Path | None = None, **given: str) -> Iterator[Running]:
+def running(functions: str | Path | None = None, **overrides: str) -> Iterator[Running]:
     """Runs a Lanework of its own on free ports; its data is gone afterwards. `given`: further settings.
 
     Needs the extra `embedded`. Raises RuntimeError, with what it printed, where it does not start.
@@ -247,7 +247,7 @@ def running(functions: str | Path | None = None, **given: str) -> Iterator[Runni
         command = [sys.executable, "-m", "runtime.cli.main", "up", "--port", str(port), "--data", data]
         started = subprocess.Popen(
             [*command, "--functions", str(folder.resolve())],
-            env={**os.environ, **{f"LANEWORK_{name.upper()}": value for name, value in given.items()}},
+            env={**os.environ, **{f"LANEWORK_{name.upper()}": value for name, value in overrides.items()}},
             stdin=subprocess.DEVNULL,
             stdout=printed,
             stderr=subprocess.STDOUT,

@@ -70,9 +70,9 @@ def dead(settings: Settings, function: str, limit: int, cursor: str | None, as_j
     return show.DONE
 
 
-def replay(settings: Settings, function: str, asked: dict[str, Any]) -> int:
+def replay(settings: Settings, function: str, options: dict[str, Any]) -> int:
     """`asked`: which of them, and at which `rate`."""
-    body = {name: value for name, value in asked.items() if value is not None}
+    body = {name: value for name, value in options.items() if value is not None}
     with client(settings) as http:
         code, reply = ask(http, "POST", f"/functions/{segment(function)}/dead/replay", json=body, timeout=60)
     if reply is not None:
@@ -80,10 +80,10 @@ def replay(settings: Settings, function: str, asked: dict[str, Any]) -> int:
     return code
 
 
-def purge(settings: Settings, function: str, asked: dict[str, Any]) -> int:
+def purge(settings: Settings, function: str, options: dict[str, Any]) -> int:
     """`asked`: which of them."""
     with client(settings) as http:
-        params = {name: value for name, value in asked.items() if value is not None}
+        params = {name: value for name, value in options.items() if value is not None}
         code, reply = ask(http, "DELETE", f"/functions/{segment(function)}/dead", params=params, timeout=60)
     if reply is not None:
         show.note(f"{reply['purged']} failed jobs deleted")

@@ -50,10 +50,10 @@ def up(
     """Run everything here: an embedded Valkey, the gateway and workers. Ctrl-C stops them cleanly."""
     from runtime.cli.up import run
 
-    given = settings.load(
+    loaded = settings.load(
         port=port, functions_dir=functions, concurrency=concurrency, processes=processes, watch=watch
     )
-    sys.exit(run(given, data, workers))
+    sys.exit(run(loaded, data, workers))
 
 
 @app.command()
@@ -81,7 +81,7 @@ def worker(
     """Run a worker."""
     from runtime.cli import serve
 
-    given = settings.load(
+    loaded = settings.load(
         functions=functions,
         functions_dir=functions_dir,
         concurrency=concurrency,
@@ -89,7 +89,7 @@ def worker(
         watch=watch,
         worker_port=port,
     )
-    sys.exit(serve.worker(given))
+    sys.exit(serve.worker(loaded))
 
 
 @app.command()
@@ -201,10 +201,10 @@ def move(
     from runtime.cli.remote import segment
 
     body = {name: value for name, value in (("delay", delay), ("run_at", at)) if value is not None}
-    given = settings.load(url=url)
+    loaded = settings.load(url=url)
     if body:
-        sys.exit(control.one(given, "PATCH", f"/jobs/{segment(job)}", json, body))
-    sys.exit(control.one(given, "POST", f"/jobs/{segment(job)}/run", json))
+        sys.exit(control.one(loaded, "PATCH", f"/jobs/{segment(job)}", json, body))
+    sys.exit(control.one(loaded, "POST", f"/jobs/{segment(job)}/run", json))
 
 
 @app.command()
@@ -246,19 +246,19 @@ def dead(
     """List a function's failed jobs, run them again, or delete them."""
     from runtime.cli import control
 
-    given = settings.load(url=url)
+    loaded = settings.load(url=url)
     if replay and purge:
         show.error("usage", "give --replay or --purge, not both")
         sys.exit(show.USAGE)
     which = {"error": error, "after": after, "before": before}
     if replay:
-        sys.exit(control.replay(given, function, {**which, "rate": rate, "limit": limit}))
+        sys.exit(control.replay(loaded, function, {**which, "rate": rate, "limit": limit}))
     if purge:
-        sys.exit(control.purge(given, function, {**which, "limit": limit}))
+        sys.exit(control.purge(loaded, function, {**which, "limit": limit}))
     if any(which.values()):
         show.error("usage", "--error, --after and --before go with --replay or --purge")
         sys.exit(show.USAGE)
-    sys.exit(control.dead(given, function, limit or 50, cursor, json))
+    sys.exit(control.dead(loaded, function, limit or 50, cursor, json))
 
 
 @app.command()

@@ -23,14 +23,14 @@ def call(
 ) -> int:
     """Enqueues; with `wait`, follows the job for that many seconds and prints its result."""
     try:
-        given = codec.from_json(
+        parsed = codec.from_json(
             (sys.stdin.read() if payload == "-" else payload).encode("utf-8", "surrogateescape")
         )
     except ValueError as error:
         show.error("bad-json", f"the payload is not JSON ({error}); quote it, such as '{{\"a\": 5}}'")
         return show.USAGE
-    asked = {name: value for name, value in options.items() if value is not None}
-    body = {"type": function, "payload": given, **asked}
+    set_options = {name: value for name, value in options.items() if value is not None}
+    body = {"type": function, "payload": parsed, **set_options}
     with client(settings) as http:
         code, job = ask(http, "POST", "/jobs", json=body)
         if job is None:
@@ -73,9 +73,9 @@ def _follow(http: httpx.Client, job: dict[str, Any], wait: float, as_json: bool)
 def jobs(
     settings: Settings, limit: int, type: str | None, status: str | None, cursor: str | None, as_json: bool
 ) -> int:
-    asked = {"limit": limit, "type": type, "status": status, "cursor": cursor}
+    query = {"limit": limit, "type": type, "status": status, "cursor": cursor}
     with client(settings) as http:
-        params = {name: value for name, value in asked.items() if value is not None}
+        params = {name: value for name, value in query.items() if value is not None}
         code, page = ask(http, "GET", "/jobs", params=params)
         if page is None:
             return code
@@ -85,7 +85,7 @@ def jobs(
     columns = ["id", "function", "lane", "status", "attempt", "created", "result or error"]
     show.table(columns, [show.job_row(job) for job in page["jobs"]], "no jobs")
     if page["cursor"]:
-        filters = "".join(f" --{name} {asked[name]}" for name in ("type", "status") if asked[name] is not None)
+        filters = "".join(f" --{name} {query[name]}" for name in ("type", "status") if query[name] is not None)
         why = "not everything was looked at; " if page["partial"] else ""
         show.note(f"{why}more: lanework jobs --limit {limit}{filters} --cursor {page['cursor']}")
     return show.DONE
@@ -103,9 +103,9 @@ def functions(settings: Settings, as_json: bool) -> int:
     for fn in reply["functions"]:
         about = fn["doc"].partition("\n")[0] if fn["serves"] == fn["name"] else f"alias of {fn['serves']}"
         versions = Counter(worker["version"] or "-" for worker in fn["workers"])
-        told = ", ".join(f"{count} x {version}" for version, count in versions.most_common()) or "none"
+        running = ", ".join(f"{count} x {version}" for version, count in versions.most_common()) or "none"
         policy = (fn["lane"], fn["isolation"], f"{fn['timeout']:g} s", fn["max_attempts"])
-        rows.append((fn["name"], *policy, told, fn["waiting"], fn["trouble"] or about))
+        rows.append((fn["name"], *policy, running, fn["waiting"], fn["trouble"] or about))
     columns = ["function", "lane", "runs in", "timeout", "attempts", "workers", "waiting", "about"]
     show.table(columns, rows, "no functions are deployed")
     for fn in reply["functions"]:
@@ -160,10 +160,10 @@ def segment(text: str) -> str:
     return quote(text, safe="", errors="replace").replace(".", "%2E")
 
 
-def ask(http: httpx.Client, method: str, path: str, **more: Any) -> tuple[int, Any]:
+def ask(http: httpx.Client, method: str, path: str, **arguments: Any) -> tuple[int, Any]:
     """The exit code and, where all is well, the reply."""
     try:
-        reply = http.request(method, path, **more)
+        reply = http.request(method, path, **arguments)
     except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
         show.error(
             "no-answer",

@@ -117,13 +117,13 @@ def _end_within(seconds: float, failed: BaseException | None) -> None:
 
 def _stop_on_signals(worker: Worker) -> None:
     """SIGTERM and SIGINT stop it; a second one stops it at once, and its leases run out."""
-    told = False
+    stopping = False
 
     def stop() -> None:
-        nonlocal told
-        if told:
+        nonlocal stopping
+        if stopping:
             os._exit(130)
-        told = True
+        stopping = True
         worker.stop()
 
     loop = asyncio.get_running_loop()

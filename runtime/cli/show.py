@@ -58,15 +58,15 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[Any]], empty: str) -> 
 
 def job(job: Mapping[str, Any]) -> None:
     """One job, whole: what it is, what became of each attempt, and what went wrong."""
-    told = {name: job[name] for name in ("id", "type", "status", "lane")}
-    told["attempt"] = f"{job['attempt']} of {job['max_attempts']}"
+    fields = {name: job[name] for name in ("id", "type", "status", "lane")}
+    fields["attempt"] = f"{job['attempt']} of {job['max_attempts']}"
     times = ("created_at", "run_at", "start_before", "started_at", "finished_at", "cancel_requested_at")
-    told |= {name: job[name] for name in times if job[name]}
-    told |= {name: orjson.dumps(job[name]).decode() for name in ("payload", "progress", "result")}
-    told |= {"parent": job["parent"]} if job["parent"] else {}
-    told |= {"children": ", ".join(job["children"])} if job["children"] else {}
+    fields |= {name: job[name] for name in times if job[name]}
+    fields |= {name: orjson.dumps(job[name]).decode() for name in ("payload", "progress", "result")}
+    fields |= {"parent": job["parent"]} if job["parent"] else {}
+    fields |= {"children": ", ".join(job["children"])} if job["children"] else {}
     shown = Table(box=None, pad_edge=False, show_header=False)
-    for name, value in told.items():
+    for name, value in fields.items():
         shown.add_row(Text(name, "bold"), Text(str(value), _COLOURS.get(str(value), ""), overflow="fold"))
     Console(width=None if sys.stdout.isatty() else 240).print(shown)
     if job["attempts"]:
@@ -85,20 +85,20 @@ def _told(error: Mapping[str, Any] | None) -> str:
 
 
 def job_row(job: Mapping[str, Any]) -> list[str]:
-    told = ""
+    outcome = ""
     if job["error"]:
-        told = f"{job['error']['type']}: {job['error']['message']}"
+        outcome = f"{job['error']['type']}: {job['error']['message']}"
     elif job["status"] == "completed":
-        told = "(large)" if job.get("result_omitted") else orjson.dumps(job["result"]).decode()
+        outcome = "(large)" if job.get("result_omitted") else orjson.dumps(job["result"]).decode()
     elif job["progress"]:
         progress = job["progress"]
-        told = f"{progress.get('done')}/{progress.get('total')} {progress.get('note') or ''}".strip()
+        outcome = f"{progress.get('done')}/{progress.get('total')} {progress.get('note') or ''}".strip()
     attempt = f"{job['attempt']}/{job['max_attempts']}"
-    return [job["id"], job["type"], job["lane"], job["status"], attempt, job["created_at"], _short(told)]
+    return [job["id"], job["type"], job["lane"], job["status"], attempt, job["created_at"], _short(outcome)]
 
 
-def settings_table(given: Settings, *, as_json: bool) -> None:
-    values = {name: _plain(name, getattr(given, name)) for name in Settings.model_fields}
+def settings_table(settings: Settings, *, as_json: bool) -> None:
+    values = {name: _plain(name, getattr(settings, name)) for name in Settings.model_fields}
     if as_json:
         json({PREFIX + name.upper(): value for name, value in values.items()})
         return

@@ -150,7 +150,7 @@ async def _functions(settings: Settings) -> list[str]:
 
 
 def _environment(settings: Settings, data: Path) -> dict[str, str]:
-    given = {
+    values = {
         "REDIS_URL": f"unix://{embedded.socket_path(data)}",
         "HOST": settings.host,
         "PORT": str(settings.port),
@@ -159,7 +159,7 @@ def _environment(settings: Settings, data: Path) -> dict[str, str]:
         "PROCESSES": str(settings.processes),
         "WATCH": str(settings.watch),
     }
-    return {**os.environ, **{PREFIX + name: value for name, value in given.items()}}
+    return {**os.environ, **{PREFIX + name: value for name, value in values.items()}}
 
 
 @contextlib.contextmanager

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from runtime.client.contracts import Contracts
-from runtime.client.prepare import Intake
+from runtime.client.prepare import Preparer
 from runtime.errors import JobInvalid, KeyReused, LaneworkError, QueueFull
 from runtime.jobs.request import JobRequest
 from runtime.store.jobs import Refusal
@@ -24,16 +24,16 @@ Store = Callable[[list[NewJob]], Awaitable[tuple[int, dict[str, Refusal]]]]
 class Bulk:
     """Validates, makes ready and stores many jobs of one function, in their order."""
 
-    def __init__(self, contracts: Contracts, intake: Intake, store: Store) -> None:
+    def __init__(self, contracts: Contracts, preparer: Preparer, store: Store) -> None:
         self._contracts = contracts
-        self._intake = intake
+        self._preparer = preparer
         self._store = store
 
     async def enqueue(self, type: str, payloads: Iterable[Any], options: dict[str, Any]) -> list[str]:
         """See `Lanework.enqueue_many`."""
         if isinstance(payloads, (str, bytes, Mapping)):
-            told = f"are the payloads of many jobs, such as a list; {payloads.__class__.__name__} is one"
-            raise JobInvalid(f"payloads {told}", [{"field": "/payloads", "message": told}])
+            problem = f"are the payloads of many jobs, such as a list; {payloads.__class__.__name__} is one"
+            raise JobInvalid(f"payloads {problem}", [{"field": "/payloads", "message": problem}])
         contract = await self._contracts.get(type)
         for number, payload in enumerate(payloads if isinstance(payloads, Sequence) else (), 1):
             contract.check(payload)
@@ -43,7 +43,11 @@ class Bulk:
         try:
             for number, payload in enumerate(payloads, 1):
                 request = JobRequest(type, payload, **options)
-                job = await self._intake.prepare(request) if request.then else self._intake.ready(request, contract)
+                job = (
+                    await self._preparer.prepare(request)
+                    if request.then
+                    else self._preparer.ready(request, contract)
+                )
                 if parts.add(job):
                     await parts.store()
                 if number % _TURN == 0:

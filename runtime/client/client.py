@@ -20,7 +20,7 @@ from typing_extensions import Unpack
 from runtime import metrics, settings
 from runtime.client.bulk import Bulk
 from runtime.client.contracts import Contracts
-from runtime.client.prepare import Intake
+from runtime.client.prepare import Preparer
 from runtime.errors import (
     JobNotFound,
     KeyReused,
@@ -75,8 +75,8 @@ class Cleared(NamedTuple):
 class Lanework:
     """A connection to Lanework. Jobs enqueued at once by several tasks share round trips."""
 
-    def __init__(self, given: Settings | None = None) -> None:
-        self.settings = given or settings.load()
+    def __init__(self, loaded: Settings | None = None) -> None:
+        self.settings = loaded or settings.load()
         self._loop: asyncio.AbstractEventLoop | None = None  # whose connections these are
         self._client = connect(self.settings)
         self._blocking = connect(self.settings, timeout=None)
@@ -88,8 +88,8 @@ class Lanework:
         self.contracts = Contracts(self.registry)
         self._control = Control(self._client, self.settings)
         self._listing = Listing(self._client, self.settings, self._jobs)
-        self._intake = Intake(self.contracts, self.settings)
-        self._bulk = Bulk(self.contracts, self._intake, self._enqueue)
+        self._preparer = Preparer(self.contracts, self.settings)
+        self._bulk = Bulk(self.contracts, self._preparer, self._enqueue)
         self._waiters = Waiters(self._jobs, self._blocking, Keys(self.settings.prefix))
         self._commit: GroupCommit[_Entry] = GroupCommit(self._store, weigh=lambda entry: len(entry.job.payload))
 
@@ -150,9 +150,9 @@ class Lanework:
         self._here()
         contract = self.contracts.known(request.type)
         if contract is None or request.then:
-            new = await within(self._intake.prepare(request))
+            new = await within(self._preparer.prepare(request))
         else:
-            new = self._intake.ready(request, contract)
+            new = self._preparer.ready(request, contract)
         entry = _Entry(new, asyncio.get_running_loop().create_future())
         self._commit.add(entry)
         created = await entry.stored
@@ -302,8 +302,10 @@ class Lanework:
         try:
             return await self.get(refusal.other)
         except JobNotFound:
-            told = f"this was asked for before: job {refusal.other} has settled, and its record is kept no longer"
-            raise StatusConflict(told) from None
+            message = (
+                f"this was asked for before: job {refusal.other} has settled, and its record is kept no longer"
+            )
+            raise StatusConflict(message) from None
 
     async def _enqueue(self, batch: list[NewJob]) -> tuple[int, dict[str, Refusal]]:
         created, refused = await self._jobs.enqueue(batch)

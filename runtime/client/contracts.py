@@ -60,8 +60,8 @@ class Contract:
         try:
             wrong = list(itertools.islice(self._validator.iter_errors(payload), ERRORS_SHOWN))
         except ValueError as error:  # jsonschema-rs has a limit of its own there
-            told: list[FieldError] = [{"field": "", "message": f"is nested too deeply: {error}"}]
-            raise PayloadInvalid(self.deployed.name, told) from None
+            errors: list[FieldError] = [{"field": "", "message": f"is nested too deeply: {error}"}]
+            raise PayloadInvalid(self.deployed.name, errors) from None
         raise PayloadInvalid(self.deployed.name, [found for error in wrong for found in _field_errors(error)])
 
     def _is_valid(self, payload: Any) -> bool:
@@ -146,8 +146,8 @@ def _field_errors(error: Any) -> list[FieldError]:
     if None in tags and any(tags):
         ways, tags = [way for way, tag in zip(ways, tags, strict=True) if tag is None], []
     reasons = [_field_errors(tag or way[0])[0] for way, tag in itertools.zip_longest(ways, tags)]
-    told = [f"{r['field'].removeprefix(at)} {r['message']}".strip() for r in reasons]
-    return [{"field": at, "message": ", and ".join(dict.fromkeys(told))[:500]}]
+    messages = [f"{r['field'].removeprefix(at)} {r['message']}".strip() for r in reasons]
+    return [{"field": at, "message": ", and ".join(dict.fromkeys(messages))[:500]}]
 
 
 def _pointer(path: list[str | int]) -> str:

@@ -14,7 +14,7 @@ from runtime.values import codec, durations, ids
 from runtime.values.shards import Shards
 
 
-class Intake:
+class Preparer:
     """Checks requests and makes them ready."""
 
     def __init__(self, contracts: Contracts, settings: Settings) -> None:
@@ -31,10 +31,10 @@ class Intake:
         Raises FunctionUnknown, PayloadInvalid, LaneUnknown, JobInvalid.
         """
         if beside is not None and request.key is not None:
-            told = (
+            message = (
                 "an idempotency key is for jobs that are enqueued from outside; this one is stored once in any case"
             )
-            raise JobInvalid(told, [{"field": "/key", "message": told}])
+            raise JobInvalid(message, [{"field": "/key", "message": message}])
         contract = self._contracts.known(request.type)
         if contract is None:
             contract = await self._contracts.get(request.type)
@@ -94,8 +94,8 @@ class Intake:
             home = request.key
         if beside is not None and self._shards.count > 1:
             if home is not None and self._shards.home(home) != ids.shard_of(beside):
-                told = f"{deployed.name} has limits, and lies in another shard than the job that would start it"
-                raise JobInvalid(told, [{"field": "/type", "message": told}])
+                message = f"{deployed.name} has limits, and lies in another shard than the job that would start it"
+                raise JobInvalid(message, [{"field": "/type", "message": message}])
             return ids.new_id(ids.shard_of(beside))
         return self._shards.new_id(home)
 

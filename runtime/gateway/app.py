@@ -79,8 +79,8 @@ class Gateway:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
-        elif told := self._hosts.refuse(scope):
-            await problem(421, "host-unknown", told)(scope, receive, send)
+        elif reason := self._hosts.refuse(scope):
+            await problem(421, "host-unknown", reason)(scope, receive, send)
         else:
             await self._fixed.get(scope["path"], self._app)(scope, receive, send)
 

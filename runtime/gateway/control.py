@@ -44,10 +44,10 @@ class ControlApi:
 
     async def move(self, request: Request) -> Response:
         """A scheduled job starts at another time: `run_at` or `delay`."""
-        asked = await requests.read_object(request, self._body_limit, {"run_at", "delay"})
-        if not asked:
+        body = await requests.read_object(request, self._body_limit, {"run_at", "delay"})
+        if not body:
             raise BadRequest(422, "job-invalid", 'give run_at or delay, such as {"delay": "10m"}')
-        return job_reply(await self._lanework.move(request.path_params["id"], **asked))
+        return job_reply(await self._lanework.move(request.path_params["id"], **body))
 
     async def paused(self, request: Request) -> Response:
         """What is paused now."""
@@ -83,20 +83,22 @@ class ControlApi:
 
     async def replay(self, request: Request) -> Response:
         """Runs a function's failed jobs again: all, or those that fit `error`, `after` and `before`."""
-        asked = await requests.read_object(request, self._body_limit, {"error", "after", "before", "limit", "rate"})
+        body = await requests.read_object(request, self._body_limit, {"error", "after", "before", "limit", "rate"})
         every = 0.0
-        if "rate" in asked:
-            every = _read("rate", durations.rate, asked["rate"])[0]
+        if "rate" in body:
+            every = _read("rate", durations.rate, body["rate"])[0]
         name = await self._known(request)
-        replayed = await self._lanework.dead.replay_all(name, _filter(asked), every=every, limit=_limit(asked))
+        replayed = await self._lanework.dead.replay_all(name, _filter(body), every=every, limit=_limit(body))
         return json_reply({"replayed": replayed}, 202)
 
     async def purge(self, request: Request) -> Response:
         """Deletes a function's failed jobs."""
         requests.refuse_foreign(request)
-        asked = requests.read_filter(request)
+        filters = requests.read_filter(request)
         name = await self._known(request)
-        return json_reply({"purged": await self._lanework.dead.purge(name, _filter(asked), limit=_limit(asked))})
+        return json_reply(
+            {"purged": await self._lanework.dead.purge(name, _filter(filters), limit=_limit(filters))}
+        )
 
     async def clear(self, request: Request) -> Response:
         """Cancels what waits of a function; `partial` where more may wait, so that it is to be asked again."""
@@ -117,24 +119,24 @@ def _subject(what: dict[str, str]) -> str:
     return f"{kind.capitalize()} {name}"
 
 
-def _filter(asked: dict[str, Any]) -> Callable[[Job], bool]:
+def _filter(filters: dict[str, Any]) -> Callable[[Job], bool]:
     """Failed jobs by a part of their error, and by when they failed."""
-    part = asked.get("error")
+    part = filters.get("error")
     if part is not None and not isinstance(part, str):
         raise BadRequest(422, "filter-invalid", "error is a part of the error's type or message")
-    after = _read("after", durations.unix_ms, asked["after"]) if "after" in asked else 0
-    before = _read("before", durations.unix_ms, asked["before"]) if "before" in asked else float("inf")
+    after = _read("after", durations.unix_ms, filters["after"]) if "after" in filters else 0
+    before = _read("before", durations.unix_ms, filters["before"]) if "before" in filters else float("inf")
 
     def fits(job: Job) -> bool:
         error = job.error or {}
-        told = f"{error.get('type')}: {error.get('message')}"
-        return after <= (job.finished_at or 0) <= before and (part is None or part in told)
+        shown = f"{error.get('type')}: {error.get('message')}"
+        return after <= (job.finished_at or 0) <= before and (part is None or part in shown)
 
     return fits
 
 
-def _limit(asked: dict[str, Any]) -> int | None:
-    limit = asked.get("limit")
+def _limit(filters: dict[str, Any]) -> int | None:
+    limit = filters.get("limit")
     if isinstance(limit, str) and limit.isascii() and limit.isdecimal() and len(limit) < 10:
         limit = int(limit)
     if limit is not None and (type(limit) is not int or limit < 1):
@@ -142,8 +144,8 @@ def _limit(asked: dict[str, Any]) -> int | None:
     return limit
 
 
-def _read(name: str, read: Callable[[Any], Any], given: Any) -> Any:
+def _read(name: str, read: Callable[[Any], Any], value: Any) -> Any:
     try:
-        return read(given)
+        return read(value)
     except ValueError as error:
         raise BadRequest(422, "filter-invalid", f"{name}: {error}") from None

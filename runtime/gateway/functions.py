@@ -81,7 +81,7 @@ def _rollout(deployed: Deployed, workers: Sequence[WorkerInfo]) -> dict[str, Any
 
 
 async def _schedules(lanework: Lanework, deployed: Deployed) -> list[dict[str, Any]]:
-    schedules = [Schedule(*given) for given in deployed.schedules]
+    schedules = [Schedule(*row) for row in deployed.schedules]
     if not schedules:
         return []
     past = await within(lanework.schedules.past(deployed.name, [schedule.key for schedule in schedules]))

@@ -28,15 +28,15 @@ class Hosts:
         """Why the request is not for this gateway, or None."""
         if self._any:
             return None
-        given = next((value for name, value in scope["headers"] if name == b"host"), None)
+        host = next((value for name, value in scope["headers"] if name == b"host"), None)
         # a probe without a name, or at an address, is no page elsewhere: that always comes by its name
-        if given is None or given in self._known:
+        if host is None or host in self._known:
             return None
-        found = _HOST.fullmatch(given.decode("latin-1").lower())
+        found = _HOST.fullmatch(host.decode("latin-1").lower())
         name = found[1].strip("[]").rstrip(".") if found else ""
         if name in self._named or name == "localhost" or name.endswith(".localhost") or _is_address(name):
             if len(self._known) < 100:
-                self._known.add(given)
+                self._known.add(host)
             return None
         return "the gateway does not answer to the name in the Host header; LANEWORK_HOSTS lists those it does"
 

@@ -48,11 +48,11 @@ _STATUS: dict[type[LaneworkError], int] = {
 class BadRequest(LaneworkError):
     """A request that is wrong in itself; `code` and `status` say how."""
 
-    def __init__(self, status: int, code: str, message: str, **more: Any) -> None:
+    def __init__(self, status: int, code: str, message: str, **members: Any) -> None:
         super().__init__(message)
         self.status = status
         self.code = code  # type: ignore[misc]
-        self.more = more
+        self.members = members
 
 
 class _Json(Response):
@@ -78,25 +78,25 @@ def json_reply(body: Any, status: int = 200, headers: dict[str, str] | None = No
     return _Json(body, status, headers)
 
 
-def problem(status: int, code: str, detail: str, headers: dict[str, str] | None = None, **more: Any) -> Response:
+def problem(status: int, code: str, detail: str, headers: dict[str, str] | None = None, **members: Any) -> Response:
     body = {
         "type": TYPES + code,
         "title": HTTPStatus(status).phrase,
         "status": status,
         "detail": detail,
-        **more,
+        **members,
     }
     return Response(codec.to_json(body), status, headers, media_type="application/problem+json")
 
 
 def from_error(error: LaneworkError) -> Response:
     if isinstance(error, BadRequest):
-        return problem(error.status, error.code, str(error), **error.more)
+        return problem(error.status, error.code, str(error), **error.members)
     status = _STATUS.get(type(error), 500)
-    more: dict[str, Any] = {}
+    members: dict[str, Any] = {}
     headers = {"Retry-After": "1"} if status in (429, 503) else None
     if isinstance(error, (PayloadInvalid, JobInvalid)):
-        more["errors"] = error.errors
+        members["errors"] = error.errors
     elif isinstance(error, FunctionUnknown):
-        more["near"] = error.near
-    return problem(status, error.code, str(error), headers, **more)
+        members["near"] = error.near
+    return problem(status, error.code, str(error), headers, **members)

@@ -16,22 +16,22 @@ _UNSHOWABLE = (TypeError, ValueError, RecursionError)
 
 
 def job_reply(
-    job: Job, status: int = 200, headers: dict[str, str] | None = None, more: Mapping[str, Any] | None = None
+    job: Job, status: int = 200, headers: dict[str, str] | None = None, extras: Mapping[str, Any] | None = None
 ) -> Response:
     """`more`: further fields beside the job's own."""
     try:
-        return json_reply({**job.to_json(), **(more or {})}, status, headers)
+        return json_reply({**job.to_json(), **(extras or {})}, status, headers)
     except _UNSHOWABLE:  # stored by somebody else, or by an older version
-        return json_reply({**job.to_safe_json(), **(more or {})}, status, headers)
+        return json_reply({**job.to_safe_json(), **(extras or {})}, status, headers)
 
 
 def page_reply(page: Page) -> Response:
     """`partial`: the page is shorter than was asked for, and more may follow behind its cursor."""
-    told = {"cursor": page.cursor, "partial": page.partial}
+    rest = {"cursor": page.cursor, "partial": page.partial}
     try:
-        return json_reply({"jobs": [job.to_json() for job in page.jobs], **told})
+        return json_reply({"jobs": [job.to_json() for job in page.jobs], **rest})
     except _UNSHOWABLE:
-        return json_reply({"jobs": [job.to_safe_json() for job in page.jobs], **told})
+        return json_reply({"jobs": [job.to_safe_json() for job in page.jobs], **rest})
 
 
 def result_reply(job: Job) -> Response:

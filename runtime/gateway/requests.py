@@ -44,8 +44,8 @@ async def read_json(request: Request, limit: int) -> Any:
         kind = kind.partition(";")[0].strip().lower()
     if kind != "application/json" and not kind.endswith("+json"):
         # also what keeps a page elsewhere from posting jobs to localhost: JSON needs its consent (CORS)
-        told = f"not {kind}" if kind else "and this request names no media type"
-        raise BadRequest(415, "not-json", f"send JSON with the header Content-Type: application/json, {told}")
+        problem = f"not {kind}" if kind else "and this request names no media type"
+        raise BadRequest(415, "not-json", f"send JSON with the header Content-Type: application/json, {problem}")
     try:
         return codec.from_json(await _read(request, limit))
     except ValueError as error:
@@ -56,14 +56,14 @@ async def _read(request: Request, limit: int) -> bytes:
     """The whole body, straight from the server: Starlette's own way there costs as much as parsing it."""
     length = _header(request, b"content-length") or "0"
     body: bytes = b""
-    more = length.isdecimal() and int(length) <= limit
-    while more and len(body) <= limit:
+    unfinished = length.isdecimal() and int(length) <= limit
+    while unfinished and len(body) <= limit:
         message = await request.receive()
         if message["type"] == "http.disconnect":
             raise ClientDisconnect
         body += message.get("body", b"")
-        more = message.get("more_body", False)
-        if not more and len(body) <= limit:
+        unfinished = message.get("more_body", False)
+        if not unfinished and len(body) <= limit:
             return body
     raise BadRequest(413, "too-large", f"a body has at most {limit} bytes; pass large data by reference")
 
@@ -128,8 +128,8 @@ def read_waiting_status(request: Request) -> Literal["pending", "scheduled"]:
             return "pending"
         if query["status"] == "scheduled":
             return "scheduled"
-    told = "say which jobs: ?status=pending (those that wait), or ?status=scheduled (for their time, retries too)"
-    raise BadRequest(422, "query-invalid", f"{told}; failed ones are in /functions/{{function}}/dead")
+    hint = "say which jobs: ?status=pending (those that wait), or ?status=scheduled (for their time, retries too)"
+    raise BadRequest(422, "query-invalid", f"{hint}; failed ones are in /functions/{{function}}/dead")
 
 
 def read_window(request: Request) -> tuple[int, int]:

@@ -27,20 +27,20 @@ class Api:
 
     async def create(self, request: Request) -> Response:
         """202 with the whole job, once it is stored; 200 with the one that a key found."""
-        asked = await requests.read_job(request, self._body_limit)
+        job_request = await requests.read_job(request, self._body_limit)
         headers: dict[str, str] = {}
-        asked.check()
+        job_request.check()
         warnings = []
-        if asked.priority is not None:
+        if job_request.priority is not None:
             try:
-                self._lanework.settings.lane(asked.priority)
+                self._lanework.settings.lane(job_request.priority)
             except LaneUnknown as error:
                 if not requests.lenient(request):
                     raise
-                asked = replace(asked, priority=self._lanework.settings.default_lane)
-                warnings.append(f"{error}; the default lane {asked.priority} was taken")
+                job_request = replace(job_request, priority=self._lanework.settings.default_lane)
+                warnings.append(f"{error}; the default lane {job_request.priority} was taken")
                 headers["Preference-Applied"] = "handling=lenient"
-        job, new = await self._lanework.submit(asked)
+        job, new = await self._lanework.submit(job_request)
         headers["Location"] = f"/jobs/{job.id}"
         return job_reply(job, 202 if new else 200, headers, {"warnings": warnings} if warnings else None)
 

@@ -38,7 +38,7 @@ class JobInfo:
 class Context:
     """Handed to a parameter annotated `Context`; usable from the event loop and from threads."""
 
-    __slots__ = ("_files", "_log", "_report", "_stopped", "asked", "follow_up", "job")
+    __slots__ = ("_files", "_log", "_report", "_stopped", "follow_up", "job", "requested")
 
     def __init__(self, job: JobInfo, report: Callable[[dict[str, Any]], None], files: Path) -> None:
         self.job = job
@@ -46,7 +46,7 @@ class Context:
         self._files = files
         self._log: structlog.stdlib.BoundLogger | None = None
         self._stopped = False
-        self.asked: list[tuple[str, JobRequest]] = []  # ids and requests of what starts if this attempt completes
+        self.requested: list[tuple[str, JobRequest]] = []  # what starts if this attempt completes, by its id
         self.follow_up: tuple[str, JobRequest] | None = None
 
     @property
@@ -96,12 +96,12 @@ class Context:
 
         Raises JobInvalid for the 100,001st job, and for an option that there is not.
         """
-        if len(self.asked) >= MOST_STARTED:
-            told = f"one attempt starts at most {MOST_STARTED:,} jobs; start some that start the others"
-            raise JobInvalid(told, [{"field": "", "message": told}])
+        if len(self.requested) >= MOST_STARTED:
+            message = f"one attempt starts at most {MOST_STARTED:,} jobs; start some that start the others"
+            raise JobInvalid(message, [{"field": "", "message": message}])
         request = _request(type, payload, options)
         job_id = ids.new_id(ids.shard_of(self.job.id))
-        self.asked.append((job_id, request))
+        self.requested.append((job_id, request))
         return job_id
 
     def when_all_settled(self, type: str, payload: Any = None, **options: Unpack[Options]) -> str:
@@ -132,8 +132,8 @@ def _request(type: str, payload: Any, options: Options) -> JobRequest:
     try:
         return JobRequest(type, payload, **options)
     except TypeError as error:
-        told = str(error).rpartition("() ")[2]
-        raise JobInvalid(told, [{"field": "", "message": told}]) from None
+        message = str(error).rpartition("() ")[2]
+        raise JobInvalid(message, [{"field": "", "message": message}]) from None
 
 
 def _number(value: float) -> float:

@@ -63,13 +63,13 @@ class Enqueuing(Generic[Payload, Result]):
         ctx, rest = (args[0], args[1:]) if args and isinstance(args[0], Context) else (None, args)
         if rest:
             raise TypeError("the payload goes by keyword, such as enqueue(text='one two')")
-        name, given = job_type(self._handler), payload.get("payload") if _is_whole(self._handler) else payload
+        name, value = job_type(self._handler), payload.get("payload") if _is_whole(self._handler) else payload
         if ctx is not None:
-            return ctx.enqueue(name, given, **self._options)
+            return ctx.enqueue(name, value, **self._options)
         if not open_clients:
-            told = "no client is open: `async with Lanework():` opens one; in a handler, give its context first"
-            raise ClientMissing(told)
-        return open_clients[-1].enqueue(name, given, **self._options)
+            message = "no client is open: `async with Lanework():` opens one; in a handler, give its context first"
+            raise ClientMissing(message)
+        return open_clients[-1].enqueue(name, value, **self._options)
 
 
 class Handle(Enqueuing[Payload, Result], Generic[Call, Returned, Payload, Result]):

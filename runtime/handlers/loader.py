@@ -44,8 +44,8 @@ class Sources:
     def __init__(self, folder: Path) -> None:
         """Raises FunctionInvalid where there is no such folder."""
         if not folder.is_dir():
-            told = f"there is no folder {folder}: put function modules there, or set LANEWORK_FUNCTIONS_DIR"
-            raise FunctionInvalid(told)
+            message = f"there is no folder {folder}: put function modules there, or set LANEWORK_FUNCTIONS_DIR"
+            raise FunctionInvalid(message)
         self._folder = folder.absolute()
         self._known: dict[str, tuple[_Stamp, Source]] = {}
         self.unreadable: dict[str, str] = {}  # modules that the last look could not read, and why
@@ -96,14 +96,14 @@ def _stamp(files: Sequence[Path]) -> _Stamp:
 
 def _read(folder: Path, files: Sequence[Path]) -> tuple[str, dict[str, bytes]]:
     """The version, and the code that makes it."""
-    told, code = hashlib.sha256(), {}
+    digest, code = hashlib.sha256(), {}
     for file in files:
         size = file.stat().st_size
         data = file.read_bytes() if size <= _READ or file.suffix == ".py" else b""
-        told.update(os.fsencode(file.relative_to(folder)) + b"\0%d\0" % (len(data) or size) + data)
+        digest.update(os.fsencode(file.relative_to(folder)) + b"\0%d\0" % (len(data) or size) + data)
         if file.suffix == ".py" and _text(str(file)) == str(file):
             code[str(file)] = data
-    return told.hexdigest()[:12], code
+    return digest.hexdigest()[:12], code
 
 
 def _text(name: str) -> str:

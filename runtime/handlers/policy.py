@@ -149,7 +149,7 @@ def function(
     return mark
 
 
-def _retry(given: Retry | int | None) -> Retry:
-    if given is None:
+def _retry(value: Retry | int | None) -> Retry:
+    if value is None:
         return Retry()
-    return given if isinstance(given, Retry) else Retry(max_attempts=given)
+    return value if isinstance(value, Retry) else Retry(max_attempts=value)

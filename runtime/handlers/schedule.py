@@ -30,8 +30,8 @@ class Schedule:
         try:
             self.next(0)
         except (CronSimError, StopIteration) as error:
-            told = str(error) or "it never comes"
-            raise ValueError(f'{self.cron!r} is no schedule ({told}); such as "*/5 * * * *"') from None
+            reason = str(error) or "it never comes"
+            raise ValueError(f'{self.cron!r} is no schedule ({reason}); such as "*/5 * * * *"') from None
         except (KeyError, OSError):
             raise ValueError(f"{self.timezone!r} is no time zone; such as Europe/Berlin") from None
 

@@ -97,8 +97,8 @@ class Function(Spec):
     def _refuse_what_never_runs(self) -> None:
         for alias in self.policy.aliases:
             if not isinstance(alias, str) or not NAME.fullmatch(alias) or alias == self.name:
-                told = f"an alias is another name of a-z, 0-9 and _ that starts with a letter, not {alias!r}"
-                raise FunctionInvalid(f"{self.name}: {told}")
+                message = f"an alias is another name of a-z, 0-9 and _ that starts with a letter, not {alias!r}"
+                raise FunctionInvalid(f"{self.name}: {message}")
         for schedule in self.policy.schedules:
             try:
                 self.bind(codec.unpack(codec.pack_shown(schedule.payload)))
@@ -149,10 +149,10 @@ class Function(Spec):
             raise FunctionInvalid(f"{self.name}: an annotation has no JSON Schema: {error}") from error
         schema.pop("title", None)
         if not self._whole:
-            told = _described(inspect.getdoc(self.handler) or self.doc)
+            descriptions = _described(inspect.getdoc(self.handler) or self.doc)
             for name, shown in schema.get("properties", {}).items():
-                if name in told:
-                    shown.setdefault("description", told[name])
+                if name in descriptions:
+                    shown.setdefault("description", descriptions[name])
             for parameter in inspect.signature(self.handler).parameters.values():
                 shown = schema.get("properties", {}).get(parameter.name)
                 if shown is not None and parameter.default is not parameter.empty:
@@ -182,8 +182,8 @@ class Function(Spec):
             annotation = hints.get(parameter.name, Any)
             if annotation is Context:
                 if self.context is not None:
-                    told = f"{self.context} and {parameter.name} are both Context: one parameter takes it"
-                    raise FunctionInvalid(f"{self.name}: {told}")
+                    message = f"{self.context} and {parameter.name} are both Context: one parameter takes it"
+                    raise FunctionInvalid(f"{self.name}: {message}")
                 self.context = parameter.name
             elif parameter.kind is parameter.VAR_KEYWORD:
                 extra = True

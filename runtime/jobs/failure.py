@@ -26,7 +26,7 @@ class Failure(NamedTuple):
     record: bytes
     final: bool = False
     seconds: float | None = None
-    told: str = ""
+    summary: str = ""
 
 
 class Timeout(Exception):
@@ -75,7 +75,7 @@ class HandlerFailed(Exception):
     """An attempt failed in another process."""
 
     def __init__(self, failed: Failure) -> None:
-        super().__init__(failed.told)
+        super().__init__(failed.summary)
         self.failure = failed
 
 
@@ -95,20 +95,20 @@ def failure(error: BaseException, retry: Retry | None = None, words: str = "") -
     name = type(error).__name__[:_NAME]
     hopeless = isinstance(error, _HOPELESS)
     final = hopeless or (retry is not None and not retry.helps(error))
-    told = _text(error)
+    message = _text(error)
     trace = words or None
     if not hopeless and not isinstance(error, (Timeout, Crashed, OutOfMemory, LoadTimeout)):
-        trace = "".join(_frames(error, _RUNNING).format()) + f"{name}: {told}"
+        trace = "".join(_frames(error, _RUNNING).format()) + f"{name}: {message}"
     seconds = error.seconds if isinstance(error, RetryLater) else None
-    return Failure(record(name, told, trace), final, seconds, f"{name}: {told}"[:500])
+    return Failure(record(name, message, trace), final, seconds, f"{name}: {message}"[:500])
 
 
 def load_trace(error: BaseException) -> str:
     """Why a module does not load: its own frames, without those that led there."""
     own = _frames(error, _LOADING)
-    told = "".join(traceback.format_exception_only(error))
+    summary = "".join(traceback.format_exception_only(error))
     head = "Traceback (most recent call last):\n" if own else ""
-    return head + "".join(own.format()) + told
+    return head + "".join(own.format()) + summary
 
 
 def _frames(error: BaseException, without: tuple[str, ...]) -> traceback.StackSummary:
@@ -133,5 +133,5 @@ def _text(error: BaseException) -> str:
 def record(name: str, message: str, trace: str | None = None) -> bytes:
     """An error packed; text that is not valid Unicode is escaped."""
     trace = trace and trace[-_TRACEBACK:]
-    told = {"type": name, "message": message[:_MESSAGE], "traceback": trace}
-    return codec.pack({k: v and v.encode("utf-8", "backslashreplace").decode() for k, v in told.items()})
+    fields = {"type": name, "message": message[:_MESSAGE], "traceback": trace}
+    return codec.pack({k: v and v.encode("utf-8", "backslashreplace").decode() for k, v in fields.items()})

@@ -77,33 +77,35 @@ class JobRequest:
         )
 
     @classmethod
-    def parse(cls, given: Mapping[str, Any], key: str | None = None, depth: int = 0) -> JobRequest:
+    def parse(cls, body: Mapping[str, Any], key: str | None = None, depth: int = 0) -> JobRequest:
         """From what a client sent, `job_type` and `input` understood. Raises JobInvalid."""
-        if unknown := given.keys() - _FIELDS:
+        if unknown := body.keys() - _FIELDS:
             raise JobInvalid(
                 f"a job has {', '.join(sorted(_FIELDS))}",
                 [{"field": f"/{name}", "message": "is not a field of a job"} for name in sorted(unknown)],
             )
-        kind = _either(given, "type", "job_type")
+        kind = _either(body, "type", "job_type")
         if not isinstance(kind, str):
-            told = "is required" if kind is None else "is the name of a function"
-            raise _wrong("type", told, 'name the function, such as {"type": "echo"}')
-        options = {name: given[name] for name in given if name in _OPTIONS and given[name] is not None}
+            problem = "is required" if kind is None else "is the name of a function"
+            raise _wrong("type", problem, 'name the function, such as {"type": "echo"}')
+        options = {name: body[name] for name in body if name in _OPTIONS and body[name] is not None}
         if "then" in options:
             options["then"] = _following(options["then"], depth + 1)
-        return cls(kind, _either(given, "payload", "input"), key=key, **options)
+        return cls(kind, _either(body, "payload", "input"), key=key, **options)
 
-    def given(self) -> dict[str, Any]:
+    def as_options(self) -> dict[str, Any]:
         """What makes the same request anew."""
-        given = {name: value for name in _OPTIONS if (value := getattr(self, name)) is not None and name != "then"}
-        given |= {"type": self.type, "payload": self.payload, "key": self.key}
-        return {**given, "then": [one.given() for one in self.then]} if self.then else given
+        options = {
+            name: value for name in _OPTIONS if (value := getattr(self, name)) is not None and name != "then"
+        }
+        options |= {"type": self.type, "payload": self.payload, "key": self.key}
+        return {**options, "then": [one.as_options() for one in self.then]} if self.then else options
 
     def digest(self) -> str:
         """What an idempotency key stands for: the request without the key."""
-        given = [self.type, self.payload, *(getattr(self, name) for name in _OPTIONS if name != "then")]
-        given.append([one.digest() for one in self.then])
-        return _digest(codec.pack(given))
+        parts = [self.type, self.payload, *(getattr(self, name) for name in _OPTIONS if name != "then")]
+        parts.append([one.digest() for one in self.then])
+        return _digest(codec.pack(parts))
 
     def check(self) -> None:
         """Raises JobInvalid where a field is wrong in itself."""
@@ -179,21 +181,21 @@ _FIELDS = frozenset(("type", "job_type", "payload", "input", *_OPTIONS))
 def check_started(octets: int) -> None:
     """Raises JobInvalid for more bytes than the jobs that one attempt starts may have."""
     if octets > MOST_STARTED_BYTES:
-        told = f"the jobs that one attempt starts have at most {MOST_STARTED_BYTES >> 20} MiB in all"
-        raise JobInvalid(f"{told}; pass large data by reference", [{"field": "/payload", "message": told}])
+        message = f"the jobs that one attempt starts have at most {MOST_STARTED_BYTES >> 20} MiB in all"
+        raise JobInvalid(f"{message}; pass large data by reference", [{"field": "/payload", "message": message}])
 
 
-def _following(given: Any, depth: int) -> list[JobRequest]:
+def _following(value: Any, depth: int) -> list[JobRequest]:
     if depth > DEEPEST_THEN:
         raise _wrong("then", f"goes {DEEPEST_THEN} jobs deep at most")
-    if not isinstance(given, list) or len(given) > MOST_FOLLOWING or not all(isinstance(g, dict) for g in given):
+    if not isinstance(value, list) or len(value) > MOST_FOLLOWING or not all(isinstance(g, dict) for g in value):
         raise _wrong("then", f"is a list of up to {MOST_FOLLOWING} jobs", 'such as "then": [{"type": "echo"}]')
-    return [JobRequest.parse(one, depth=depth) for one in given]
+    return [JobRequest.parse(one, depth=depth) for one in value]
 
 
-def _read(name: str, read: Callable[[Any], Any], given: Any) -> Any:
+def _read(name: str, read: Callable[[Any], Any], value: Any) -> Any:
     try:
-        return read(given)
+        return read(value)
     except (ValueError, TypeError) as error:
         raise _wrong(name, str(error)) from None
 

@@ -41,22 +41,22 @@ class Retry:
         return not names.intersection(self.no_retry_on) and not (self.retry_on and names.isdisjoint(self.retry_on))
 
     @classmethod
-    def parse(cls, given: object) -> Retry:
+    def parse(cls, value: object) -> Retry:
         """A backoff from a request: seconds or "30s" for `base`, or {"base": …, "cap": …}. Raises ValueError."""
-        if isinstance(given, (int, float, str)):
-            given = {"base": given}
-        if not isinstance(given, dict) or given.keys() - {"base", "cap"}:
+        if isinstance(value, (int, float, str)):
+            value = {"base": value}
+        if not isinstance(value, dict) or value.keys() - {"base", "cap"}:
             raise ValueError('backoff is a length of time, or {"base": "1s", "cap": "1m"}')
-        base = durations.seconds(given.get("base", 1.0))
-        return cls(base=base, cap=durations.seconds(given.get("cap", max(base, 60.0))))
+        base = durations.seconds(value.get("base", 1.0))
+        return cls(base=base, cap=durations.seconds(value.get("cap", max(base, 60.0))))
 
     def delay(self, tries: int) -> float:
         """Seconds to wait after the `tries`-th attempt has failed."""
         return random.uniform(0, min(self.cap, self.base * 2 ** min(tries - 1, 62)))
 
 
-def _names(field: str, given: object) -> tuple[str, ...]:
-    some = given if isinstance(given, (tuple, list)) else (given,)
+def _names(field: str, value: object) -> tuple[str, ...]:
+    some = value if isinstance(value, (tuple, list)) else (value,)
     names = [one.__name__ if isinstance(one, type) and issubclass(one, BaseException) else one for one in some]
     if not all(isinstance(name, str) and name.isidentifier() for name in names):
         raise ValueError(f"{field} names exceptions, such as (ValueError, OutOfMemory)")

@@ -109,7 +109,7 @@ class Took(NamedTuple):
 
     jobs: list[Taken]
     due_in: int | None
-    more: bool
+    has_more: bool
 
 
 class Sweep(NamedTuple):

@@ -56,7 +56,7 @@ class Dead:
             rows += [(at, job_id) for job_id, at in found]
         rows.sort(reverse=True)
         wanted = [job_id.decode() for _, job_id in rows[offset : offset + limit]]
-        some = await self._jobs.some(wanted, MOST_BYTES)
+        some = await self._jobs.listed(wanted, MOST_BYTES)
         left = some.read < len(wanted) or len(wanted) == limit
         return Page(some.jobs, str(offset + some.read) if left else None, some.read < len(wanted))
 
@@ -110,7 +110,7 @@ class Dead:
             with translated():
                 found = await cast("Any", self._client.zrange(key, 0, self._settings.dead_limit))
             for start in range(0, len(found), _BATCH):
-                jobs = await self._jobs.some([job_id.decode() for job_id in found[start : start + _BATCH]])
+                jobs = await self._jobs.listed([job_id.decode() for job_id in found[start : start + _BATCH]])
                 batch = [job for job in jobs.jobs if job.status == "failed" and fits(job)][:left]
                 if batch:
                     yield shard, batch

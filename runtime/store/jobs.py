@@ -39,7 +39,7 @@ class _Look(NamedTuple):
     sizes: Mapping[str, int]
 
 
-class Some(NamedTuple):
+class Listed(NamedTuple):
     """Jobs as lists show them; `read` is how many of those that were wanted this tells of, `octets` their size."""
 
     jobs: list[Job]
@@ -81,11 +81,11 @@ class Jobs:
             by_shard.setdefault(ids.shard_of(job.id), []).append(job)
         calls = [self._store(shard, jobs) for shard, jobs in by_shard.items()]
         now, refused = 0, dict[str, Refusal]()
-        for told in await asyncio.gather(*calls, return_exceptions=True):
-            if isinstance(told, BaseException):
-                raise told
-            now = told[0]
-            refused |= told[1]
+        for reply in await asyncio.gather(*calls, return_exceptions=True):
+            if isinstance(reply, BaseException):
+                raise reply
+            now = reply[0]
+            refused |= reply[1]
         return now, refused
 
     async def _store(self, shard: int, jobs: Sequence[NewJob]) -> tuple[int, dict[str, Refusal]]:
@@ -107,7 +107,7 @@ class Jobs:
             raise JobNotFound(job_id)
         return record.read(job_id, fields, self._settings.lanes)
 
-    async def some(self, wanted: Sequence[str], most: float = float("inf"), tries: int = 3) -> Some:
+    async def listed(self, wanted: Sequence[str], most: float = float("inf"), tries: int = 3) -> Listed:
         """Those of the jobs that still have a record, without what is large in them.
 
         `most`: bytes after which it stops, with a part of what was wanted. `tries`: how often a job is read whose
@@ -127,9 +127,9 @@ class Jobs:
         }
         changed = [i for i, fields in enumerate(rows) if fields.get(b"status") != looks[i].status]
         if changed and tries > 1:
-            again = await self.some([wanted[i] for i in changed], tries=tries - 1)
+            again = await self.listed([wanted[i] for i in changed], tries=tries - 1)
             found |= {job.id: job for job in again.jobs}
-        return Some([found[job_id] for job_id in wanted[:read] if job_id in found], read, octets)
+        return Listed([found[job_id] for job_id in wanted[:read] if job_id in found], read, octets)
 
     async def _fields(self, wanted: Sequence[str], names: Sequence[Sequence[str]]) -> list[dict[bytes, bytes]]:
         """The fields so named of each record, as far as it has them."""

@@ -66,7 +66,7 @@ class Lanes:
             take = scripts.TAKE.by_sha(self._root, *self._take_args(free, offer, ahead=1))
             _heard, reply = await blocking.wire.call(listen, take, timeout=timeout + OVERDUE)
             if isinstance(reply, NoScriptError):
-                return Took([], None, more=True)  # the next take brings the script along
+                return Took([], None, has_more=True)  # the next take brings the script along
             if isinstance(reply, Exception):
                 raise reply
         return self._took(reply)
@@ -88,7 +88,7 @@ class Lanes:
         return (self._worker, free, offer.text, self._lease, ahead, self._rules, *self._settings.descending_lanes)
 
     def _took(self, reply: Any) -> Took:
-        now, due_in, more, rows = reply
+        now, due_in, has_more, rows = reply
         jobs = []
         for type, lane, entry, id, attempt, payload, max_attempts, created, spared, *rest in rows:  # Started
             taken = Taken(
@@ -106,7 +106,7 @@ class Lanes:
             if rest:
                 taken.busy, taken.extras = rest[0].decode(), rest[1]
             jobs.append(taken)
-        return Took(jobs, None if due_in < 0 else due_in, more == 1)
+        return Took(jobs, None if due_in < 0 else due_in, has_more == 1)
 
     async def hear(self, blocking: Redis, functions: Iterable[str], timeout: float, ear: str = "") -> bool:
         """Waits, at most `timeout` seconds, until a job arrives for one of `functions`.

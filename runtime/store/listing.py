@@ -53,7 +53,7 @@ class Listing:
                 found += [(id, entry, shard) for id, entry in await self._scan(shard, place, limit, type, status)]
         found.sort(key=lambda row: _when(row[1]), reverse=True)
         page = found[:limit]
-        some = await self._jobs.some([job_id for job_id, _entry, _shard in page if job_id], MOST_BYTES)
+        some = await self._jobs.listed([job_id for job_id, _entry, _shard in page if job_id], MOST_BYTES)
         page = _up_to(some.read, page)
         for _id, entry, shard in page:
             places[shard] = entry.decode()
@@ -97,7 +97,7 @@ class Listing:
         left: float = MOST_BYTES
         for _ in range(_SCAN_MOST // _SCAN_PAGE):
             rows = await self._due(place, _SCAN_PAGE)
-            some = await self._jobs.some([job_id for _, job_id in rows], left)
+            some = await self._jobs.listed([job_id for _, job_id in rows], left)
             found = {job.id: job for job in some.jobs}
             for place in rows[: some.read]:
                 job = found.get(place[1])

@@ -99,14 +99,14 @@ class Registry:
     async def publish(self, deployed: Sequence[Deployed]) -> None:
         """Tells what this worker has; a broken module hides none that works elsewhere, or worked before."""
         known = await self.functions()
-        told = {
+        changed = {
             d.name: codec.pack(asdict(d))
             for d in deployed
             if d.broken is None or d.name not in known or known[d.name].broken is not None
         }
-        if told:
+        if changed:
             with translated():
-                await cast("Any", self._client.hset(self._keys.functions, mapping=cast("Any", told)))
+                await cast("Any", self._client.hset(self._keys.functions, mapping=cast("Any", changed)))
 
     async def withdraw(self, names: Sequence[str]) -> None:
         """Forgets functions that no living worker has."""

@@ -35,20 +35,20 @@ def kept_ms(seconds: float) -> int:
 
 def unix_ms(value: int | str | datetime) -> int:
     """Unix milliseconds from such a number, or from RFC 3339 with a zone. Raises ValueError."""
-    told = 'a time is Unix milliseconds or RFC 3339 with a zone, such as "2030-01-31T09:00:00Z"'
+    message = 'a time is Unix milliseconds or RFC 3339 with a zone, such as "2030-01-31T09:00:00Z"'
     if isinstance(value, str) and re.fullmatch(r"[0-9]{9,15}", value):  # as in a query; "2030" is no time
         value = int(value)
     if isinstance(value, str):
         try:
             value = datetime.fromisoformat(value)
         except ValueError:
-            raise ValueError(told) from None
+            raise ValueError(message) from None
     if isinstance(value, datetime):
         if value.tzinfo is None:
-            raise ValueError(told)
+            raise ValueError(message)
         value = round(value.timestamp() * 1000)
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= _LATEST:
-        raise ValueError(f"{told}, from 1970 to 9000")
+        raise ValueError(f"{message}, from 1970 to 9000")
     return value
 
 

@@ -13,7 +13,7 @@ from runtime.handlers.spec import Spec
 from runtime.jobs.request import JobRequest
 from runtime.store.attempts import Taken
 
-Asked = tuple[str, JobRequest]  # an id that the handler was told, and what it asked for
+Requested = tuple[str, JobRequest]  # an id that the handler was told, and what it asked for
 Cause = Literal["lost", "released", "cancelled", "timeout"]
 
 
@@ -21,7 +21,6 @@ class Attempt(log.Speaker):
     """An attempt that this worker holds; `cause` says why it is being cancelled, if it is."""
 
     __slots__ = (
-        "asked",
         "begun",
         "cause",
         "ctx",
@@ -29,6 +28,7 @@ class Attempt(log.Speaker):
         "function",
         "meters",
         "progress",
+        "requested",
         "staged",
         "started",
         "task",
@@ -45,8 +45,8 @@ class Attempt(log.Speaker):
         self.progress = b""  # the newest report, packed, until it is known to be in the record
         self.begun = False  # a task that is cancelled before its first step never runs at all
         self.started = time.perf_counter()
-        self.asked: Iterable[Asked] = ()  # what starts if it completes
-        self.follow_up: Asked | None = None
+        self.requested: Iterable[Requested] = ()  # what starts if it completes
+        self.follow_up: Requested | None = None
         self.staged = 0  # parts of what starts that wait in Redis for its end
 
     def cancel(self, cause: Cause) -> None:

@@ -17,7 +17,7 @@ from runtime.settings import Settings
 from runtime.store.attempts import Taken
 from runtime.values import codec
 from runtime.worker import printed
-from runtime.worker.attempt import Asked, Attempt
+from runtime.worker.attempt import Attempt, Requested
 from runtime.worker.processes.pool import Pool
 
 Report = Callable[[Attempt, dict[str, Any]], None]  # of an attempt's progress, from any thread
@@ -64,7 +64,7 @@ class Calls:
             if attempt.said is not None:
                 printed.end(attempt)
             if attempt.ctx is not None:
-                attempt.asked, attempt.follow_up = tuple(attempt.ctx.asked), attempt.ctx.follow_up
+                attempt.requested, attempt.follow_up = tuple(attempt.ctx.requested), attempt.ctx.follow_up
 
     async def _call_child(self, pool: Pool, fn: Spec, attempt: Attempt) -> bytes:
         taken = attempt.taken
@@ -82,13 +82,13 @@ class Calls:
         if started:
             packed = codec.each(started)
             follow_up = next(packed)
-            attempt.follow_up = None if follow_up is None else _asked(follow_up)
-            attempt.asked = map(_asked, packed)
+            attempt.follow_up = None if follow_up is None else _requested(follow_up)
+            attempt.requested = map(_requested, packed)
         result: bytes = value
         return result
 
     def _context(self, attempt: Attempt) -> Context:
-        attempt.ctx = Context(_info(attempt.taken), lambda told: self._report(attempt, told), self._files)
+        attempt.ctx = Context(_info(attempt.taken), lambda report: self._report(attempt, report), self._files)
         return attempt.ctx
 
 
@@ -110,8 +110,8 @@ class _Sink:
         self._report = report
         self._log: Any = None
 
-    def progress(self, told: dict[str, Any]) -> None:
-        self._report(self._attempt, told)
+    def progress(self, report: dict[str, Any]) -> None:
+        self._report(self._attempt, report)
 
     def log(self, level: str, event: str, fields: dict[str, Any]) -> None:
         if self._log is None:
@@ -120,7 +120,7 @@ class _Sink:
         log.tell(self._log, level, event, fields)
 
 
-def _asked(packed: list[Any]) -> Asked:
+def _requested(packed: list[Any]) -> Requested:
     job_id, payload, fields = packed
     return job_id, _request({**fields, "payload": codec.unpack(payload)})
 

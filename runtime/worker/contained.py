@@ -86,12 +86,12 @@ def tasks_contained(loop: asyncio.AbstractEventLoop) -> Iterator[None]:
     """Within, tasks that handlers start on the loop are contained."""
     before = loop.get_task_factory()
 
-    def make(loop: asyncio.AbstractEventLoop, coroutine: Any, **more: Any) -> asyncio.Task[Any]:
-        context = more.get("context")
+    def make(loop: asyncio.AbstractEventLoop, coroutine: Any, **options: Any) -> asyncio.Task[Any]:
+        context = options.get("context")
         speaker = log.SPEAKER.get() if context is None else context.get(log.SPEAKER)
         if speaker is None or not asyncio.iscoroutine(coroutine):
-            return asyncio.Task(coroutine, loop=loop, **more)
-        task = asyncio.Task(_contained(coroutine), loop=loop, **more)
+            return asyncio.Task(coroutine, loop=loop, **options)
+        task = asyncio.Task(_contained(coroutine), loop=loop, **options)
         _owners[task] = speaker
         # one that is cancelled before its first step never comes to the coroutine within
         task.add_done_callback(lambda _: coroutine.close())

@@ -89,10 +89,10 @@ class Deployer:
             task.cancel()
         await asyncio.gather(*self._loading.values(), return_exceptions=True)
 
-    def _tell_trouble(self, told: str) -> None:
-        if told and told != self._trouble:
-            self._log.warning("folder.unreadable", folder=str(self._settings.functions_dir), error=told)
-        self._trouble = told
+    def _tell_trouble(self, trouble: str) -> None:
+        if trouble and trouble != self._trouble:
+            self._log.warning("folder.unreadable", folder=str(self._settings.functions_dir), error=trouble)
+        self._trouble = trouble
 
     def _follow(self, settled: dict[str, Source]) -> None:
         """Starts to load what is new among the files that are not being written."""
@@ -129,7 +129,7 @@ class Deployer:
     def _wanted(self, name: str) -> bool:
         """Where only some functions are run, modules that none of them names are looked at for aliases alone."""
         only = self._settings.functions
-        return not only or name in only or any(asked not in self._seen for asked in only)
+        return not only or name in only or any(other not in self._seen for other in only)
 
     async def _load(self, source: Source, *, again: bool) -> None:
         try:
@@ -138,8 +138,8 @@ class Deployer:
                 if spec.isolation != "process":
                     spec = await self._import(source)
         except Exception as error:
-            told = str(error) if isinstance(error, LoadFailed) else f"{type(error).__name__}: {error}"
-            self._fail(source, told)
+            reason = str(error) if isinstance(error, LoadFailed) else f"{type(error).__name__}: {error}"
+            self._fail(source, reason)
         else:
             self._good[source.name] = spec
             self._broken.pop(source.name, None)
@@ -156,8 +156,8 @@ class Deployer:
         try:
             self._settings.lane(spec.policy.lane)
         except LaneUnknown as error:
-            told = {"function": spec.name, "lane": self._settings.default_lane, "error": str(error)}
-            self._log.warning("function.lane_unknown", **told)
+            fields = {"function": spec.name, "lane": self._settings.default_lane, "error": str(error)}
+            self._log.warning("function.lane_unknown", **fields)
 
     async def _import(self, source: Source) -> Spec:
         """Into this process, on a thread: beside what runs, and at the start too, since what loads there has to
@@ -177,21 +177,21 @@ class Deployer:
             unload(here.pop(0))
         return spec
 
-    def _fail(self, source: Source, told: str) -> None:
+    def _fail(self, source: Source, reason: str) -> None:
         """It is tried again, ever more rarely: what it needs may come later, a library, a file or a calmer host."""
         before = self._again.get(source.name)
         pause = TRY_AGAIN if before is None else min(_RAREST, 2 * before[1])
         self._again[source.name] = time.monotonic() + pause, pause
-        if before is not None and self._broken.get(source.name) == told:
+        if before is not None and self._broken.get(source.name) == reason:
             return
-        self._broken[source.name] = told
+        self._broken[source.name] = reason
         goes_on = self._good.get(source.name)
         self._log.error(
             "function.broken",
             function=source.name,
             version=source.version,
             runs_on=goes_on.version if goes_on else None,
-            traceback=told,
+            traceback=reason,
         )
 
     def _assemble(self, *, first: bool) -> None:
@@ -207,7 +207,7 @@ class Deployer:
             if first:
                 catalogue.only(only)  # raises where one is not there; later it may go and come
             catalogue.functions = {name: catalogue.functions[name] for name in only if name in catalogue.functions}
-            catalogue.broken = {name: told for name, told in catalogue.broken.items() if name in only}
+            catalogue.broken = {name: trace for name, trace in catalogue.broken.items() if name in only}
         self.catalogue = catalogue
         self.loading = [] if self._started else sorted(self._loading)
         self._pool.keep_only({(spec.name, spec.version) for spec in catalogue.functions.values()})

@@ -8,7 +8,7 @@ from typing import Any
 
 from runtime import metrics
 from runtime.client.contracts import Contracts
-from runtime.client.prepare import Intake
+from runtime.client.prepare import Preparer
 from runtime.handlers.catalogue import Catalogue
 from runtime.settings import Settings
 from runtime.store.attempts import Taken
@@ -28,8 +28,8 @@ from runtime.worker.settler import Settler
 from runtime.worker.slots import Slots
 from runtime.worker.starts import Staging, Starts
 from runtime.worker.threads import Threads
-from runtime.worker.upkeep.cancellations import Orders
-from runtime.worker.upkeep.heartbeat import Announcer
+from runtime.worker.upkeep.cancellations import Cancellations
+from runtime.worker.upkeep.heartbeat import Heartbeat
 from runtime.worker.upkeep.leases import Leases
 from runtime.worker.upkeep.stall import Stall
 from runtime.worker.upkeep.sweeper import Sweeper
@@ -50,14 +50,14 @@ class Parts:
         self.staging = Staging(self.lanes)
         self.settler = Settler(self.lanes, self.staging, debug=settings.log_level == "debug")
         registry = Registry(client, settings)
-        intake = Intake(Contracts(registry), settings)
+        preparer = Preparer(Contracts(registry), settings)
         self.taken_no_more = asyncio.Event()
         task = asyncio.current_task()
         assert task is not None
         calls = Calls(threads, pool, settings, self._report)
         runner = Runner(
             calls,
-            Starts(intake, self.staging.stage),
+            Starts(preparer, self.staging.stage),
             settings.result_limit,
             lambda: task.cancelling() > 0,
             self.taken_no_more,
@@ -66,7 +66,7 @@ class Parts:
         metrics.set_slots(most)
         # all slots see all that is held: these serve to stop attempts of either group
         self.slots = Slots(settings.concurrency, 2 * most, runner, self.settler)
-        in_processes = Slots(settings.processes, 2 * most, runner, self.settler, lambda: pool.turns.ahead)
+        in_processes = Slots(settings.processes, 2 * most, runner, self.settler, lambda: pool.admission.ahead)
         self.groups = [
             Group(name, slots, self.lanes, settings)
             for name, slots in (("loop", self.slots), ("process", in_processes))
@@ -77,13 +77,13 @@ class Parts:
             self.lanes, self.settler.held, settings, self._lose, self._cancel, self.stall.is_silent
         )
         self.sweepers = [Sweeper(lanes, settings) for lanes in self.lanes.values()]
-        self.orders = [Orders(lanes, blocking, self.slots.cancel) for lanes in self.lanes.values()]
-        self.ticker = Ticker(Schedules(client, settings), intake, settings)
-        self.announcer = Announcer(worker, registry, Stats(client, settings), settings)
+        self.cancellations = [Cancellations(lanes, blocking, self.slots.cancel) for lanes in self.lanes.values()]
+        self.ticker = Ticker(Schedules(client, settings), preparer, settings)
+        self.heartbeat = Heartbeat(worker, registry, Stats(client, settings), settings)
 
     async def serve(self, catalogue: Catalogue) -> None:
         """From now on the functions of this catalogue. Raises StoreError."""
-        await self.announcer.publish(catalogue)
+        await self.heartbeat.publish(catalogue)
         limits = _limits(catalogue)
         for lanes in self.lanes.values():
             lanes.limit(limits)

@@ -37,7 +37,7 @@ class Serving:
         self._changed.set()
         return True
 
-    async def some(self) -> Mapping[str, Spec]:
+    async def until_any(self) -> Mapping[str, Spec]:
         """What is served; waits until there is something."""
         while not self.functions:
             self._changed.clear()
@@ -68,7 +68,7 @@ class Reader:
 
     async def step(self) -> float:
         """Takes once; where nothing more waits, waits for more to come first."""
-        functions = await self._serving.some()
+        functions = await self._serving.until_any()
         if self._idle and not self._alone:
             self._asked()
             with self._alarm():
@@ -134,7 +134,7 @@ class Reader:
             started = self._start(functions, took)
         finally:
             self._slots.give_back(reserved - started)
-        if not took.more:
+        if not took.has_more:
             self._due_in = None if took.due_in is None else took.due_in / 1000
             self._idle = self._due_in is None or self._due_in > 0
 

@@ -22,7 +22,7 @@ _LONGEST = 10 * 365 * 86_400.0  # seconds; a job's times stay within four-digit 
 
 
 class Runner:
-    """Turns attempts into settlements."""
+    """Admission attempts into settlements."""
 
     def __init__(
         self,
@@ -51,7 +51,7 @@ class Runner:
             if attempt.cause is not None:
                 raise asyncio.CancelledError
             value = await self._calls.call(attempt)
-            if attempt.asked or attempt.follow_up:
+            if attempt.requested or attempt.follow_up:
                 children, after = await self._starts.prepare(attempt)
         except BaseException as raised:  # a handler may raise what it likes: it ends its attempt alone
             error = raised
@@ -90,23 +90,23 @@ class Runner:
 
 def failed(fn: Spec, taken: Taken, error: BaseException) -> Settlement:
     """The end of an attempt by an error: a retry where there is one left that may help."""
-    told = failure(error, fn.policy.retry)
-    if told.final or taken.tries >= taken.max_attempts:
+    failed_as = failure(error, fn.policy.retry)
+    if failed_as.final or taken.tries >= taken.max_attempts:
         outcome: Literal["failed", "retry"] = "failed"
         delay = 0.0
     else:
         outcome = "retry"
-        delay = _policy(fn, taken).delay(taken.tries) if told.seconds is None else told.seconds
+        delay = _policy(fn, taken).delay(taken.tries) if failed_as.seconds is None else failed_as.seconds
         delay = min(delay, _LONGEST)
     log.get("worker").warning(
         "attempt.failed",
         job=taken.id,
         function=taken.type,
         attempt=taken.attempt,
-        error=told.told,
+        error=failed_as.summary,
         next=f"retry in {delay:.1f} s" if outcome == "retry" else "none: the job has failed",
     )
-    return Settlement(taken, outcome, told.record, int(delay * 1000), _keep(fn))
+    return Settlement(taken, outcome, failed_as.record, int(delay * 1000), _keep(fn))
 
 
 def _policy(fn: Spec, taken: Taken) -> Retry:

@@ -72,15 +72,15 @@ class Settler:
 
     async def _flush(self, shard: int, batch: list[tuple[Attempt, Settlement]]) -> None:
         settlements = [settlement for _, settlement in batch]
-        told = False
+        repeated = False
         while True:
             try:
                 replies = await self._lanes[shard].settle(settlements)
                 break
             except StoreUnavailable as error:
-                if not told:
+                if not repeated:
                     self._log.warning("settle.waits", attempts=len(batch), error=str(error))
-                told = True
+                repeated = True
                 await asyncio.sleep(_PAUSE)
             except Exception as error:
                 if len(batch) > 1:  # one that cannot be written must not keep the others from it
@@ -92,7 +92,7 @@ class Settler:
                 replies = ["lost"]
                 break
         for (attempt, settlement), end in zip(batch, replies, strict=True):
-            self._settled(attempt, settlement, end, told)
+            self._settled(attempt, settlement, end, repeated)
 
     def _settled(self, attempt: Attempt, settlement: Settlement, end: End, repeated: bool) -> None:
         self._let_go(attempt)

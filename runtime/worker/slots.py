@@ -114,8 +114,8 @@ class Slots:
         except BaseException as error:
             # whatever goes wrong in the runtime itself, no attempt may be held without an end
             log.get("worker").error("attempt.broke", job=attempt.taken.id, exc_info=error)
-            told = record("InternalError", f"the worker failed to run it: {type(error).__name__}")
-            settlement = Settlement(attempt.taken, "failed", told)
+            error_record = record("InternalError", f"the worker failed to run it: {type(error).__name__}")
+            settlement = Settlement(attempt.taken, "failed", error_record)
         finally:
             self.give_back(1)
             attempt.meters.ended(time.perf_counter() - attempt.started)

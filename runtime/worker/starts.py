@@ -6,14 +6,14 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
-from runtime.client.prepare import Intake
+from runtime.client.prepare import Preparer
 from runtime.errors import StoreError, StoreUnavailable
 from runtime.jobs.request import check_started
 from runtime.store.attempts import Taken
 from runtime.store.lanes import Lanes
 from runtime.store.rows import NewJob
 from runtime.values import ids
-from runtime.worker.attempt import Asked, Attempt
+from runtime.worker.attempt import Attempt, Requested
 
 _PART = 250  # jobs, which keep the server for some 10 ms
 _PART_BYTES = 1 << 20
@@ -29,25 +29,25 @@ class Lost(Exception):
 class Starts:
     """Makes ready what handlers asked for."""
 
-    def __init__(self, intake: Intake, stage: Stage) -> None:
-        self._intake = intake
+    def __init__(self, preparer: Preparer, stage: Stage) -> None:
+        self._preparer = preparer
         self._stage = stage
 
     async def prepare(self, attempt: Attempt) -> tuple[Sequence[NewJob], NewJob | None]:
         """The jobs that go with the settlement, and the one that follows; where they are many, all are staged.
 
-        Raises Lost, and what `Intake.prepare` does.
+        Raises Lost, and what `Preparer.prepare` does.
         """
         taken, follow_up = attempt.taken, attempt.follow_up
         after = None if follow_up is None else await self._ready(taken.id, follow_up)
         join = None if after is None else taken.id
         part: list[NewJob] = []
         size = total = 0
-        for asked in attempt.asked:
+        for request in attempt.requested:
             if len(part) == _PART or size > _PART_BYTES:
                 await self._stage_part(attempt, part)
                 part, size = [], 0
-            job = await self._ready(taken.id, asked, join)
+            job = await self._ready(taken.id, request, join)
             octets = len(job.payload) + len(job.extras or b"")
             size, total = size + octets, total + octets
             check_started(total)
@@ -57,12 +57,12 @@ class Starts:
             part = []
         return part, after
 
-    async def _ready(self, job_id: str, asked: Asked, join: str | None = None) -> NewJob:
+    async def _ready(self, job_id: str, requested: Requested, join: str | None = None) -> NewJob:
         """Waits while Redis is away: the handler has done its work, and must not be run again for that."""
-        child_id, request = asked
+        child_id, request = requested
         while True:
             try:
-                return (await self._intake.prepare(request, beside=job_id, join=join))._replace(id=child_id)
+                return (await self._preparer.prepare(request, beside=job_id, join=join))._replace(id=child_id)
             except StoreUnavailable:
                 await asyncio.sleep(_PAUSE)
 

@@ -29,17 +29,17 @@ async def aside(call: Callable[..., Answer], *arguments: Any) -> Answer:
             settle(value)
 
     def work() -> None:
-        told: tuple[Callable[[Any], None], Any]
+        outcome: tuple[Callable[[Any], None], Any]
         try:
-            told = done.set_result, call(*arguments)
+            outcome = done.set_result, call(*arguments)
         except StopIteration as error:  # a Future cannot hold it
-            told = done.set_exception, RuntimeError(f"it raised StopIteration: {error}")
+            outcome = done.set_exception, RuntimeError(f"it raised StopIteration: {error}")
         except Exception as error:
-            told = done.set_exception, error
+            outcome = done.set_exception, error
         except BaseException as error:
-            told = done.set_exception, Exited(error)
+            outcome = done.set_exception, Exited(error)
         with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
-            loop.call_soon_threadsafe(tell, *told)
+            loop.call_soon_threadsafe(tell, *outcome)
 
     threading.Thread(target=work, name="aside", daemon=True).start()
     return await done

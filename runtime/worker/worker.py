@@ -80,7 +80,7 @@ class Worker:
             if self._stop.is_set():
                 return
             parts = self._parts = Parts(self.id, client, blocking, pool, threads, settings)
-            parts.announcer.metrics = self.metrics
+            parts.heartbeat.metrics = self.metrics
             parts.leases.start()
             if self._alone:
                 parts.stall.start()
@@ -118,20 +118,20 @@ class Worker:
             self._log.info("worker.starting", functions=functions, still_loading=loading)
         elif not self.started.is_set():
             self.started.set()
-            told = {"concurrency": settings.concurrency, "processes": settings.processes}
-            self._log.info("worker.started", functions=functions, **told)
+            capacity = {"concurrency": settings.concurrency, "processes": settings.processes}
+            self._log.info("worker.started", functions=functions, **capacity)
 
     async def _await_server(self, client: Redis) -> None:
         """Until the server answers or the worker is told to stop. Raises StoreError where it cannot serve."""
-        told = False
+        warned = False
         while not self._stop.is_set():
             try:
                 await check_server(client, self._settings)
                 return
             except StoreUnavailable as error:
-                if not told:
+                if not warned:
                     self._log.warning("store.awaited", error=str(error))
-                told = True
+                warned = True
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stop.wait(), 0.5)
 
@@ -139,8 +139,8 @@ class Worker:
         """Until `stop`, or until a role fails: then the worker fails with it. Nothing is taken afterwards."""
         readers = [self._role("reader", reader.step) for reader in parts.readers]
         others = [self._role("upkeep", sweeper.step) for sweeper in parts.sweepers]
-        others += [self._role("orders", orders.step) for orders in parts.orders]
-        others.append(self._role("heartbeat", parts.announcer.beat))
+        others += [self._role("cancellations", one.step) for one in parts.cancellations]
+        others.append(self._role("heartbeat", parts.heartbeat.beat))
         others.append(self._role("cron", parts.ticker.step))
         if self._deployer is not None and (self._settings.watch or not self.started.is_set()):
             others.append(self._role("watch", partial(self._watch, self._deployer, parts)))
@@ -175,7 +175,7 @@ class Worker:
         unsettled = await parts.settler.drained(_SETTLE)
         await parts.staging.idle_within(_SETTLE)
         await _ended(self._roles)
-        await parts.announcer.leave()
+        await parts.heartbeat.leave()
         self._log.info("worker.left", finished=running - released, released=released, unsettled=unsettled)
 
     def _role(self, name: str, step: Callable[[], Awaitable[float]]) -> asyncio.Task[None]:

@@ -156,13 +156,13 @@ async def test_with_several_shards_what_comes_then_shares_its_jobs_shard_or_is_r
         await deploy(sharded, f=f, limited=limited)
         home = Shards(64).home("limited")
         for _ in range(64):
-            job = await sharded._intake.prepare(JobRequest("f", then=[JobRequest("f")]))
+            job = await sharded._preparer.prepare(JobRequest("f", then=[JobRequest("f")]))
             (then,) = msgpack.unpackb(job.extras, raw=True)[b"then"]
             assert ids.shard_of(then[0].decode()) == ids.shard_of(job.id)
         refused = 0
         for _ in range(64):
             try:
-                job = await sharded._intake.prepare(JobRequest("f", then=[JobRequest("limited")]))
+                job = await sharded._preparer.prepare(JobRequest("f", then=[JobRequest("limited")]))
                 assert ids.shard_of(job.id) == home
             except JobInvalid as error:
                 refused += "another shard" in str(error)

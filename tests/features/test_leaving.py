@@ -11,7 +11,7 @@ import pytest
 from runtime.jobs.failure import ForkserverLost
 from runtime.values.clock import now_ms
 from runtime.worker.deployer import Deployer
-from runtime.worker.upkeep.heartbeat import Announcer
+from runtime.worker.upkeep.heartbeat import Heartbeat
 from runtime.worker.worker import Worker
 from tests.conftest import catalogue
 from tests.processes import alive
@@ -89,7 +89,7 @@ async def test_a_worker_has_started_once_it_serves_all_that_was_there(
 ):
     folder.write(slow="import time; time.sleep(1.3)\ndef handle(): ...", f="async def handle(): ...")
     loaded = asyncio.Event()
-    load, publish = Deployer._load, Announcer.publish
+    load, publish = Deployer._load, Heartbeat.publish
 
     async def load_and_tell(self, source, **more):
         await load(self, source, **more)
@@ -101,7 +101,7 @@ async def test_a_worker_has_started_once_it_serves_all_that_was_there(
         await loaded.wait()  # as if Redis took that long
 
     monkeypatch.setattr(Deployer, "_load", load_and_tell)
-    monkeypatch.setattr(Announcer, "publish", publish_slowly)
+    monkeypatch.setattr(Heartbeat, "publish", publish_slowly)
     async with worker(settings.model_copy(update={"functions_dir": folder.path})):
         known = await client.registry.functions()
 

@@ -107,6 +107,6 @@ async def test_a_job_that_settles_while_it_is_listed_is_shown_with_its_result(st
         return looks
 
     monkeypatch.setattr(store.jobs, "_looks", look_and_settle)
-    (job,) = (await store.jobs.some([job_id])).jobs
+    (job,) = (await store.jobs.listed([job_id])).jobs
 
     assert (job.status, job.result) == ("completed", "done")

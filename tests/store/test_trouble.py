@@ -51,7 +51,7 @@ async def test_one_take_brings_no_more_than_some_megabytes(store):
     took = await store.a.take(60, Offer({"f": ""}))
 
     assert 8 <= len(took.jobs) < 60
-    assert took.more
+    assert took.has_more
     rest = await store.take(60)
     entries = [_order(taken.entry) for taken in (*took.jobs, *rest)]
     assert entries == sorted(entries)

@@ -14,7 +14,7 @@ class NoRoom(Exception):
     """Every process has been busy for longer than an attempt should wait here."""
 
 
-class Turns:
+class Admission:
     """Places, given in the order in which they were asked for."""
 
     def __init__(self, places: int) -> None:

@@ -6,7 +6,7 @@ Messages are msgpack, one after the other.
     from it   ["loaded", spec]   ["broken", traceback]
               ["progress", {…}]   ["log", level, event, fields]
               ["done", value, started, resident, leftovers]         started: packed follow_up and requests, or b""
-              ["failed", [record, final, seconds, told], resident, leftovers]
+              ["failed", [record, final, seconds, summary], resident, leftovers]
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ class _Context(Context):
 
     __slots__ = ("cooperates",)
 
-    def __init__(self, *given: Any) -> None:
-        super().__init__(*given)
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
         self.cooperates = False
         self._log = structlog.get_logger("function")  # whoever hears it names the job
 
@@ -82,11 +82,11 @@ class Executor:
             after_in_parent=lambda: signal.pthread_sigmask(signal.SIG_UNBLOCK, _TERM),
             after_in_child=self._be_a_copy,
         )
-        for kind, *given in self._heard():
+        for kind, *arguments in self._heard():
             if kind == "load":
-                self._load(given[0])
+                self._load(arguments[0])
             else:
-                self._run(*given)
+                self._run(*arguments)
             if self._stopped or self._forked:
                 return
 
@@ -114,43 +114,45 @@ class Executor:
         if self._stopped:
             self._heed()
 
-    def _load(self, given: dict[str, Any]) -> None:
-        self._given = given
-        logs.forward(lambda *told: self._say("log", *told), given["level"])
-        if given["memory"] is not None:
-            linux.limit_memory(given["memory"])
+    def _load(self, options: dict[str, Any]) -> None:
+        self._loaded = options
+        logs.forward(lambda *message: self._say("log", *message), options["level"])
+        if options["memory"] is not None:
+            linux.limit_memory(options["memory"])
         try:
-            self._function = load(Source(given["name"], given["path"], given["version"], given["code"]))
+            self._function = load(Source(options["name"], options["path"], options["version"], options["code"]))
         except BaseException as error:
-            told = OutOfMemory(given["memory"]) if isinstance(error, MemoryError) else error
-            self._say("broken", load_trace(told))
+            cause = OutOfMemory(options["memory"]) if isinstance(error, MemoryError) else error
+            self._say("broken", load_trace(cause))
         else:
             self._say("loaded", self._function.packed())
 
     def _run(self, job: list[Any], payload: bytes) -> None:
-        ctx: _Context = _Context(JobInfo(*job), lambda told: self._report(ctx, told), Path(self._given["files"]))
+        ctx: _Context = _Context(
+            JobInfo(*job), lambda report: self._report(ctx, report), Path(self._loaded["files"])
+        )
         self._ctx = ctx
         try:
             value = codec.pack_shown(self._call(ctx, payload))
-            if len(value) > self._given["result_limit"]:
-                raise ResultTooLarge(len(value), self._given["result_limit"])
+            if len(value) > self._loaded["result_limit"]:
+                raise ResultTooLarge(len(value), self._loaded["result_limit"])
             answer: list[Any] = ["done", value, _started(ctx)]
         except BaseException as error:
-            told = OutOfMemory(self._given["memory"]) if isinstance(error, MemoryError) else error
-            answer = ["failed", list(failure(told, self._policy_retry()))]
+            cause = OutOfMemory(self._loaded["memory"]) if isinstance(error, MemoryError) else error
+            answer = ["failed", list(failure(cause, self._policy_retry()))]
         for stream in self._streams:
             with contextlib.suppress(OSError, ValueError):  # the handler may have closed it
                 stream.flush()
         self._ctx = None
-        self._say(*answer, linux.resident() if self._given["weigh"] else 0, _has_children())
+        self._say(*answer, linux.resident() if self._loaded["weigh"] else 0, _has_children())
 
     def _policy_retry(self) -> Retry | None:
         return None if self._function is None else self._function.policy.retry
 
-    def _report(self, ctx: _Context, told: dict[str, Any]) -> None:
+    def _report(self, ctx: _Context, report: dict[str, Any]) -> None:
         """Progress; a thread that outlived its attempt has nothing to say of the next one."""
         if self._ctx is ctx:
-            self._say("progress", told)
+            self._say("progress", report)
 
     def _call(self, ctx: _Context, payload: bytes) -> Any:
         function = self._function
@@ -209,22 +211,22 @@ def _call_plainly(function: Function, arguments: dict[str, Any]) -> Any:
 
 def _started(ctx: Context) -> bytes:
     """The jobs that start if the attempt completes. Raises what packing does for what cannot be stored."""
-    if not ctx.asked and ctx.follow_up is None:
+    if not ctx.requested and ctx.follow_up is None:
         return b""
     packed = [codec.pack(ctx.follow_up and _packed(ctx.follow_up))]
     octets = 0
-    for asked in ctx.asked:
-        row = _packed(asked)
+    for requested in ctx.requested:
+        row = _packed(requested)
         octets += len(row[1])
         check_started(octets)
         packed.append(codec.pack(row))
     return b"".join(packed)
 
 
-def _packed(asked: tuple[str, JobRequest]) -> list[Any]:
+def _packed(requested: tuple[str, JobRequest]) -> list[Any]:
     """Its id, its payload, packed, and the rest of the request."""
-    job_id, request = asked
-    return [job_id, codec.pack(request.payload), {**request.given(), "payload": None}]
+    job_id, request = requested
+    return [job_id, codec.pack(request.payload), {**request.as_options(), "payload": None}]
 
 
 def _has_children() -> bool:

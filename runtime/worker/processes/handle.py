@@ -29,7 +29,7 @@ class _Garbled(Exception):
 class Sink(Protocol):
     """Where what a child tells of an attempt goes."""
 
-    def progress(self, told: dict[str, Any]) -> None: ...
+    def progress(self, report: dict[str, Any]) -> None: ...
 
     def log(self, level: str, event: str, fields: dict[str, Any]) -> None: ...
 
@@ -140,7 +140,7 @@ class Child:
         if not os.WIFSIGNALED(status):
             return Crashed(f"its process exited with status {os.waitstatus_to_exitcode(status)}")
         number = os.WTERMSIG(status)
-        if number == signal.SIGKILL and self._oom_kills.more() and not self._killed:
+        if number == signal.SIGKILL and self._oom_kills.increased() and not self._killed:
             return OutOfMemory(None)
         ceiling = "" if self.memory is None else "; it may have met its memory ceiling"
         hint = ceiling if number in (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS) else ""

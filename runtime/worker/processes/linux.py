@@ -73,7 +73,7 @@ class OomKills:
     def __init__(self) -> None:
         self._seen = _oom_kills()
 
-    def more(self) -> bool:
+    def increased(self) -> bool:
         """Whether it has done so again since this was asked last."""
         before, self._seen = self._seen, _oom_kills()
         return self._seen > before

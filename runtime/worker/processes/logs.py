@@ -14,13 +14,13 @@ _LONGEST = 2_000
 def forward(say: Callable[[str, str, dict[str, Any]], None], level: int) -> None:
     """From now on `say` gets method, event and fields of whatever is logged at `level` or above."""
 
-    def told(_: Any, method: str, event: MutableMapping[str, Any]) -> Any:
+    def forwarded(_: Any, method: str, event: MutableMapping[str, Any]) -> Any:
         fields = {str(key): _plain(value) for key, value in event.items()}
         say(method, str(fields.pop("event", "")), fields)
         raise structlog.DropEvent
 
     structlog.configure(
-        processors=[structlog.contextvars.merge_contextvars, structlog.processors.format_exc_info, told],
+        processors=[structlog.contextvars.merge_contextvars, structlog.processors.format_exc_info, forwarded],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         cache_logger_on_first_use=False,
     )

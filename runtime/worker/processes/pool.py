@@ -16,7 +16,7 @@ from runtime.handlers.policy import Policy
 from runtime.handlers.spec import Spec
 from runtime.jobs.failure import Crashed, Failure, ForkserverLost, HandlerFailed, LoadTimeout, OutOfMemory, failure
 from runtime.settings import Settings
-from runtime.worker.processes.admission import NoRoom, Turns
+from runtime.worker.processes.admission import Admission, NoRoom
 from runtime.worker.processes.handle import Child, Sink
 from runtime.worker.processes.spawner import Spawner
 
@@ -34,7 +34,7 @@ class Pool:
     """Runs attempts in children, so many at once as the settings say; those that are idle stay warm."""
 
     def __init__(self, settings: Settings) -> None:
-        self.turns = Turns(settings.processes)
+        self.admission = Admission(settings.processes)
         self._settings = settings
         self._spawner = Spawner()
         self._idle: OrderedDict[Child, None] = OrderedDict()  # the one that has been idle longest first
@@ -74,11 +74,11 @@ class Pool:
         Where it is cancelled the handler is told to stop, and killed if it does not; one that completes
         nevertheless has completed. Raises HandlerFailed, ForkserverLost and NoRoom.
         """
-        await self.turns.take(patient=spec.policy.rate is not None)  # its start has been counted
+        await self.admission.take(patient=spec.policy.rate is not None)  # its start has been counted
         try:
             return await self._run(spec, job, payload, sink, begun)
         finally:
-            self.turns.give_back()
+            self.admission.give_back()
 
     async def _run(
         self, spec: Spec, job: list[Any], payload: bytes, sink: Sink, begun: Callable[[], None]
@@ -106,7 +106,7 @@ class Pool:
         except (Crashed, OutOfMemory) as error:
             raise HandlerFailed(failure(error, spec.policy.retry, child.last_words)) from None
         finally:
-            self.turns.took(time.perf_counter() - started)
+            self.admission.took(time.perf_counter() - started)
             child.listen_for(None)
             self._after(child, spec, answer)
         if answer[0] == "failed":
@@ -176,7 +176,7 @@ class Pool:
     async def _load(self, child: Child, source: Source, policy: Policy | None) -> Spec:
         settings = self._settings
         memory = None if policy is None else policy.memory
-        given = {
+        options = {
             "name": source.name,
             "path": source.path,
             "code": source.code,
@@ -191,7 +191,7 @@ class Pool:
         child.listen_for(_Loading(source))
         try:
             async with asyncio.timeout(LOAD_WITHIN):
-                answer = await child.ask(("loaded", "broken"), "load", given)
+                answer = await child.ask(("loaded", "broken"), "load", options)
         except TimeoutError:
             raise LoadTimeout(f"its import did not end within {LOAD_WITHIN:g} s") from None
         finally:
@@ -257,7 +257,7 @@ class _Loading:
     def __init__(self, source: Source) -> None:
         self._log = log.get("worker").bind(function=source.name, version=source.version)
 
-    def progress(self, told: dict[str, Any]) -> None:
+    def progress(self, report: dict[str, Any]) -> None:
         """There is none."""
 
     def log(self, level: str, event: str, fields: dict[str, Any]) -> None:

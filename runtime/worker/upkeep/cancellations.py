@@ -10,7 +10,7 @@ from runtime.store.lanes import Lanes
 _LISTEN = 10.0
 
 
-class Orders:
+class Cancellations:
     """One shard's orders; its `step` is for `keep_going`. One that is lost is told again with the leases."""
 
     def __init__(self, lanes: Lanes, blocking: Redis, cancel: Callable[[str, int], None]) -> None:

@@ -11,7 +11,7 @@ from runtime.store.stats import Stats
 from runtime.values.clock import now_ms
 
 
-class Announcer:
+class Heartbeat:
     """Publishes functions, and beats; `beat` is a step for `keep_going`."""
 
     def __init__(self, worker: str, registry: Registry, stats: Stats, settings: Settings) -> None:
@@ -35,13 +35,13 @@ class Announcer:
 
     async def _tell(self, before: Catalogue, now: Catalogue) -> None:
         settings = self._settings
-        told = [
+        deployed = [
             describe(name, spec, settings)
             for name, spec in now.functions.items()
             if before.functions.get(name) is not spec
         ]
-        told += [describe_broken(name, trace, settings) for name, trace in now.broken.items()]
-        await self._registry.publish(told)
+        deployed += [describe_broken(name, trace, settings) for name, trace in now.broken.items()]
+        await self._registry.publish(deployed)
         self._gone |= {*before.functions, *before.broken}
         await self.beat()
 
@@ -67,8 +67,8 @@ class Announcer:
         )
         missing = await self._registry.beat(info)
         if missing:  # another worker took it for gone just as it came here
-            told = [describe(name, catalogue.functions[name], self._settings) for name in missing]
-            await self._registry.publish(told)
+            deployed = [describe(name, catalogue.functions[name], self._settings) for name in missing]
+            await self._registry.publish(deployed)
         await self._forget()
         return HEARTBEAT
 

@@ -7,7 +7,7 @@ import contextlib
 from collections.abc import Mapping
 
 from runtime import log, metrics
-from runtime.client.prepare import Intake
+from runtime.client.prepare import Preparer
 from runtime.errors import FunctionUnknown, JobInvalid, LaneUnknown, PayloadInvalid
 from runtime.handlers.schedule import Schedule
 from runtime.jobs.request import JobRequest
@@ -24,11 +24,11 @@ class Ticker:
     def __init__(
         self,
         schedules: Schedules,
-        intake: Intake,
+        preparer: Preparer,
         settings: Settings,
     ) -> None:
         self._schedules = schedules
-        self._intake = intake
+        self._preparer = preparer
         self._grace = int(settings.cron_grace * 1000)
         self._by_function: Mapping[str, tuple[Schedule, ...]] = {}
         self._changed = asyncio.Event()
@@ -69,9 +69,9 @@ class Ticker:
             return schedule.next(max(past.tick, now))
         tick, skipped = missed
         in_time = now - tick <= self._grace
-        asked = JobRequest(function, schedule.payload)
+        request = JobRequest(function, schedule.payload)
         try:
-            job = await self._intake.prepare(asked, tick=tick) if in_time else None
+            job = await self._preparer.prepare(request, tick=tick) if in_time else None
         except FunctionUnknown:
             self._log.warning("cron.unpublished", function=function, cron=schedule.cron)
             return now + _AGAIN  # with a server that has lost its data, until the next heartbeat
