@@ -16,6 +16,7 @@ LaneworkError
 ├── JobUnsettled           job-unsettled         the result was asked for too early
 ├── JobFailed              job-failed            the result of a job that has none was asked for
 ├── LoopChanged            loop-changed          a client that is used on a second event loop
+├── ClientMissing          client-missing        a handle that enqueues while no client is open
 └── StoreError             store-error
     ├── StoreUnavailable   store-unavailable     Redis does not answer
     ├── StoreUnsupported   store-unsupported     a server that is too old
@@ -141,6 +142,10 @@ class LoopChanged(LaneworkError):
             "this client belongs to another event loop, on which its connections are: make one within each "
             "asyncio.run, as `async with Lanework() as lanework:` does"
         )
+
+
+class ClientMissing(LaneworkError):
+    code = "client-missing"
 
 
 class StoreError(LaneworkError):

@@ -8,8 +8,11 @@ from typing import Any
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from runtime import log
 from runtime.errors import (
+    ClientMissing,
     FunctionBroken,
+    FunctionInvalid,
     FunctionUnknown,
     JobFailed,
     JobInvalid,
@@ -18,11 +21,13 @@ from runtime.errors import (
     KeyReused,
     LaneUnknown,
     LaneworkError,
+    LoopChanged,
     NotReady,
     PayloadInvalid,
     QueueFull,
+    SettingsInvalid,
     StatusConflict,
-    StoreUnavailable,
+    StoreError,
 )
 from runtime.values import codec
 
@@ -41,7 +46,12 @@ _STATUS: dict[type[LaneworkError], int] = {
     PayloadInvalid: 422,
     QueueFull: 429,
     StatusConflict: 409,
-    StoreUnavailable: 503,
+    StoreError: 503,
+    # faults of the gateway itself, which no request can bring about
+    ClientMissing: 500,
+    FunctionInvalid: 500,
+    LoopChanged: 500,
+    SettingsInvalid: 500,
 }
 
 
@@ -92,7 +102,9 @@ def problem(status: int, code: str, detail: str, headers: dict[str, str] | None 
 def from_error(error: LaneworkError) -> Response:
     if isinstance(error, BadRequest):
         return problem(error.status, error.code, str(error), **error.members)
-    status = _STATUS.get(type(error), 500)
+    status = next((_STATUS[kind] for kind in type(error).__mro__ if kind in _STATUS), 500)
+    if status == 500:
+        log.get("gateway").error("request.failed", code=error.code, exc_info=error)
     members: dict[str, Any] = {}
     headers = {"Retry-After": "1"} if status in (429, 503) else None
     if isinstance(error, (PayloadInvalid, JobInvalid)):

@@ -15,7 +15,7 @@ from typing import Any, Concatenate, Generic, ParamSpec, Protocol, TypeVar, over
 
 from typing_extensions import Unpack
 
-from runtime.errors import LaneworkError
+from runtime.errors import ClientMissing
 from runtime.handlers.context import Context
 from runtime.jobs.job import Job
 from runtime.jobs.request import ClientOptions, Options
@@ -24,12 +24,6 @@ Call = ParamSpec("Call")  # the handler's parameters
 Returned = TypeVar("Returned")  # what calling it returns: a coroutine, where it is async
 Payload = ParamSpec("Payload")  # its parameters without the context
 Result = TypeVar("Result")
-
-
-class ClientMissing(LaneworkError):
-    """A job was enqueued by a handle while no client was open."""
-
-    code = "client-missing"
 
 
 class Client(Protocol):

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from runtime.handlers.handle import ClientMissing
+from runtime.errors import ClientMissing
 
 WAIT = 20
 WORDS = """

@@ -1,6 +1,12 @@
 """Bad input gets a clear error, and nothing is stored."""
 
+import re
+
 import pytest
+
+from runtime import errors
+from runtime.errors import LaneworkError
+from runtime.gateway import problems
 
 JSON = {"Content-Type": "application/json"}
 LONG = "limit=" + "9" * 5000
@@ -187,3 +193,20 @@ async def test_a_path_or_method_that_is_not_there_is_a_problem_too(http):
     assert_problem(refused, 405, "method-not-allowed")
     assert refused.headers["allow"] == "GET, HEAD, POST"
     assert (await http.head("/jobs")).status_code == 200
+
+
+def every_error(kind=LaneworkError):
+    for one in kind.__subclasses__():
+        if one.__module__ == "runtime.errors":
+            yield one
+        yield from every_error(one)
+
+
+@pytest.mark.parametrize("kind", set(every_error()), ids=lambda kind: kind.__name__)
+def test_every_error_has_a_status(kind):
+    assert any(base in problems._STATUS for base in kind.__mro__)
+
+
+def test_every_error_stands_in_the_tree_with_its_code():
+    for kind in every_error():
+        assert re.search(rf"{kind.__name__} +{kind.code}\b", errors.__doc__), kind
