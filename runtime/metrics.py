@@ -82,10 +82,10 @@ def of(function: str, lane: str) -> Meters:
     return found
 
 
-def set_slots(most: int) -> None:
+def set_slots(count: int) -> None:
     """How many attempts this worker can run at once."""
     global _slots
-    _slots = most
+    _slots = count
 
 
 class _Attempts(Collector):

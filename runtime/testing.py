@@ -108,7 +108,7 @@ async def call_async(
     folder = _Folder(loaded, elsewhere)
     fn = folder.find(function)
     deployed = describe(fn.name, fn, loaded)
-    most = deployed.max_attempts if max_attempts is None else max_attempts
+    attempts_allowed = deployed.max_attempts if max_attempts is None else max_attempts
     job_id = Shards(loaded.shards).new_id(fn.name if deployed.at_home else None)
     packed, now, loop = codec.pack_shown(payload), now_ms(), asyncio.get_running_loop()
     with contextlib.ExitStack() as stack:
@@ -120,16 +120,18 @@ async def call_async(
             _Here(), None, loaded.model_copy(update={"files_dir": place}), lambda _, report: reports.append(report)
         )
         runner = Runner(calls, Starts(Preparer(Contracts(folder), loaded), _stage), loaded.result_limit)
-        one = Attempt(Taken(fn.name, deployed.lane, b"0-0", job_id, attempt, packed, most, now, 0, now), fn)
-        settlement = await _run(runner, one)
+        running_attempt = Attempt(
+            Taken(fn.name, deployed.lane, b"0-0", job_id, attempt, packed, attempts_allowed, now, 0, now), fn
+        )
+        settlement = await _run(runner, running_attempt)
     outcome = Outcome(settlement.outcome, progress=reports)
     outcome.logs = [
         event for event in events if event["event"] != "attempt.failed" or event.get("part") != "worker"
     ]
     if settlement.outcome == "completed":
         outcome.result = codec.from_json(codec.to_json(codec.unpack(settlement.value)))
-        outcome.enqueued = [request for _, request in one.requested]
-        outcome.follow_up = one.follow_up and one.follow_up[1]
+        outcome.enqueued = [request for _, request in running_attempt.requested]
+        outcome.follow_up = running_attempt.follow_up and running_attempt.follow_up[1]
         return outcome
     outcome.error = codec.unpack(settlement.value)
     outcome.retry_in = settlement.delay / 1000 if settlement.outcome == "retry" else None
@@ -252,14 +254,14 @@ def running(functions: str | Path | None = None, **overrides: str) -> Iterator[R
             stdout=printed,
             stderr=subprocess.STDOUT,
         )
-        one = Running(f"http://127.0.0.1:{port}")
+        instance = Running(f"http://127.0.0.1:{port}")
         try:
-            if not _serves(one, started):
+            if not _serves(instance, started):
                 printed.seek(0)
                 raise RuntimeError(f"Lanework did not start:\n{printed.read()}")
-            yield one
+            yield instance
         finally:
-            one.http.close()
+            instance.http.close()
             started.send_signal(signal.SIGINT)
             started.wait(60)
 

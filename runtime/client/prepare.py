@@ -60,10 +60,10 @@ class Preparer:
         request.check()
         deployed = contract.deployed
         lane = deployed.lane if request.priority is None else self._settings.lane(request.priority)
-        most = deployed.max_attempts if request.max_attempts is None else request.max_attempts
+        max_attempts = deployed.max_attempts if request.max_attempts is None else request.max_attempts
         payload = _pack(deployed.name, request.payload, self._settings.body_limit)
         if request.plain and contract.plain and beside is None and tick is None:
-            return NewJob(job_id or self._shards.new_id(), deployed.name, lane, payload, most)
+            return NewJob(job_id or self._shards.new_id(), deployed.name, lane, payload, max_attempts)
         asks = request.asks(deployed.ttl, deployed.max_waiting if beside is None else None)
         extras: dict[str, Any] = request.extras(
             payload,
@@ -81,7 +81,7 @@ class Preparer:
             extras["then"] = following
         job_id = job_id or self._place(request, contract, beside)
         return NewJob(
-            job_id, deployed.name, lane, payload, most, asks, codec.pack_batch(extras) if extras else None
+            job_id, deployed.name, lane, payload, max_attempts, asks, codec.pack_batch(extras) if extras else None
         )
 
     def _place(self, request: JobRequest, contract: Contract, beside: str | None) -> str:

@@ -68,8 +68,8 @@ class Policy(Bounds):
         if self.timeout <= 0:
             raise FunctionInvalid("timeout is a number of seconds above 0")
         for name in ("concurrency", "max_waiting", "recycle"):
-            most = getattr(self, name)
-            if most is not None and (type(most) is not int or most < 1):
+            number = getattr(self, name)
+            if number is not None and (type(number) is not int or number < 1):
                 raise FunctionInvalid(f"{name} is a number from 1 on")
         if self.concurrency_key is not None and self.concurrency is None:
             raise FunctionInvalid("concurrency_key needs concurrency: how many of each key may run at once")

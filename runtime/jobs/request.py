@@ -113,8 +113,8 @@ class JobRequest:
             isinstance(self.priority, bool) or not isinstance(self.priority, (str, int))
         ):
             raise _wrong("priority", "is a lane's name or number")
-        most = self.max_attempts
-        if most is not None and (type(most) is not int or not 1 <= most <= MOST_ATTEMPTS):
+        attempts = self.max_attempts
+        if attempts is not None and (type(attempts) is not int or not 1 <= attempts <= MOST_ATTEMPTS):
             raise _wrong("max_attempts", f"is a number from 1 to {MOST_ATTEMPTS}")
         if self.unique is not None and (not isinstance(self.unique, str) or not self.unique):
             raise _wrong("unique", 'is "payload" or a key')

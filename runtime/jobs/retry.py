@@ -56,8 +56,8 @@ class Retry:
 
 
 def _names(field: str, value: object) -> tuple[str, ...]:
-    some = value if isinstance(value, (tuple, list)) else (value,)
-    names = [one.__name__ if isinstance(one, type) and issubclass(one, BaseException) else one for one in some]
+    values = value if isinstance(value, (tuple, list)) else (value,)
+    names = [one.__name__ if isinstance(one, type) and issubclass(one, BaseException) else one for one in values]
     if not all(isinstance(name, str) and name.isidentifier() for name in names):
         raise ValueError(f"{field} names exceptions, such as (ValueError, OutOfMemory)")
     return tuple(str(name) for name in names)

@@ -56,9 +56,9 @@ class Dead:
             rows += [(at, job_id) for job_id, at in found]
         rows.sort(reverse=True)
         wanted = [job_id.decode() for _, job_id in rows[offset : offset + limit]]
-        some = await self._jobs.listed(wanted, MOST_BYTES)
-        left = some.read < len(wanted) or len(wanted) == limit
-        return Page(some.jobs, str(offset + some.read) if left else None, some.read < len(wanted))
+        listed = await self._jobs.listed(wanted, MOST_BYTES)
+        left = listed.read < len(wanted) or len(wanted) == limit
+        return Page(listed.jobs, str(offset + listed.read) if left else None, listed.read < len(wanted))
 
     async def replay(self, job_id: str) -> None:
         """Runs a failed job again: it keeps its id and history, and has fresh attempts.

@@ -107,16 +107,16 @@ class Jobs:
             raise JobNotFound(job_id)
         return record.read(job_id, fields, self._settings.lanes)
 
-    async def listed(self, wanted: Sequence[str], most: float = float("inf"), tries: int = 3) -> Listed:
+    async def listed(self, wanted: Sequence[str], byte_limit: float = float("inf"), tries: int = 3) -> Listed:
         """Those of the jobs that still have a record, without what is large in them.
 
-        `most`: bytes after which it stops, with a part of what was wanted. `tries`: how often a job is read whose
-        status changes between the look at its sizes and the reading.
+        `byte_limit`: where it stops, with a part of what was wanted. `tries`: how often a job is read whose status
+        changes between the look at its sizes and the reading.
         """
         looks = await self._looks(wanted)
-        fits = [[name for name, most in record.LARGE.items() if 0 < look.sizes[name] <= most] for look in looks]
+        fits = [[name for name, shown in record.LARGE.items() if 0 < look.sizes[name] <= shown] for look in looks]
         read, octets = 0, 0.0
-        while read < len(wanted) and octets <= most:
+        while read < len(wanted) and octets <= byte_limit:
             octets += _SMALL + sum(looks[read].sizes[name] for name in (*_MIDDLING, *fits[read]))
             read += 1
         rows = await self._fields(wanted[:read], [(*record.SMALL, *names) for names in fits[:read]])

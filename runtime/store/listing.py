@@ -53,13 +53,13 @@ class Listing:
                 found += [(id, entry, shard) for id, entry in await self._scan(shard, place, limit, type, status)]
         found.sort(key=lambda row: _when(row[1]), reverse=True)
         page = found[:limit]
-        some = await self._jobs.listed([job_id for job_id, _entry, _shard in page if job_id], MOST_BYTES)
-        page = _up_to(some.read, page)
+        listed = await self._jobs.listed([job_id for job_id, _entry, _shard in page if job_id], MOST_BYTES)
+        page = _up_to(listed.read, page)
         for _id, entry, shard in page:
             places[shard] = entry.decode()
         ended = len(page) < limit and page == found and all(job_id for job_id, _entry, _shard in page)
         cursor = None if ended else ",".join(place or "-" for place in places)
-        return Page(some.jobs, cursor, not ended and len(page) < limit)
+        return Page(listed.jobs, cursor, not ended and len(page) < limit)
 
     async def _scan(
         self, shard: int, place: str, limit: int, type: str | None, status: str | None
@@ -97,16 +97,16 @@ class Listing:
         left: float = MOST_BYTES
         for _ in range(_SCAN_MOST // _SCAN_PAGE):
             rows = await self._due(place, _SCAN_PAGE)
-            some = await self._jobs.listed([job_id for _, job_id in rows], left)
-            found = {job.id: job for job in some.jobs}
-            for place in rows[: some.read]:
+            listed = await self._jobs.listed([job_id for _, job_id in rows], left)
+            found = {job.id: job for job in listed.jobs}
+            for place in rows[: listed.read]:
                 job = found.get(place[1])
                 if job is not None and job.status == "scheduled" and type in (None, job.type):
                     jobs.append(job)
                     if len(jobs) == limit:
                         return Page(jobs, _due_cursor(place))
-            left -= some.octets
-            if some.read < len(rows) or left < 0:
+            left -= listed.octets
+            if listed.read < len(rows) or left < 0:
                 break
             if len(rows) < _SCAN_PAGE:
                 return Page(jobs, None)

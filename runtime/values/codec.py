@@ -69,12 +69,12 @@ def _each(value: Any) -> Iterator[Any]:
     """The value and all that it holds."""
     waiting = [value]
     while waiting:
-        one = waiting.pop()
-        yield one
-        if isinstance(one, dict):
-            waiting += one.values()
-        elif isinstance(one, list):
-            waiting += one
+        inner = waiting.pop()
+        yield inner
+        if isinstance(inner, dict):
+            waiting += inner.values()
+        elif isinstance(inner, list):
+            waiting += inner
 
 
 def unpack(data: bytes) -> Any:

@@ -62,11 +62,11 @@ class Parts:
             lambda: task.cancelling() > 0,
             self.taken_no_more,
         )
-        most = settings.concurrency + settings.processes
-        metrics.set_slots(most)
+        slots = settings.concurrency + settings.processes
+        metrics.set_slots(slots)
         # all slots see all that is held: these serve to stop attempts of either group
-        self.slots = Slots(settings.concurrency, 2 * most, runner, self.settler)
-        in_processes = Slots(settings.processes, 2 * most, runner, self.settler, lambda: pool.admission.ahead)
+        self.slots = Slots(settings.concurrency, 2 * slots, runner, self.settler)
+        in_processes = Slots(settings.processes, 2 * slots, runner, self.settler, lambda: pool.admission.ahead)
         self.groups = [
             Group(name, slots, self.lanes, settings)
             for name, slots in (("loop", self.slots), ("process", in_processes))

@@ -41,8 +41,8 @@ class Slots:
         """How many may be held at once."""
         return self.most + self._ahead()
 
-    async def reserve(self, most: int) -> int:
-        """Sets up to `most` free slots aside, once there is one; returns how many.
+    async def reserve(self, limit: int) -> int:
+        """Sets up to `limit` free slots aside, once there is one; returns how many.
 
         While ends cannot be written, no more is begun than may be held.
         """
@@ -51,7 +51,7 @@ class Slots:
             self._freed.clear()
             await self._freed.wait()
         self._settler.awaited = False
-        reserved = min(most, self.room - self._running)
+        reserved = min(limit, self.room - self._running)
         self._running += reserved
         return reserved
 

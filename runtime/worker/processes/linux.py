@@ -63,8 +63,8 @@ def resident() -> int:
         with open("/proc/self/statm", "rb") as file:
             return int(file.read().split()[1]) * _PAGE
     except OSError:
-        most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # the most it ever held: the best there is
-        return most if sys.platform == "darwin" else most * 1024
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # the most it ever held: the best there is
+        return peak if sys.platform == "darwin" else peak * 1024
 
 
 class OomKills:
