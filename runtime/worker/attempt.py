@@ -49,6 +49,10 @@ class Attempt(log.Speaker):
         self.follow_up: Requested | None = None
         self.staged = 0  # parts of what starts that wait in Redis for its end
 
+    @property
+    def runs(self) -> bool:
+        return self.task is not None and not self.task.done()
+
     def cancel(self, cause: Cause) -> None:
         """Asks the handler to stop, for the first cause given."""
         self.cause = self.cause or cause

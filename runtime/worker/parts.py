@@ -22,6 +22,7 @@ from runtime.values import durations
 from runtime.worker.attempt import Attempt
 from runtime.worker.calls import Calls
 from runtime.worker.group import Group
+from runtime.worker.held import Held
 from runtime.worker.processes.pool import Pool
 from runtime.worker.runner import Runner
 from runtime.worker.settler import Settler
@@ -48,7 +49,8 @@ class Parts:
         self._loop_thread = threading.get_ident()
         self.lanes = {shard: Lanes(client, settings, shard, worker) for shard in range(settings.shards)}
         self.staging = Staging(self.lanes)
-        self.settler = Settler(self.lanes, self.staging, debug=settings.log_level == "debug")
+        self.held = Held()
+        self.settler = Settler(self.lanes, self.held, self.staging, debug=settings.log_level == "debug")
         registry = Registry(client, settings)
         preparer = Preparer(Contracts(registry), settings)
         self.taken_no_more = asyncio.Event()
@@ -64,20 +66,19 @@ class Parts:
         )
         slots = settings.concurrency + settings.processes
         metrics.set_slots(slots)
-        # all slots see all that is held: these serve to stop attempts of either group
-        self.slots = Slots(settings.concurrency, 2 * slots, runner, self.settler)
-        in_processes = Slots(settings.processes, 2 * slots, runner, self.settler, lambda: pool.admission.ahead)
+        on_loop = Slots(settings.concurrency, self.held, 2 * slots, runner, self.settler)
+        in_processes = Slots(
+            settings.processes, self.held, 2 * slots, runner, self.settler, lambda: pool.admission.ahead
+        )
         self.groups = [
             Group(name, slots, self.lanes, settings)
-            for name, slots in (("loop", self.slots), ("process", in_processes))
+            for name, slots in (("loop", on_loop), ("process", in_processes))
         ]
         self.readers = [reader for group in self.groups for reader in group.readers]
-        self.stall = Stall(self.lanes, self.settler.held, settings, pool.kill)
-        self.leases = Leases(
-            self.lanes, self.settler.held, settings, self._lose, self._cancel, self.stall.is_silent
-        )
+        self.stall = Stall(self.lanes, self.held, settings, pool.kill)
+        self.leases = Leases(self.lanes, self.held, settings, self._lose, self._cancel, self.stall.is_silent)
         self.sweepers = [Sweeper(lanes, settings) for lanes in self.lanes.values()]
-        self.cancellations = [Cancellations(lanes, blocking, self.slots.cancel) for lanes in self.lanes.values()]
+        self.cancellations = [Cancellations(lanes, blocking, self.held.cancel) for lanes in self.lanes.values()]
         self.ticker = Ticker(Schedules(client, settings), preparer, settings)
         self.heartbeat = Heartbeat(worker, registry, Stats(client, settings), settings)
 
@@ -124,10 +125,10 @@ class Parts:
             self._loop.call_soon_threadsafe(self.settler.progress, attempt, progress)
 
     def _lose(self, taken: Taken) -> None:
-        self._loop.call_soon_threadsafe(self.slots.lose, taken)
+        self._loop.call_soon_threadsafe(self.held.lose, taken)
 
     def _cancel(self, taken: Taken) -> None:
-        self._loop.call_soon_threadsafe(self.slots.cancel, taken.id, taken.attempt)
+        self._loop.call_soon_threadsafe(self.held.cancel, taken.id, taken.attempt)
 
 
 def _limits(catalogue: Catalogue) -> dict[str, Limit]:

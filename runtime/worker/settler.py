@@ -1,4 +1,4 @@
-"""Group commit of outcomes and of progress, and the table of what this worker holds."""
+"""Group commit of outcomes and of progress."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from runtime.store.batch import GroupCommit
 from runtime.store.lanes import Lanes
 from runtime.values import codec, ids
 from runtime.worker.attempt import Attempt
+from runtime.worker.held import Held
 from runtime.worker.starts import Staging
 
 _PAUSE = 0.2
@@ -24,11 +25,9 @@ _BATCH = 250
 class Settler:
     """Writes ends of attempts. While Redis is away they are kept, and written when it is back."""
 
-    def __init__(self, lanes: Mapping[int, Lanes], staging: Staging, *, debug: bool = False) -> None:
+    def __init__(self, lanes: Mapping[int, Lanes], held: Held, staging: Staging, *, debug: bool = False) -> None:
         self._debug = debug
-        self.held: dict[str, Attempt] = {}
-        self.let_go = asyncio.Event()  # set when an attempt is held no more, while somebody waits for that
-        self.awaited = False
+        self._held = held
         self._lanes = lanes
         self._staging = staging
         self._commits = {
@@ -47,13 +46,13 @@ class Settler:
 
     def drop(self, attempt: Attempt) -> None:
         """Lets go of an attempt that was lost: nothing of it is written."""
-        self._let_go(attempt)
+        self._held.remove(attempt)
         metrics.LOST.inc()
         self._log.warning("attempt.lost", **_names(attempt))
 
     def progress(self, attempt: Attempt, progress: dict[str, Any]) -> None:
         """Keeps the newest report of each attempt; call from the event loop."""
-        if self.held.get(attempt.taken.id) is attempt:
+        if self._held.holds(attempt):
             idle = not self._progress
             attempt.progress = codec.pack(progress)
             self._progress[attempt.taken.id] = attempt
@@ -68,7 +67,7 @@ class Settler:
                     await commit.drained()
         except TimeoutError:
             pass
-        return len(self.held)
+        return len(self._held)
 
     async def _flush(self, shard: int, batch: list[tuple[Attempt, Settlement]]) -> None:
         settlements = [settlement for _, settlement in batch]
@@ -95,7 +94,7 @@ class Settler:
             self._settled(attempt, settlement, end, repeated)
 
     def _settled(self, attempt: Attempt, settlement: Settlement, end: End, repeated: bool) -> None:
-        self._let_go(attempt)
+        self._held.remove(attempt)
         if settlement.staged:  # also where a repeated call was told "lost": the first one may have arrived
             self._staging.start(attempt.taken.id)
         if end != "lost":
@@ -107,12 +106,6 @@ class Settler:
             # a repeated call may find that the first one had arrived after all
             metrics.LOST.inc()
             self._log.warning("attempt.lost", outcome=settlement.outcome, **_names(attempt))
-
-    def _let_go(self, attempt: Attempt) -> None:
-        if self.held.get(attempt.taken.id) is attempt:
-            del self.held[attempt.taken.id]
-            if self.awaited:
-                self.let_go.set()
 
     async def _tell(self, _: list[None]) -> None:
         reporting, self._progress = list(self._progress.values()), {}

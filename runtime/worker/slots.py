@@ -11,6 +11,7 @@ from runtime.handlers.spec import Spec
 from runtime.jobs.failure import record
 from runtime.store.attempts import Settlement, Taken
 from runtime.worker.attempt import Attempt
+from runtime.worker.held import Held
 from runtime.worker.runner import Runner
 from runtime.worker.settler import Settler
 
@@ -20,17 +21,23 @@ class Slots:
     until its end is in Redis: leases are renewed for what is held."""
 
     def __init__(
-        self, most: int, held_at_most: int, runner: Runner, settler: Settler, ahead: Callable[[], int] = lambda: 0
+        self,
+        most: int,
+        held: Held,
+        held_at_most: int,
+        runner: Runner,
+        settler: Settler,
+        ahead: Callable[[], int] = lambda: 0,
     ) -> None:
         """`ahead`: how many more may be taken, to start as soon as one ends."""
         self.most = most
         self._ahead = ahead
         self._held_at_most = held_at_most
-        self.held = settler.held
+        self._held = held
         self._runner = runner
         self._settler = settler
         self._running = 0
-        self._freed = settler.let_go
+        self._freed = asyncio.Event()
 
     @property
     def running(self) -> int:
@@ -46,11 +53,11 @@ class Slots:
 
         While ends cannot be written, no more is begun than may be held.
         """
-        while self._running >= self._enough() or len(self.held) > self._held_at_most:
-            self._settler.awaited = len(self.held) > self._held_at_most
-            self._freed.clear()
-            await self._freed.wait()
-        self._settler.awaited = False
+        while self._running >= self._enough() or len(self._held) > self._held_at_most:
+            await self._held.until_at_most(self._held_at_most)
+            if self._running >= self._enough():
+                self._freed.clear()
+                await self._freed.wait()
         reserved = min(limit, self.room - self._running)
         self._running += reserved
         return reserved
@@ -79,34 +86,10 @@ class Slots:
     def start(self, taken: Taken, function: Spec) -> None:
         """Runs an attempt in a slot that was set aside."""
         attempt = Attempt(taken, function)
-        before = self.held.get(taken.id)
-        if before is not None and before.task is not None and not before.task.done():
-            before.cancel("lost")  # its lease ran out, and the job came back to this very worker
-        self.held[taken.id] = attempt
+        self._held.add(attempt)
         attempt.meters.started(taken.waited)
         # not by the loop's factory, which looks whether a handler starts the task
         attempt.task = asyncio.Task(self._run(attempt), loop=asyncio.get_running_loop())
-
-    def lose(self, taken: Taken) -> None:
-        """Stops an attempt that another worker has taken over."""
-        attempt = self.held.get(taken.id)
-        if attempt is not None and attempt.taken is taken and attempt.task is not None and not attempt.task.done():
-            attempt.cancel("lost")
-
-    def cancel(self, job_id: str, number: int) -> None:
-        """Stops an attempt whose job is to be cancelled, if it still runs here."""
-        attempt = self.held.get(job_id)
-        if attempt is None or attempt.taken.attempt != number or attempt.cause is not None:
-            return
-        if attempt.task is not None and not attempt.task.done():
-            attempt.cancel("cancelled")
-
-    def release_all(self) -> int:
-        """Cancels every handler and hands its job back; returns how many."""
-        running = [a for a in self.held.values() if a.task is not None and not a.task.done()]
-        for attempt in running:
-            attempt.cancel("released")
-        return len(running)
 
     async def _run(self, attempt: Attempt) -> None:
         try:

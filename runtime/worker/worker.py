@@ -170,7 +170,7 @@ class Worker:
         running = parts.running
         self._log.info("worker.leaving", running=running, grace=grace)
         finished = await parts.idle_within(grace)
-        released = 0 if finished else parts.slots.release_all()
+        released = 0 if finished else parts.held.release_all()
         await parts.idle_within(_LET_GO)
         unsettled = await parts.settler.drained(_SETTLE)
         await parts.staging.idle_within(_SETTLE)

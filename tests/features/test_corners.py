@@ -71,16 +71,17 @@ async def test_an_attempt_that_is_cancelled_before_its_first_step_frees_its_slot
         return 1
 
     async with worker(settings.model_copy(update={"concurrency": 1}), f=f, g=g) as one:
-        start = one._parts.slots.start
+        slots = one._parts.groups[0].slots
+        start = slots.start
 
         def start_and_cancel(taken, function):
             start(taken, function)
-            one._parts.slots.cancel(taken.id, taken.attempt)
+            one._parts.held.cancel(taken.id, taken.attempt)
 
-        one._parts.slots.start = start_and_cancel
+        slots.start = start_and_cancel
         job = await client.enqueue("f")
         assert (await client.wait(job.id, WAIT)).status == "cancelled"
-        one._parts.slots.start = start
+        slots.start = start
         assert (await client.wait((await client.enqueue("g")).id, WAIT)).result == 1
         assert await one._parts.settler.drained(WAIT) == 0  # a waiter hears of an end before its worker does
 

@@ -12,7 +12,7 @@ from runtime.store.attempts import Taken
 from runtime.store.connect import SyncRedis, connect_sync
 from runtime.store.lanes import Lanes
 from runtime.values import ids
-from runtime.worker.attempt import Attempt
+from runtime.worker.held import Held
 
 _BATCH = 500
 
@@ -23,7 +23,7 @@ class Leases:
     def __init__(
         self,
         lanes: Mapping[int, Lanes],
-        held: dict[str, Attempt],
+        held: Held,
         settings: Settings,
         lose: Callable[[Taken], None],
         cancel: Callable[[Taken], None],
@@ -81,7 +81,7 @@ class Leases:
 
     def _renew(self, client: SyncRedis) -> None:
         by_shard: dict[int, list[Taken]] = {}
-        for attempt in list(self._held.values()):
+        for attempt in self._held.all():
             by_shard.setdefault(ids.shard_of(attempt.taken.id), []).append(attempt.taken)
         for shard, held in by_shard.items():
             for start in range(0, len(held), _BATCH):

@@ -23,6 +23,7 @@ from runtime.store.connect import SyncRedis, connect_sync
 from runtime.store.lanes import Lanes
 from runtime.worker import contained
 from runtime.worker.attempt import Attempt
+from runtime.worker.held import Held
 from runtime.worker.runner import failed
 
 _EVERY = 1.0  # seconds between looks
@@ -40,7 +41,7 @@ class Stall:
     def __init__(
         self,
         lanes: Mapping[int, Lanes],
-        held: Mapping[str, Attempt],
+        held: Held,
         settings: Settings,
         kill_processes: Callable[[], None],
     ) -> None:
@@ -107,7 +108,7 @@ class Stall:
         """The attempt whose handler runs now, by its task or one that it started; and for how long it may."""
         task = asyncio.current_task(self._loop)
         owner = None if task is None else contained.owner(task)
-        for attempt in list(self._held.values()):
+        for attempt in self._held.all():
             if task is not None and (attempt.task is task or attempt is owner):
                 overdue = time.perf_counter() - attempt.started - attempt.function.policy.timeout
                 return attempt, _PATIENCE if overdue > _PATIENCE else float("inf")
