@@ -101,14 +101,14 @@ class KeyReused(LaneworkError):
     code = "key-reused"
 
     def __init__(self, job_id: str) -> None:
-        super().__init__(f"the idempotency key stands for job {job_id}, which was another request")
+        super().__init__(f"job {job_id} already uses this idempotency key, with a different request")
 
 
 class QueueFull(LaneworkError):
     code = "queue-full"
 
     def __init__(self, function: str, waiting: int) -> None:
-        super().__init__(f"{waiting} jobs of {function} wait, and it allows no more; try again later")
+        super().__init__(f"{waiting} jobs of {function} wait, and which is the limit; try again later")
 
 
 class StatusConflict(LaneworkError):
@@ -123,7 +123,7 @@ class JobNotFound(LaneworkError):
     code = "job-not-found"
 
     def __init__(self, job_id: str) -> None:
-        super().__init__(f"no job {job_id!r}: it never was, or its record has expired")
+        super().__init__(f"job {job_id!r} does not exist, or its record has expired")
 
 
 class JobUnsettled(LaneworkError):

@@ -238,7 +238,7 @@ class Running:
 
 @contextlib.contextmanager
 def running(functions: str | Path | None = None, **overrides: str) -> Iterator[Running]:
-    """Runs a Lanework of its own on free ports; its data is gone afterwards. `given`: further settings.
+    """Runs a Lanework of its own on free ports; its data is gone afterwards. `overrides`: further settings.
 
     Needs the extra `embedded`. Raises RuntimeError, with what it printed, where it does not start.
     """

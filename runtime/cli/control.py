@@ -71,7 +71,7 @@ def dead(settings: Settings, function: str, limit: int, cursor: str | None, as_j
 
 
 def replay(settings: Settings, function: str, options: dict[str, Any]) -> int:
-    """`asked`: which of them, and at which `rate`."""
+    """`options`: which of them, and at which `rate`."""
     body = {name: value for name, value in options.items() if value is not None}
     with client(settings) as http:
         code, reply = ask(http, "POST", f"/functions/{segment(function)}/dead/replay", json=body, timeout=60)
@@ -81,7 +81,7 @@ def replay(settings: Settings, function: str, options: dict[str, Any]) -> int:
 
 
 def purge(settings: Settings, function: str, options: dict[str, Any]) -> int:
-    """`asked`: which of them."""
+    """`options`: which of them."""
     with client(settings) as http:
         params = {name: value for name, value in options.items() if value is not None}
         code, reply = ask(http, "DELETE", f"/functions/{segment(function)}/dead", params=params, timeout=60)

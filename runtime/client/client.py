@@ -111,18 +111,18 @@ class Lanework:
 
     async def check(self) -> None:
         """Raises StoreUnavailable, StoreUnsupported or StoreMismatch where jobs could not be served."""
-        self._here()
+        self._check_event_loop()
         await check_server(self._client, self.settings)
 
     async def ping(self) -> None:
         """Raises StoreUnavailable unless Redis answers."""
-        self._here()
+        self._check_event_loop()
         await within(self._jobs.ping())
 
     async def check_ready(self) -> None:
         """Raises StoreUnavailable where no job could be stored, NotReady while no function is known, or not each of
         those that the settings expect."""
-        self._here()
+        self._check_event_loop()
         await within(self._jobs.try_write())
         known, expected = await within(self.contracts.all()), self.settings.expect
         if missing := [name for name in expected if name not in known]:
@@ -147,7 +147,7 @@ class Lanework:
 
     async def submit(self, request: JobRequest) -> Submitted:
         """As `enqueue`, and says whether the job is new."""
-        self._here()
+        self._check_event_loop()
         contract = self.contracts.known(request.type)
         if contract is None or request.then:
             new = await within(self._preparer.prepare(request))
@@ -171,7 +171,7 @@ class Lanework:
         iterable, such as a generator, as they come, and only some are held at once. Raises as `enqueue`; an error's
         `stored` has the ids of those that were stored before it.
         """
-        self._here()
+        self._check_event_loop()
         return await self._bulk.enqueue(type, payloads, {**options})
 
     async def cancel(self, job_id: str) -> Job:
@@ -179,7 +179,7 @@ class Lanework:
 
         Raises JobNotFound, and StatusConflict for a job that has settled.
         """
-        self._here()
+        self._check_event_loop()
         await within(self._control.cancel(job_id))
         return await self.get(job_id)
 
@@ -188,7 +188,7 @@ class Lanework:
 
         Raises FunctionUnknown.
         """
-        self._here()
+        self._check_event_loop()
         name = (await within(self.contracts.get(function))).deployed.name
         deadline, count = time.monotonic() + seconds, 0
         async for cancelled in self._control.clear(name, status):
@@ -208,14 +208,14 @@ class Lanework:
 
         Raises JobNotFound, StatusConflict, JobInvalid.
         """
-        self._here()
+        self._check_event_loop()
         asks = JobRequest("", run_at=run_at, delay=delay).asks(None, None) or {}
         await within(self._control.move(job_id, run_at=asks.get("run_at"), delay=asks.get("delay", 0)))
         return await self.get(job_id)
 
     async def retry(self, job_id: str) -> Job:
         """Runs a failed job again, with its history kept. Raises JobNotFound, StatusConflict."""
-        self._here()
+        self._check_event_loop()
         await within(self.dead.replay(job_id))
         return await self.get(job_id)
 
@@ -224,22 +224,22 @@ class Lanework:
 
         Raises FunctionUnknown, LaneUnknown.
         """
-        self._here()
-        await within(self._control.pause(await self._what(function, lane)))
+        self._check_event_loop()
+        await within(self._control.pause(await self._pause_targets(function, lane)))
 
     async def resume(self, *, function: str | None = None, lane: str | None = None) -> None:
         """Ends such a pause. Raises FunctionUnknown, LaneUnknown."""
-        self._here()
-        await within(self._control.resume(await self._what(function, lane)))
+        self._check_event_loop()
+        await within(self._control.resume(await self._pause_targets(function, lane)))
 
     async def paused(self) -> list[str]:
         """What is paused: `*`, `function:NAME`, `lane:NAME`."""
-        self._here()
+        self._check_event_loop()
         return await within(self._control.paused())
 
     async def get(self, job_id: str) -> Job:
         """Raises JobNotFound."""
-        self._here()
+        self._check_event_loop()
         return await within(self._jobs.get(job_id))
 
     @overload
@@ -251,7 +251,7 @@ class Lanework:
 
         Raises JobNotFound.
         """
-        self._here()
+        self._check_event_loop()
         return await self._waiters.wait(job if isinstance(job, str) else job.id, timeout)
 
     async def page(
@@ -266,17 +266,17 @@ class Lanework:
 
         Raises ValueError for a cursor that was not given here.
         """
-        self._here()
+        self._check_event_loop()
         if status == "scheduled":
             return await within(self._listing.scheduled(limit=limit, cursor=cursor, type=type))
         return await within(self._listing.page(limit=limit, cursor=cursor, type=type, status=status))
 
     async def workers(self) -> Sequence[WorkerInfo]:
         """Those alive: each says so every 3 s, and is gone after 15 s of silence."""
-        self._here()
+        self._check_event_loop()
         return await within(self.registry.workers())
 
-    def _here(self) -> None:
+    def _check_event_loop(self) -> None:
         """Raises LoopChanged on another event loop than before."""
         loop = asyncio.get_running_loop()
         if self._loop is not loop:
@@ -284,7 +284,7 @@ class Lanework:
                 raise LoopChanged
             self._loop = loop
 
-    async def _what(self, function: str | None, lane: str | None) -> list[str]:
+    async def _pause_targets(self, function: str | None, lane: str | None) -> list[str]:
         """What a pause names; a function with all its names."""
         what = [] if lane is None else [f"lane:{self.settings.lane(lane)}"]
         if function is not None:

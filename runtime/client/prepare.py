@@ -94,7 +94,9 @@ class Preparer:
             home = request.key
         if beside is not None and self._shards.count > 1:
             if home is not None and self._shards.home(home) != ids.shard_of(beside):
-                message = f"{deployed.name} has limits, and lies in another shard than the job that would start it"
+                message = (
+                    f"{deployed.name} has limits, so its jobs stay in one shard, and this parent lies in another"
+                )
                 raise JobInvalid(message, [{"field": "/type", "message": message}])
             return ids.new_id(ids.shard_of(beside))
         return self._shards.new_id(home)

@@ -1,4 +1,4 @@
-"""HTTP as uvicorn speaks it, and an end to requests that never do.
+"""uvicorn's HTTP protocol with a timeout: it closes requests that never finish.
 
 uvicorn bounds the time between two requests of a connection, but not a request's own: half of one, sent and never
 finished, would be held for ever.

@@ -1,4 +1,4 @@
-"""Jobs as replies; what one of them holds takes no page down."""
+"""Turns jobs into HTTP replies. One value that JSON cannot show does not break a page."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _UNSHOWABLE = (TypeError, ValueError, RecursionError)
 def job_reply(
     job: Job, status: int = 200, headers: dict[str, str] | None = None, extras: Mapping[str, Any] | None = None
 ) -> Response:
-    """`more`: further fields beside the job's own."""
+    """`extras`: further fields beside the job's own."""
     try:
         return json_reply({**job.to_json(), **(extras or {})}, status, headers)
     except _UNSHOWABLE:  # stored by somebody else, or by an older version

@@ -84,7 +84,7 @@ class Context:
         if note is not None and not isinstance(note, str):
             raise ValueError(f"progress: note is text, not {type(note).__name__}; give str(…) of it")
         self._report(
-            {"done": _number(done), "total": None if total is None else _number(total), "note": _cut(note)}
+            {"done": _number(done), "total": None if total is None else _number(total), "note": _cut_note(note)}
         )
 
     def enqueue(self, type: str, payload: Any = None, **options: Unpack[Options]) -> str:
@@ -94,7 +94,7 @@ class Context:
         an equal job lives (`unique`) none is stored, and nothing is found under the id. Where there are more than
         250 jobs, each is found once it has come to its lane, some seconds after the attempt.
 
-        Raises JobInvalid for the 100,001st job, and for an option that there is not.
+        Raises JobInvalid for the 100,001st job, and for an unknown option.
         """
         if len(self.requested) >= MOST_STARTED:
             message = f"one attempt starts at most {MOST_STARTED:,} jobs; start some that start the others"
@@ -128,7 +128,7 @@ class Context:
 
 
 def _request(type: str, payload: Any, options: Options) -> JobRequest:
-    """Raises JobInvalid for an option that there is not."""
+    """Raises JobInvalid for an unknown option."""
     try:
         return JobRequest(type, payload, **options)
     except TypeError as error:
@@ -146,7 +146,7 @@ def _number(value: float) -> float:
     raise ValueError("progress: done and total are numbers, of at most 64 bits and not infinite")
 
 
-def _cut(note: str | None) -> str | None:
+def _cut_note(note: str | None) -> str | None:
     """As much of a note as is kept; what is not valid Unicode is escaped."""
     if note is None or (len(note) <= _NOTE // 4 and note.isascii()):
         return note

@@ -38,7 +38,7 @@ class Crashed(Exception):
 
 
 class ForkserverLost(Crashed):
-    """The process of an attempt was lost with the one that starts them: whose fault that was, nobody can say."""
+    """The process of an attempt was lost with the one that starts them: nobody can tell which attempt caused it."""
 
     def __init__(self) -> None:
         super().__init__("its process was lost together with the one that starts them")

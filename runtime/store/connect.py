@@ -81,7 +81,7 @@ def connect_sync(settings: Settings) -> SyncRedis:
 
 @contextmanager
 def translated() -> Iterator[None]:
-    """Admission redis-py's errors into the store's own."""
+    """Turns redis-py's errors into the store's own."""
     try:
         yield
     except (*_AWAY, *_NOT_NOW) as error:

@@ -19,7 +19,7 @@ WATCH_EVERY = 0.4  # seconds; twice that and a load are well below the 2 s that 
 TRY_AGAIN = 10.0  # seconds after which a module that did not load is tried again, and twice that the next time
 _RAREST = 300.0
 _AT_ONCE = 8
-_AT_START = 1.0  # seconds for what is there at the start; a module that takes longer keeps no other waiting
+_AT_START = 1.0  # seconds that the start waits for modules; a slower one does not delay the others
 _KEPT = 3  # versions of a function on the event loop that stay loaded, for attempts that still run
 
 

@@ -22,7 +22,7 @@ _LONGEST = 10 * 365 * 86_400.0  # seconds; a job's times stay within four-digit 
 
 
 class Runner:
-    """Admission attempts into settlements."""
+    """Runs attempts and returns their settlements."""
 
     def __init__(
         self,

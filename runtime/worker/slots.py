@@ -95,7 +95,7 @@ class Slots:
         try:
             settlement = await self._runner.run(attempt)
         except BaseException as error:
-            # whatever goes wrong in the runtime itself, no attempt may be held without an end
+            # every held attempt must be settled, whatever goes wrong in the runtime itself
             log.get("worker").error("attempt.broke", job=attempt.taken.id, exc_info=error)
             error_record = record("InternalError", f"the worker failed to run it: {type(error).__name__}")
             settlement = Settlement(attempt.taken, "failed", error_record)

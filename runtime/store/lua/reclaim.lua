@@ -34,12 +34,12 @@ local function fail(record, id, type, extras, name, message)
   return 'failed'
 end
 
-local function found_that(id, type, lane, attempt, worker, verdict)
+local function report(id, type, lane, attempt, worker, verdict)
   found[#found + 1] = {id, type, lane, attempt, worker, verdict} -- Found
 end
 
 -- Whoever held an entry has not renewed its lease.
-local function lose(key, type, lane, entry, id)
+local function recover(key, type, lane, entry, id)
   local record = job_key(id)
   local status, attempt, worker, crashes, busy, extras = fields(record, 'status', 'attempt', 'worker', 'crashes', 'busy',
     'extras')
@@ -55,22 +55,22 @@ local function lose(key, type, lane, entry, id)
   local ended, outcome = now, 'lost'
   local past = cmsgpack.pack({attempt, started, ended, outcome, worker, error, version}) -- Past
   call('HSET', record, 'crashes', crashes, 'updated', now, 'history', (history or '') .. past)
-  local verdict, left_as = 'retry', 'pending'
+  local verdict, new_status = 'retry', 'pending'
   if status == 'cancelling' then
-    verdict, left_as = 'cancelled', 'cancelled'
-    call('HSET', record, 'status', left_as, 'finished', now)
-    finish(record, id, type, left_as, now, extras, kept(extras, keep), limits)
+    verdict, new_status = 'cancelled', 'cancelled'
+    call('HSET', record, 'status', new_status, 'finished', now)
+    finish(record, id, type, new_status, now, extras, kept(extras, keep), limits)
   elseif crashes >= limit then
     verdict = 'poison'
-    left_as = fail(record, id, type, extras, 'Poison', crashes .. ' workers died running it; the last was ' .. worker)
+    new_status = fail(record, id, type, extras, 'Poison', crashes .. ' workers died running it; the last was ' .. worker)
   else
     call('HSET', record, 'status', 'pending')
     call('HINCRBY', record, 'spared', 1)
   end
   if verdict ~= 'retry' then drop(key, entry) end
   leave_limit(busy, id, type)
-  event(id, type, left_as, attempt)
-  found_that(id, type, lane, attempt, worker, verdict)
+  event(id, type, new_status, attempt)
+  report(id, type, lane, attempt, worker, verdict)
 end
 
 for i, item in ipairs(cmsgpack.unpack(ARGV[8])) do
@@ -78,7 +78,7 @@ for i, item in ipairs(cmsgpack.unpack(ARGV[8])) do
   local key = lane_key(type, lane)
   local reply = with_group(type, lane, {'XAUTOCLAIM', key, GROUP, BACK, lease, cursor, 'COUNT', 100})
   cursors[i] = reply[1]
-  for _, entry in ipairs(reply[2]) do lose(key, type, lane, entry[1], entry[2][2]) end
+  for _, entry in ipairs(reply[2]) do recover(key, type, lane, entry[1], entry[2][2]) end
   if #reply[2] > 0 then hand_back(type, lane) end
   -- a worker that died between hearing the bell and taking would leave the work unheard
   if not (paused['*'] or paused['function:' .. type] or paused['lane:' .. lane])
@@ -102,9 +102,9 @@ for _, id in ipairs(call('ZRANGE', EXPIRY, '-inf', now, 'BYSCORE', 'LIMIT', 0, 2
   call('ZREM', EXPIRY, id)
   if (status == 'pending' or status == 'scheduled') and not attempt then
     withdraw(record, id)
-    local left_as = fail(record, id, type, extras, 'Expired', 'it had not started by the time it was good for')
-    event(id, type, left_as, 0)
-    found_that(id, type, lane, 0, '', 'expired')
+    local new_status = fail(record, id, type, extras, 'Expired', 'the job expired before it started')
+    event(id, type, new_status, 0)
+    report(id, type, lane, 0, '', 'expired')
   end
 end
 tell_events()

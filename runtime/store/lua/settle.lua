@@ -74,7 +74,7 @@ function ends.released(record, id, item) return back_to_lane(record, item, 'rele
 function ends.lost(record, id, item, extras)
   local crashes = call('HINCRBY', record, 'crashes', 1)
   if crashes < tonumber(ARGV[5]) then return back_to_lane(record, item, 'lost', item[VALUE]) end
-  item[VALUE] = cmsgpack.pack({type = 'Poison', message = crashes .. ' times what runs it died with it'})
+  item[VALUE] = cmsgpack.pack({type = 'Poison', message = 'the process that ran this job crashed ' .. crashes .. ' times'})
   return ends.failed(record, id, item, extras)
 end
 
@@ -89,9 +89,9 @@ for i, item in ipairs(cmsgpack.unpack(ARGV[4])) do
     if staged and outcome ~= 'completed' then call('UNLINK', staged_key(id)) end
     if item[PROGRESS] then call('HSET', record, 'progress', item[PROGRESS]) end
     local extras = item[HAS_EXTRAS] and call('HGET', record, 'extras')
-    local left_as = ends[outcome](record, id, item, extras)
-    event(id, type, left_as, attempt)
-    if left_as ~= 'pending' then
+    local new_status = ends[outcome](record, id, item, extras)
+    event(id, type, new_status, attempt)
+    if new_status ~= 'pending' then
       local key = lane_key(type, item[LANE])
       local entries = gone[key]
       if not entries then

@@ -76,7 +76,7 @@ class Executor:
     def serve(self) -> None:
         """Until the worker closes the socket, or an attempt was stopped."""
         signal.signal(signal.SIGTERM, self._stop)
-        # a copy that is told to end before it has forgotten our handler must not miss that
+        # block SIGTERM during a fork, so that the copy does not lose it before it resets our handler
         os.register_at_fork(
             before=lambda: signal.pthread_sigmask(signal.SIG_BLOCK, _TERM),
             after_in_parent=lambda: signal.pthread_sigmask(signal.SIG_UNBLOCK, _TERM),
@@ -166,7 +166,7 @@ class Executor:
             value = call(function, arguments)
         finally:
             self._handling = False
-        if self._stopped:  # what it returns may be half of the work; told later, it has completed
+        if self._stopped:  # its result may be partial; had the stop come later, the attempt would have completed
             raise Stopped
         return value
 
