@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 from runtime.handlers.spec import Spec
 from runtime.settings import Settings
+from runtime.store.attempt_store import AttemptStore
 from runtime.store.connect import Redis, connect
-from runtime.store.lanes import Lanes
 from runtime.worker.reader import Reader, Serving
 from runtime.worker.slots import Slots
 
@@ -15,13 +15,14 @@ from runtime.worker.slots import Slots
 class Group:
     """Slots, and a reader for each shard that fills them."""
 
-    def __init__(self, name: str, slots: Slots, lanes: Mapping[int, Lanes], settings: Settings) -> None:
+    def __init__(self, name: str, slots: Slots, stores: Mapping[int, AttemptStore], settings: Settings) -> None:
         self.name = name
         self.slots = slots
         self._serving = Serving()
         self._blocking: Redis = connect(settings, timeout=None)
         self.readers = [
-            Reader(name, one, self._blocking, slots, self._serving, alone=len(lanes) == 1) for one in lanes.values()
+            Reader(name, one, self._blocking, slots, self._serving, alone=len(stores) == 1)
+            for one in stores.values()
         ]
 
     async def serve(self, functions: Mapping[str, Spec]) -> None:

@@ -11,9 +11,9 @@ from runtime.client.contracts import Contracts
 from runtime.client.prepare import Preparer
 from runtime.handlers.catalogue import Catalogue
 from runtime.settings import Settings
+from runtime.store.attempt_store import AttemptStore
 from runtime.store.attempts import Taken
 from runtime.store.connect import Redis
-from runtime.store.lanes import Lanes
 from runtime.store.registry import Registry
 from runtime.store.rows import Limit
 from runtime.store.schedules import Schedules
@@ -47,10 +47,10 @@ class Parts:
         self.pool = pool
         self._loop = asyncio.get_running_loop()
         self._loop_thread = threading.get_ident()
-        self.lanes = {shard: Lanes(client, settings, shard, worker) for shard in range(settings.shards)}
-        self.staging = Staging(self.lanes)
+        self.stores = {shard: AttemptStore(client, settings, shard, worker) for shard in range(settings.shards)}
+        self.staging = Staging(self.stores)
         self.held = Held()
-        self.settler = Settler(self.lanes, self.held, self.staging, debug=settings.log_level == "debug")
+        self.settler = Settler(self.stores, self.held, self.staging, debug=settings.log_level == "debug")
         registry = Registry(client, settings)
         preparer = Preparer(Contracts(registry), settings)
         self.taken_no_more = asyncio.Event()
@@ -71,14 +71,14 @@ class Parts:
             settings.processes, self.held, 2 * slots, runner, self.settler, lambda: pool.admission.ahead
         )
         self.groups = [
-            Group(name, slots, self.lanes, settings)
+            Group(name, slots, self.stores, settings)
             for name, slots in (("loop", on_loop), ("process", in_processes))
         ]
         self.readers = [reader for group in self.groups for reader in group.readers]
-        self.stall = Stall(self.lanes, self.held, settings, pool.kill)
-        self.leases = Leases(self.lanes, self.held, settings, self._lose, self._cancel, self.stall.is_silent)
-        self.sweepers = [Sweeper(lanes, settings) for lanes in self.lanes.values()]
-        self.cancellations = [Cancellations(lanes, blocking, self.held.cancel) for lanes in self.lanes.values()]
+        self.stall = Stall(self.stores, self.held, settings, pool.kill)
+        self.leases = Leases(self.stores, self.held, settings, self._lose, self._cancel, self.stall.is_silent)
+        self.sweepers = [Sweeper(store, settings) for store in self.stores.values()]
+        self.cancellations = [Cancellations(store, blocking, self.held.cancel) for store in self.stores.values()]
         self.ticker = Ticker(Schedules(client, settings), preparer, settings)
         self.heartbeat = Heartbeat(worker, registry, Stats(client, settings), settings)
 
@@ -86,8 +86,8 @@ class Parts:
         """From now on the functions of this catalogue. Raises StoreError."""
         await self.heartbeat.publish(catalogue)
         limits = _limits(catalogue)
-        for lanes in self.lanes.values():
-            lanes.limit(limits)
+        for store in self.stores.values():
+            store.limit(limits)
         own = {name: fn for name, fn in catalogue.functions.items() if name == fn.name}
         self.ticker.follow({name: fn.policy.schedules for name, fn in own.items() if fn.policy.schedules})
         for group in self.groups:

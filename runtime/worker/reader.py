@@ -10,9 +10,9 @@ from typing import Any
 
 from runtime.errors import StoreError
 from runtime.handlers.spec import Spec
+from runtime.store.attempt_store import AttemptStore
 from runtime.store.attempts import Offer, Took
 from runtime.store.connect import Redis
-from runtime.store.lanes import Lanes
 from runtime.worker.slots import Slots
 
 # A bell may be lost with the worker that heard it; the sweeper rings again within a second or two.
@@ -53,11 +53,11 @@ class Reader:
     """
 
     def __init__(
-        self, ear: str, lanes: Lanes, blocking: Redis, slots: Slots, serving: Serving, *, alone: bool
+        self, ear: str, store: AttemptStore, blocking: Redis, slots: Slots, serving: Serving, *, alone: bool
     ) -> None:
         """`ear`: which of the worker's readers hears what is meant to wake it."""
         self._ear = ear
-        self._lanes = lanes
+        self._store = store
         self._blocking = blocking
         self._slots = slots
         self._serving = serving
@@ -72,7 +72,7 @@ class Reader:
         if self._idle and not self._alone:
             self._asked()
             with self._alarm():
-                await self._lanes.hear(self._blocking, functions, LISTEN, self._ear)
+                await self._store.hear(self._blocking, functions, LISTEN, self._ear)
             self._asked_at = None
             self._idle = False
         # half of the slots at most, so that one half's round trip overlaps with the other half's work
@@ -81,10 +81,10 @@ class Reader:
         self._asked()
         if self._idle:
             with self._alarm():
-                call = self._lanes.hear_and_take(self._blocking, reserved, offer, LISTEN, self._ear)
+                call = self._store.hear_and_take(self._blocking, reserved, offer, LISTEN, self._ear)
                 await self._take(reserved, functions, call)
         else:
-            await self._take(reserved, functions, self._lanes.take(reserved, offer))
+            await self._take(reserved, functions, self._store.take(reserved, offer))
         self._asked_at = None
         return 0.0
 
@@ -115,7 +115,7 @@ class Reader:
     async def wake(self) -> None:
         """Ends its listening, if it listens."""
         with contextlib.suppress(StoreError):  # then it listens until it is over
-            await self._lanes.wake(self._ear)
+            await self._store.wake(self._ear)
 
     async def _take(self, reserved: int, functions: Mapping[str, Spec], call: Coroutine[Any, Any, Took]) -> None:
         """A take that is under way when the worker is told to leave is waited for: its jobs are ours."""
@@ -128,7 +128,7 @@ class Reader:
             except asyncio.CancelledError:
                 with contextlib.suppress(StoreError, TimeoutError):
                     if listened:
-                        await self._lanes.wake(self._ear)
+                        await self._store.wake(self._ear)
                     started = self._start(functions, await asyncio.wait_for(task, _LEAVE))
                 raise
             started = self._start(functions, took)

@@ -9,9 +9,9 @@ from typing import Any
 
 from runtime import log, metrics
 from runtime.errors import StoreError, StoreUnavailable
+from runtime.store.attempt_store import AttemptStore
 from runtime.store.attempts import End, Settlement
 from runtime.store.batch import GroupCommit
-from runtime.store.lanes import Lanes
 from runtime.values import codec, ids
 from runtime.worker.attempt import Attempt
 from runtime.worker.held import Held
@@ -25,14 +25,16 @@ _BATCH = 250
 class Settler:
     """Writes ends of attempts. While Redis is away they are kept, and written when it is back."""
 
-    def __init__(self, lanes: Mapping[int, Lanes], held: Held, staging: Staging, *, debug: bool = False) -> None:
+    def __init__(
+        self, stores: Mapping[int, AttemptStore], held: Held, staging: Staging, *, debug: bool = False
+    ) -> None:
         self._debug = debug
         self._held = held
-        self._lanes = lanes
+        self._stores = stores
         self._staging = staging
         self._commits = {
             shard: GroupCommit(partial(self._flush, shard), _BATCH, lambda item: item[1].weight, _GATHER)
-            for shard in lanes
+            for shard in stores
         }
         self._progress: dict[str, Attempt] = {}  # those with a report that nobody has sent yet
         self._told: GroupCommit[None] = GroupCommit(self._tell, 1)
@@ -74,7 +76,7 @@ class Settler:
         repeated = False
         while True:
             try:
-                replies = await self._lanes[shard].settle(settlements)
+                replies = await self._stores[shard].settle(settlements)
                 break
             except StoreUnavailable as error:
                 if not repeated:
@@ -114,7 +116,7 @@ class Settler:
             by_shard.setdefault(_shard(attempt), []).append((attempt, attempt.progress))
         for shard, reports in by_shard.items():
             try:
-                await self._lanes[shard].progress([(attempt.taken, packed) for attempt, packed in reports])
+                await self._stores[shard].progress([(attempt.taken, packed) for attempt, packed in reports])
             except StoreError as error:  # the next report, or the attempt's end, brings it
                 self._log.debug("progress.unsaid", error=str(error))
                 continue

@@ -9,8 +9,8 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from runtime.client.prepare import Preparer
 from runtime.errors import StoreError, StoreUnavailable
 from runtime.jobs.request import check_started
+from runtime.store.attempt_store import AttemptStore
 from runtime.store.attempts import Taken
-from runtime.store.lanes import Lanes
 from runtime.store.rows import NewJob
 from runtime.values import ids
 from runtime.worker.attempt import Attempt, Requested
@@ -81,15 +81,15 @@ class Starts:
 class Staging:
     """The parts that wait in Redis. One call at a time: many attempts keep the server no longer than one."""
 
-    def __init__(self, lanes: Mapping[int, Lanes]) -> None:
-        self._lanes = lanes
+    def __init__(self, stores: Mapping[int, AttemptStore]) -> None:
+        self._stores = stores
         self._turn = asyncio.Lock()
         self._starting: set[asyncio.Task[None]] = set()
 
     async def stage(self, taken: Taken, part: int, jobs: Sequence[NewJob]) -> bool:
-        """As `Lanes.stage`."""
+        """As `AttemptStore.stage`."""
         async with self._turn:
-            return await self._lanes[ids.shard_of(taken.id)].stage(taken, part, jobs)
+            return await self._stores[ids.shard_of(taken.id)].stage(taken, part, jobs)
 
     def start(self, job_id: str) -> None:
         """Begins to start what a completed job has staged; should this worker go, whoever sweeps goes on."""
@@ -108,8 +108,8 @@ class Staging:
             task.cancel()
 
     async def _start_all(self, job_id: str) -> None:
-        lanes, left = self._lanes[ids.shard_of(job_id)], 1
+        store, left = self._stores[ids.shard_of(job_id)], 1
         with contextlib.suppress(StoreError):
             while left:
                 async with self._turn:
-                    left = await lanes.start(job_id)
+                    left = await store.start(job_id)

@@ -13,10 +13,10 @@ import uvloop
 
 from runtime import settings
 from runtime.settings import Settings
+from runtime.store.attempt_store import AttemptStore
 from runtime.store.attempts import Offer, Settlement
 from runtime.store.connect import opened
 from runtime.store.jobs import Jobs
-from runtime.store.lanes import Lanes
 from runtime.store.rows import NewJob
 from runtime.values.shards import Shards
 from tests.benchmarks.machine import Server, server
@@ -69,7 +69,7 @@ async def _measure(servers: list[Server]) -> dict[str, tuple[float, float]]:
             busy = names[:1] if functions < 0 else names
             jobs = Jobs(client, given)
             await _fill(jobs, given, names, waiting)
-            cases.append((name, one, jobs, Lanes(client, given, 0, "bench"), given, names, busy))
+            cases.append((name, one, jobs, AttemptStore(client, given, 0, "bench"), given, names, busy))
         costs: dict[str, list[tuple[float, float]]] = {name: [] for name, *_ in cases}
         for _ in range(_CHUNKS):
             for name, one, jobs, lanes, given, names, busy in cases:
@@ -81,7 +81,9 @@ async def _measure(servers: list[Server]) -> dict[str, tuple[float, float]]:
     return {name: tuple(map(statistics.median, zip(*each, strict=True))) for name, each in costs.items()}
 
 
-async def _run(jobs: Jobs, lanes: Lanes, given: Settings, names: list[str], busy: list[str], at_once: int) -> None:
+async def _run(
+    jobs: Jobs, lanes: AttemptStore, given: Settings, names: list[str], busy: list[str], at_once: int
+) -> None:
     """`at_once`: how many are stored before the first of them is taken. With `_BATCH` and 200 functions, no two
     jobs of a batch are of the same function, and each leaves its stream empty."""
     offer = Offer(dict.fromkeys(names, "1f3c5a7e9b0d"))

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from runtime import Context, RetryLater
-from runtime.store.lanes import Lanes
+from runtime.store.attempt_store import AttemptStore
 from runtime.testing import call
 
 WAIT = 20
@@ -43,7 +43,7 @@ async def test_a_report_that_could_not_be_sent_comes_with_the_end(client, worker
         ctx.progress(1, 2)
         await tried.wait()
 
-    monkeypatch.setattr(Lanes, "progress", away)
+    monkeypatch.setattr(AttemptStore, "progress", away)
     async with worker(tenfold=tenfold):
         done = await client.wait((await client.enqueue("tenfold")).id, WAIT)
 

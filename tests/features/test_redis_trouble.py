@@ -14,8 +14,8 @@ from runtime.client import Lanework
 from runtime.errors import StoreError, StoreUnavailable, StoreUnsupported
 from runtime.settings import Settings
 from runtime.store import embedded
+from runtime.store.attempt_store import AttemptStore
 from runtime.store.connect import opened
-from runtime.store.lanes import Lanes
 from runtime.worker import reader
 from runtime.worker import worker as worker_module
 from tests.conftest import deploy
@@ -108,7 +108,7 @@ async def test_work_that_ends_while_the_server_is_away_is_settled_when_it_is_bac
 
 async def test_a_worker_whose_read_hangs_says_so_and_goes_on_when_it_can(client, worker, own, monkeypatch):
     monkeypatch.setattr(reader, "LISTEN", 0.2)
-    monkeypatch.setattr("runtime.store.lanes.OVERDUE", 0.3)
+    monkeypatch.setattr("runtime.store.attempt_store.OVERDUE", 0.3)
     monkeypatch.setattr(worker_module, "_SILENT", 0.8)
     async with worker(f=f) as one:
         await client.wait((await client.enqueue("f")).id, WAIT)
@@ -282,7 +282,7 @@ async def test_a_server_that_takes_no_sign_of_life_has_leases_renewed_all_the_sa
         await asyncio.sleep(3.5)
         return "done"
 
-    monkeypatch.setattr(Lanes, "stay_alive", refused)
+    monkeypatch.setattr(AttemptStore, "stay_alive", refused)
     async with worker(settings.model_copy(update={"lease": 1.0}), long=long):
         done = await client.wait((await client.enqueue("long")).id, WAIT)
 

@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 
 from runtime.settings import Settings
+from runtime.store.attempt_store import AttemptStore
 from runtime.store.attempts import Offer, Settlement, Taken
 from runtime.store.connect import Redis, connect, connect_sync
 from runtime.store.control import Control
 from runtime.store.dead import Dead
 from runtime.store.jobs import Jobs
 from runtime.store.keys import Keys
-from runtime.store.lanes import Lanes
 from runtime.store.listing import Listing
 from runtime.store.rows import NewJob
 from runtime.values import codec, ids
@@ -48,8 +48,8 @@ class Store:
         self.listing = Listing(client, settings, self.jobs)
         self.dead = Dead(client, settings, self.jobs)
         self.control = Control(client, settings)
-        self.a = Lanes(client, settings, 0, "worker-a")
-        self.b = Lanes(client, settings, 0, "worker-b")
+        self.a = AttemptStore(client, settings, 0, "worker-a")
+        self.b = AttemptStore(client, settings, 0, "worker-b")
         self._sync = connect_sync(settings)
 
     async def enqueue(self, type: str = "f", lane: str = "normal", count: int = 1, **more: Any) -> list[str]:
@@ -58,17 +58,17 @@ class Store:
         await self.jobs.enqueue(made)
         return [job.id for job in made]
 
-    async def take(self, free: int = 100, *functions: str, by: Lanes | None = None) -> list[Taken]:
+    async def take(self, free: int = 100, *functions: str, by: AttemptStore | None = None) -> list[Taken]:
         return (await (by or self.a).take(free, Offer(dict.fromkeys(functions or ("f",), "")))).jobs
 
     async def settle(
-        self, taken: Taken, outcome: Any = "completed", *, by: Lanes | None = None, **more: Any
+        self, taken: Taken, outcome: Any = "completed", *, by: AttemptStore | None = None, **more: Any
     ) -> bool:
         value = codec.pack(more.get("value"))
         (end,) = await (by or self.a).settle([Settlement(taken, outcome, value, more.get("delay", 0))])
         return end != "lost"
 
-    def renew(self, *held: Taken, by: Lanes | None = None) -> list[Taken]:
+    def renew(self, *held: Taken, by: AttemptStore | None = None) -> list[Taken]:
         lost, _cancelled = (by or self.a).renew(self._sync, held)
         return lost
 
@@ -79,7 +79,7 @@ class Store:
         holder = pending[0]["consumer"]
         await self.client.xclaim(key, "lw", holder, 0, [taken.entry], idle=int(seconds * 1000), justid=True)
 
-    async def reclaim(self, by: Lanes | None = None) -> Any:
+    async def reclaim(self, by: AttemptStore | None = None) -> Any:
         lanes = [(function, lane, "0-0") for function, lane in await self.a.names()]
         swept = await (by or self.b).reclaim(lanes, 1000)
         return None if swept is None else swept.swept

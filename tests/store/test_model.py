@@ -18,13 +18,13 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from runtime import settings as settings_module
 from runtime.errors import StatusConflict
 from runtime.store import scripts
+from runtime.store.attempt_store import AttemptStore
 from runtime.store.attempts import Offer, Settlement, Taken
 from runtime.store.connect import connect, connect_sync
 from runtime.store.control import Control
 from runtime.store.dead import Dead
 from runtime.store.jobs import Jobs
 from runtime.store.keys import Keys
-from runtime.store.lanes import Lanes
 from runtime.store.rows import Limit, NewJob
 from runtime.values import codec
 
@@ -77,7 +77,7 @@ class Store(RuleBasedStateMachine):
         self.jobs = Jobs(self.client, given)
         self.control = Control(self.client, given)
         self.dead = Dead(self.client, given, self.jobs)
-        self.workers = {name: Lanes(self.client, given, 0, name, LIMITS) for name in ("a", "b")}
+        self.workers = {name: AttemptStore(self.client, given, 0, name, LIMITS) for name in ("a", "b")}
         self.known: dict[str, Known] = {}
         self.numbers = itertools.count()  # of ids: random ones would sort differently in each run
         self.held: list[tuple[str, Taken]] = []  # every attempt ever taken, and by whom

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from runtime.store import record, rows, scripts
+from runtime.store.attempt_store import AttemptStore
 from runtime.store.attempts import Settlement, Taken
-from runtime.store.lanes import Lanes
 
 LUA = {path.stem: path.read_text() for path in (Path(scripts.__file__).parent / "lua").glob("*.lua")}
 DECLARED = {field.name for field in record.FIELDS}
@@ -113,12 +113,12 @@ def test_the_architecture_tells_of_every_field():
 
 
 def test_python_sends_and_reads_the_rows_as_they_are_declared(settings):
-    sent = Lanes(None, settings, 0, "w")._ended
+    sent = AttemptStore(None, settings, 0, "w")._ended
     taken = Taken("f", "low", b"1-0", "id", 2, b"", 3, 1, 0, 5)
     plain = rows.Ended(*sent(Settlement(taken, "completed", b"value", 7, 8)))
     full = sent(Settlement(replace(taken, busy="f", extras=b"x"), "failed", b"value", staged=4))
     given = rows.Started(b"f", b"low", b"1-0", b"id", 2, b"payload", 3, 1, 1, b"busy", b"extras")
-    (read,) = Lanes(None, settings, 0, "w")._took([9, -1, 0, [given]]).jobs
+    (read,) = AttemptStore(None, settings, 0, "w")._took([9, -1, 0, [given]]).jobs
 
     assert (plain.id, plain.type, plain.lane, plain.entry, plain.attempt) == ("id", "f", "low", b"1-0", 2)
     assert (plain.outcome, plain.value, plain.delay, plain.keep) == ("completed", b"value", 7, 8)

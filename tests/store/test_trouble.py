@@ -75,11 +75,11 @@ async def test_the_sweeper_promotes_what_is_due_and_rings_for_it(store):
 
 
 async def test_workers_leave_no_consumer_behind(store, settings):
-    from runtime.store.lanes import Lanes
+    from runtime.store.attempt_store import AttemptStore
 
     for n in range(5):
         await store.enqueue()
-        one = Lanes(store.client, settings, 0, f"worker-{n}")
+        one = AttemptStore(store.client, settings, 0, f"worker-{n}")
         (taken,) = await store.take(by=one)
         await store.settle(taken, by=one)
 

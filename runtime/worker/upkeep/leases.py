@@ -8,9 +8,9 @@ from collections.abc import Callable, Mapping
 from runtime import log
 from runtime.errors import StoreError
 from runtime.settings import Settings
+from runtime.store.attempt_store import AttemptStore
 from runtime.store.attempts import Taken
 from runtime.store.connect import SyncRedis, connect_sync
-from runtime.store.lanes import Lanes
 from runtime.values import ids
 from runtime.worker.held import Held
 
@@ -22,7 +22,7 @@ class Leases:
 
     def __init__(
         self,
-        lanes: Mapping[int, Lanes],
+        stores: Mapping[int, AttemptStore],
         held: Held,
         settings: Settings,
         lose: Callable[[Taken], None],
@@ -30,7 +30,7 @@ class Leases:
         is_silent: Callable[[], bool],
     ) -> None:
         """`is_silent`: whether takes sent ahead must be given nothing, since nobody would run what they take."""
-        self._lanes = lanes
+        self._stores = stores
         self._held = held
         self._settings = settings
         self._lose = lose
@@ -67,8 +67,8 @@ class Leases:
     def _stay_alive(self, client: SyncRedis) -> bool:
         """Whether the server took it; one without memory does not, and leases are renewed all the same."""
         try:
-            for lanes in self._lanes.values():
-                lanes.stay_alive(client)
+            for store in self._stores.values():
+                store.stay_alive(client)
         except StoreError as error:
             self._tell(error)
             return False
@@ -85,7 +85,7 @@ class Leases:
             by_shard.setdefault(ids.shard_of(attempt.taken.id), []).append(attempt.taken)
         for shard, held in by_shard.items():
             for start in range(0, len(held), _BATCH):
-                lost, cancelled = self._lanes[shard].renew(client, held[start : start + _BATCH])
+                lost, cancelled = self._stores[shard].renew(client, held[start : start + _BATCH])
                 for taken in lost:
                     self._lose(taken)
                 for taken in cancelled:

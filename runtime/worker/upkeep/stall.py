@@ -18,9 +18,9 @@ from collections.abc import Callable, Mapping
 from runtime import log
 from runtime.jobs.failure import Timeout
 from runtime.settings import Settings
+from runtime.store.attempt_store import AttemptStore
 from runtime.store.attempts import Settlement
 from runtime.store.connect import SyncRedis, connect_sync
-from runtime.store.lanes import Lanes
 from runtime.worker import contained
 from runtime.worker.attempt import Attempt
 from runtime.worker.held import Held
@@ -40,12 +40,12 @@ class Stall:
 
     def __init__(
         self,
-        lanes: Mapping[int, Lanes],
+        stores: Mapping[int, AttemptStore],
         held: Held,
         settings: Settings,
         kill_processes: Callable[[], None],
     ) -> None:
-        self._lanes = lanes
+        self._stores = stores
         self._held = held
         self._settings = settings
         self._kill_processes = kill_processes
@@ -94,8 +94,8 @@ class Stall:
                 self._loop.call_soon_threadsafe(self._answer)
         elif self.is_silent():
             if not self._fell_silent:
-                for lanes in self._lanes.values():
-                    lanes.fall_silent(client)
+                for store in self._stores.values():
+                    store.fall_silent(client)
                 self._fell_silent = True
             attempt, patience = self._culprit()
             if self._silence() >= patience:
@@ -120,8 +120,8 @@ class Stall:
             self._tell(culprit)
             self._was_told = True
         self._kill_processes()  # what runs in them is handed back, and must not run on
-        for lanes in self._lanes.values():
-            held = lanes.held(client)
+        for store in self._stores.values():
+            held = store.held(client)
             ends = [
                 _timed_out(culprit)
                 if culprit is not None and taken.id == culprit.taken.id
@@ -129,7 +129,7 @@ class Stall:
                 for taken in held
             ]
             for start in range(0, len(ends), 100):
-                lanes.settle_from_thread(client, ends[start : start + 100])
+                store.settle_from_thread(client, ends[start : start + 100])
         sys.stdout.flush()
         os._exit(_STATUS)
 

@@ -10,8 +10,8 @@ import time
 from runtime import log, metrics
 from runtime.errors import StoreError
 from runtime.settings import Settings
+from runtime.store.attempt_store import AttemptStore
 from runtime.store.attempts import Swept
-from runtime.store.lanes import Lanes
 from runtime.store.rows import Scan
 
 _CHUNK = 200
@@ -22,8 +22,8 @@ _NEXT = {"retry": "runs again", "poison": "failed as poison", "cancelled": "canc
 class Sweeper:
     """One shard's sweeper; its `step` is for `keep_going`."""
 
-    def __init__(self, lanes: Lanes, settings: Settings) -> None:
-        self._lanes = lanes
+    def __init__(self, store: AttemptStore, settings: Settings) -> None:
+        self._store = store
         self._every = min(0.5, settings.lease / 8)
         self._cursors: dict[tuple[str, str], str] = {}
         self._patience = settings.lease / 2
@@ -40,7 +40,7 @@ class Sweeper:
         return self._every * random.uniform(0.8, 1.2)
 
     async def _sweep_all(self) -> None:
-        names = await self._lanes.names()
+        names = await self._store.names()
         if time.monotonic() < self._from:
             return
         for start in range(0, len(names), _CHUNK):
@@ -49,7 +49,7 @@ class Sweeper:
 
     async def _sweep(self, names: list[tuple[str, str]]) -> bool:
         chunk = [Scan(function, lane, self._cursors.get((function, lane), "0-0")) for function, lane in names]
-        sweep = await self._lanes.reclaim(chunk, int(self._every * 2000))
+        sweep = await self._store.reclaim(chunk, int(self._every * 2000))
         if sweep is None:
             return False
         self._cursors.update(zip(names, sweep.cursors, strict=True))
@@ -63,7 +63,7 @@ class Sweeper:
         """Some of what a job has staged. One that cannot be started must not keep others from being recovered."""
         try:
             for _ in range(_PARTS):
-                if not await self._lanes.start(job_id):
+                if not await self._store.start(job_id):
                     break
         except StoreError as error:
             self._log.warning("start.failed", job=job_id, code=error.code, error=str(error))

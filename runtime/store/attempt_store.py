@@ -1,4 +1,4 @@
-"""Attempts: taking them, holding them, ending them, and recovering those that were lost."""
+"""Attempts in the store: taking them, holding them, ending them, and recovering those that were lost."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _STAGED_MS = 3_600_000  # staged jobs outlive their attempt that long where nobo
 _ENDS: dict[int, End] = {0: "lost", 1: "ended", 2: "cancelled"}
 
 
-class Lanes:
+class AttemptStore:
     """One worker's view of one shard's lanes."""
 
     def __init__(
