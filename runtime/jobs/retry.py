@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from runtime.errors import RetryLater
 from runtime.values import durations
 
+Named = str | type[BaseException]
+
 
 @dataclass(frozen=True, slots=True)
 class Retry:
@@ -22,8 +24,8 @@ class Retry:
     max_attempts: int = 3
     base: float = 1.0
     cap: float = 60.0
-    retry_on: tuple[str | type[BaseException], ...] = ()
-    no_retry_on: tuple[str | type[BaseException], ...] = ()
+    retry_on: Named | tuple[Named, ...] = ()
+    no_retry_on: Named | tuple[Named, ...] = ()
 
     def __post_init__(self) -> None:
         if self.max_attempts < 1:
@@ -37,8 +39,9 @@ class Retry:
         """Whether a further attempt may help after this error; one that was asked for always does."""
         if isinstance(error, RetryLater):
             return True
-        names = {one.__name__ for one in type(error).__mro__}
-        return not names.intersection(self.no_retry_on) and not (self.retry_on and names.isdisjoint(self.retry_on))
+        names = {kind.__name__ for kind in type(error).__mro__}
+        wanted, unwanted = _names("retry_on", self.retry_on), _names("no_retry_on", self.no_retry_on)
+        return names.isdisjoint(unwanted) and not (wanted and names.isdisjoint(wanted))
 
     @classmethod
     def parse(cls, value: object) -> Retry:

@@ -72,9 +72,9 @@ async def _measure(servers: list[Server]) -> dict[str, tuple[float, float]]:
             cases.append((name, one, jobs, AttemptStore(client, given, 0, "bench"), given, names, busy))
         costs: dict[str, list[tuple[float, float]]] = {name: [] for name, *_ in cases}
         for _ in range(_CHUNKS):
-            for name, one, jobs, lanes, given, names, busy in cases:
+            for name, one, jobs, store, given, names, busy in cases:
                 before, ours = one.cpu(), time.process_time()
-                await _run(jobs, lanes, given, names, busy, _CHUNK if name == _BACKLOG else _BATCH)
+                await _run(jobs, store, given, names, busy, _CHUNK if name == _BACKLOG else _BATCH)
                 ours = time.process_time() - ours
                 redis = one.cpu() - before
                 costs[name].append((redis / _CHUNK * 1e6, (redis + ours) / _CHUNK * 1e6))

@@ -41,7 +41,7 @@ def drain(jobs: int) -> dict[str, float]:
 
 
 def _bullmq(jobs: int) -> float:
-    script = [shutil.which("node") or "node", str(HERE / "peers" / "bullmq.cjs")]
+    script = [shutil.which("node") or "node", str(HERE / "peer_programs" / "bullmq.cjs")]
     return _drain(
         jobs,
         script,
@@ -55,7 +55,7 @@ def _huey(jobs: int) -> float:
     python = str(_HUEY / "bin" / "python")
     producer = [python, "-c", "import huey_peer; huey_peer.produce()"]
     consumer = [python, "-m", "huey.bin.huey_consumer", "huey_peer.huey", "-k", "thread", "-w", "4", "-q"]
-    env = {"PYTHONPATH": str(HERE / "peers")}
+    env = {"PYTHONPATH": str(HERE / "peer_programs")}
     return _drain(jobs, producer, consumer, lambda one: one.client.hlen("huey.results.bench") >= jobs, env)
 
 

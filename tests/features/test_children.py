@@ -199,7 +199,7 @@ async def test_a_child_that_runs_again_is_not_counted_twice(client, worker):
 
 async def test_a_child_has_no_idempotency_key(client, worker):
     async def parent(ctx: Context) -> None:
-        ctx.enqueue("leaf", key="once")
+        ctx.enqueue("leaf", key="once")  # type: ignore[call-arg]
 
     async with worker(parent=parent, leaf=leaf):
         job = await client.wait((await client.enqueue("parent", max_attempts=1)).id, WAIT)

@@ -1,6 +1,7 @@
 """What becomes of an attempt: results, retries, errors, timeouts, progress."""
 
 import asyncio
+import contextlib
 import threading
 import time
 
@@ -125,10 +126,9 @@ async def test_an_async_attempt_is_cancelled_at_its_timeout(client, worker):
 async def test_a_handler_that_swallows_its_timeout_has_timed_out_all_the_same(client, worker):
     @function(timeout=0.1, retry=1)
     async def stubborn() -> str:
-        try:
+        with contextlib.suppress(asyncio.CancelledError):
             await asyncio.Event().wait()
-        except asyncio.CancelledError:
-            return "as if nothing had happened"
+        return "as if nothing had happened"
 
     async with worker(stubborn=stubborn):
         done = await client.wait((await client.enqueue("stubborn")).id, WAIT)

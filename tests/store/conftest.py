@@ -17,7 +17,7 @@ from runtime.store.dead import Dead
 from runtime.store.jobs import Jobs
 from runtime.store.keys import Keys
 from runtime.store.listing import Listing
-from runtime.store.rows import NewJob
+from runtime.store.rows import NewJob, Scan
 from runtime.values import codec, ids
 
 
@@ -76,11 +76,11 @@ class Store:
         """Lets a lease run out: the entry looks as if it had not been renewed for so long."""
         key = self.keys.lane(0, taken.type, taken.lane)
         pending = await self.client.xpending_range(key, "lw", taken.entry, taken.entry, 1)
-        holder = pending[0]["consumer"]
+        holder: Any = pending[0]["consumer"]
         await self.client.xclaim(key, "lw", holder, 0, [taken.entry], idle=int(seconds * 1000), justid=True)
 
     async def reclaim(self, by: AttemptStore | None = None) -> Any:
-        lanes = [(function, lane, "0-0") for function, lane in await self.a.names()]
+        lanes = [Scan(function, lane, "0-0") for function, lane in await self.a.names()]
         swept = await (by or self.b).reclaim(lanes, 1000)
         return None if swept is None else swept.swept
 
