@@ -174,7 +174,7 @@ def _refuse_misspelt(environ: Mapping[str, str]) -> None:
         if name.startswith(PREFIX) and not name.startswith(_FOR_TESTS) and name not in known:
             near = difflib.get_close_matches(name, known, n=1)
             hint = f"did you mean {near[0]}?" if near else "`lanework settings` lists them all"
-            raise SettingsInvalid(f"{name} is no setting; {hint}")
+            raise SettingsInvalid(f"{name} is not a setting; {hint}")
 
 
 def _reason(message: str) -> str:

@@ -152,7 +152,7 @@ def client(settings: Settings) -> httpx.Client:
     try:
         return httpx.Client(base_url=settings.url, timeout=10, trust_env=False)
     except (httpx.InvalidURL, UnicodeError) as error:
-        raise SettingsInvalid(f"{settings.url!r} is no URL of a gateway ({error})") from None
+        raise SettingsInvalid(f"{settings.url!r} is not the URL of a gateway ({error})") from None
 
 
 def segment(text: str) -> str:
@@ -177,5 +177,5 @@ def ask(http: httpx.Client, method: str, path: str, **arguments: Any) -> tuple[i
         code = str(problem["type"]).removeprefix("urn:lanework:")
         show.error(code, problem["detail"])
     except (ValueError, KeyError, TypeError):
-        show.error("no-answer", f"{http.base_url} is no Lanework gateway: it answered {reply.status_code}")
+        show.error("no-answer", f"{http.base_url} is not a Lanework gateway: it answered {reply.status_code}")
     return (show.UNAVAILABLE if reply.status_code >= 500 else show.REFUSED), None

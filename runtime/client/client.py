@@ -128,7 +128,7 @@ class Lanework:
         if missing := [name for name in expected if name not in known]:
             raise NotReady(f"no worker has come up yet with {', '.join(missing)}")
         if not known:
-            raise NotReady("no worker has come up yet, so that no function is known")
+            raise NotReady("no function is known yet, because no worker has started")
 
     async def close(self) -> None:
         await self._waiters.close()

@@ -110,7 +110,7 @@ class Context:
         Raises ValueError where one has been named already.
         """
         if self.follow_up is not None:
-            raise ValueError("an attempt has one follow-up: it was named already")
+            raise ValueError("this attempt already has a follow-up; it can have only one")
         self.follow_up = (ids.new_id(ids.shard_of(self.job.id)), _request(type, payload, options))
         return self.follow_up[0]
 

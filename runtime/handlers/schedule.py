@@ -31,9 +31,9 @@ class Schedule:
             self.next(0)
         except (CronSimError, StopIteration) as error:
             reason = str(error) or "it never comes"
-            raise ValueError(f'{self.cron!r} is no schedule ({reason}); such as "*/5 * * * *"') from None
+            raise ValueError(f'{self.cron!r} is not a schedule ({reason}); such as "*/5 * * * *"') from None
         except (KeyError, OSError):
-            raise ValueError(f"{self.timezone!r} is no time zone; such as Europe/Berlin") from None
+            raise ValueError(f"{self.timezone!r} is not a time zone; such as Europe/Berlin") from None
 
     @property
     def key(self) -> str:

@@ -124,7 +124,7 @@ async def durably(client: Redis, script: Any, root: str, *args: str | bytes | in
             if isinstance(one, Exception):
                 raise one
     if synced[0] < 1:
-        raise StoreUnavailable("Redis has not written the job to its disk in time")
+        raise StoreUnavailable("Redis did not write the job to disk in time")
     return reply
 
 

@@ -71,7 +71,7 @@ class Dead:
         if verdict is None:
             raise JobNotFound(job_id)
         if verdict == b"twin":
-            raise StatusConflict("an equal job (the same unique key) waits or runs: this one would be a second")
+            raise StatusConflict("a job with the same unique key is waiting or running")
         if verdict != b"replayed":
             raise StatusConflict(f"the job is {shown_status(verdict)}; only a failed one can be run again")
 

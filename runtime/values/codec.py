@@ -62,7 +62,7 @@ def _refuse_equal_keys(value: Any) -> None:
 def _refuse_not_finite(value: Any) -> None:
     for one in _each(value):
         if isinstance(one, float) and not math.isfinite(one):
-            raise ValueError(f"{one} is no number of JSON: give None, or text")
+            raise ValueError(f"{one} is not a JSON number: give None, or text")
 
 
 def _each(value: Any) -> Iterator[Any]:

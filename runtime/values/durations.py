@@ -59,7 +59,7 @@ def rate(value: str) -> tuple[float, int]:
     """
     found = _RATE.fullmatch(value) if isinstance(value, str) else None
     if not found or int(found[1]) < 1 or int(found[2] or 1) < 1:
-        raise ValueError(f'{value!r} is no rate: give text such as "100/m", "10/s" or "5/10s"')
+        raise ValueError(f'{value!r} is not a rate: give text such as "100/m", "10/s" or "5/10s"')
     every = int(found[2] or 1) * _UNITS[found[3]] / int(found[1])
     if every > 366 * 86_400:
         raise ValueError("a rate is at least one a year")

@@ -14,7 +14,7 @@ def octets(value: int | str) -> int:
     if found:
         return int(found[1]) * _UNITS[found[2].upper()]
     if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        raise ValueError(f'{value!r} is no size: give bytes, or text such as "512M" or "2G"')
+        raise ValueError(f'{value!r} is not a size: give bytes, or text such as "512M" or "2G"')
     return value
 
 

@@ -132,10 +132,10 @@ def test_a_function_may_have_several_schedules():
 @pytest.mark.parametrize(
     ("given", "told"),
     [
-        ({"schedule": "every day"}, "is no schedule"),
-        ({"schedule": "61 * * * *"}, "is no schedule"),
-        ({"schedule": "0 0 31 2 *"}, "is no schedule"),
-        ({"schedule": "* * * * *", "timezone": "Mars/Olympus"}, "is no time zone"),
+        ({"schedule": "every day"}, "is not a schedule"),
+        ({"schedule": "61 * * * *"}, "is not a schedule"),
+        ({"schedule": "0 0 31 2 *"}, "is not a schedule"),
+        ({"schedule": "* * * * *", "timezone": "Mars/Olympus"}, "is not a time zone"),
     ],
 )
 def test_a_wrong_schedule_is_refused(given, told):

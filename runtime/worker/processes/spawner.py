@@ -45,7 +45,7 @@ class Spawner:
                 socket.send_fds(self._control, [MESSAGE.pack(b"F", self._token, 0)], [theirs.fileno(), printed])
                 pid = await self._forked
                 if pid < 0:
-                    raise Crashed("the system allows no more")
+                    raise Crashed("the system refuses to start another process")
             except BaseException as error:  # a child that nobody waits for any more finds its socket closed
                 talk.close()
                 os.close(output)
