@@ -108,7 +108,7 @@ class QueueFull(LaneworkError):
     code = "queue-full"
 
     def __init__(self, function: str, waiting: int) -> None:
-        super().__init__(f"{waiting} jobs of {function} are waiting, which is its limit; try again later")
+        super().__init__(f"{waiting} jobs of {function} wait already, which is its limit; try again later")
 
 
 class StatusConflict(LaneworkError):

@@ -157,7 +157,7 @@ async def test_a_failed_job_does_not_run_again_beside_its_equal(client, worker):
         await client.wait(first.id, WAIT)
     second = await client.enqueue("g", unique="payload")
 
-    with pytest.raises(StatusConflict, match="equal job"):
+    with pytest.raises(StatusConflict, match="same unique key"):
         await client.retry(first.id)
     await client.cancel(second.id)
     assert (await client.retry(first.id)).status == "pending"
