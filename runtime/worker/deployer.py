@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import dataclass, field
 
 from runtime import log
 from runtime.errors import FunctionInvalid, LaneUnknown
@@ -23,6 +24,29 @@ _AT_START = 1.0  # seconds that the start waits for modules; a slower one does n
 _KEPT = 3  # versions of a function on the event loop that stay loaded, for attempts that still run
 
 
+@dataclass(slots=True)
+class Module:
+    """What the worker knows of one module of the folder.
+
+    `version`: the last one that was or is being loaded, None for one that is gone. `good`: the last that loaded,
+    which goes on where a later one does not. `broken`: why the last one does not load. `again_at`: when to try that
+    again (monotonic), `pause` seconds after the last time. `imported`: the versions in this process.
+    """
+
+    version: str | None = None
+    good: Spec | None = None
+    broken: str | None = None
+    again_at: float | None = None
+    pause: float = 0.0
+    loading: asyncio.Task[None] | None = None
+    imported: list[Source] = field(default_factory=list)
+
+    @property
+    def is_due(self) -> bool:
+        """Whether a version that did not load is to be tried again now."""
+        return self.again_at is not None and self.loading is None and time.monotonic() >= self.again_at
+
+
 class Deployer:
     """Loads what is new or has changed. Each module is tried in a process of its own first: one that crashes,
     hangs or fails touches nothing here, and its last good version goes on."""
@@ -35,15 +59,8 @@ class Deployer:
         self._pool = pool
         self._sources = Sources(settings.functions_dir)
         self._seen: dict[str, Source] = {}  # as the last look found them
-        self._tried: dict[str, str] = {}  # the versions that load, were loaded, or did not load
-        self._again: dict[
-            str, tuple[float, float]
-        ] = {}  # when to try a broken one again, and the pause before that
-        self._loading: dict[str, asyncio.Task[None]] = {}
+        self._modules: dict[str, Module] = {}
         self._gate = asyncio.Semaphore(_AT_ONCE)
-        self._good: dict[str, Spec] = {}
-        self._broken: dict[str, str] = {}
-        self._here: dict[str, list[Source]] = {}  # versions that were imported into this process
         self._changed = False
         self._started = False
         self._trouble = ""
@@ -54,10 +71,10 @@ class Deployer:
         function that was asked for is not there."""
         self._seen = await asyncio.to_thread(self._sources.scan)
         self._follow(self._seen)
-        if self._loading:
-            await asyncio.wait(self._loading.values(), timeout=_AT_START)
+        if loading := self._tasks():
+            await asyncio.wait(loading, timeout=_AT_START)
         self._changed = False
-        self._started = not self._loading
+        self._started = not self._tasks()
         self._assemble(first=self._started)
 
     async def look(self) -> bool:
@@ -65,7 +82,7 @@ class Deployer:
         a function counts once it is loaded, however long others take."""
         if self._settings.watch:
             await self._scan()
-        ended = not self._started and not self._loading
+        ended = not self._started and not self._tasks()
         if not self._changed and not ended:
             return False
         self._changed = False
@@ -85,9 +102,12 @@ class Deployer:
 
     async def close(self) -> None:
         """Gives up what is being loaded."""
-        for task in self._loading.values():
+        for task in self._tasks():
             task.cancel()
-        await asyncio.gather(*self._loading.values(), return_exceptions=True)
+        await asyncio.gather(*self._tasks(), return_exceptions=True)
+
+    def _tasks(self) -> list[asyncio.Task[None]]:
+        return [module.loading for module in self._modules.values() if module.loading is not None]
 
     def _tell_trouble(self, trouble: str) -> None:
         if trouble and trouble != self._trouble:
@@ -96,61 +116,53 @@ class Deployer:
 
     def _follow(self, settled: dict[str, Source]) -> None:
         """Starts to load what is new among the files that are not being written."""
-        for name in [
-            name for name in self._tried if name not in self._seen and name not in self._sources.unreadable
-        ]:
-            self._remove(name)
+        for name, module in self._modules.items():
+            if module.version is not None and name not in self._seen and name not in self._sources.unreadable:
+                self._remove(name, module)
         for source in settled.values():
-            if self._wanted(source.name) and (
-                self._tried.get(source.name) != source.version or self._is_to_be_tried_again(source.name)
-            ):
-                if source.name in self._loading:
-                    self._loading[source.name].cancel()
-                again = source.name in self._tried
-                if self._tried.get(source.name) != source.version:
-                    self._again.pop(source.name, None)
-                self._tried[source.name] = source.version
-                task = asyncio.get_running_loop().create_task(self._load(source, again=again))
-                self._loading[source.name] = task
+            module = self._modules.setdefault(source.name, Module())
+            if self._wanted(source.name) and (module.version != source.version or module.is_due):
+                self._start_loading(source, module)
 
-    def _is_to_be_tried_again(self, name: str) -> bool:
-        return name in self._again and name not in self._loading and time.monotonic() >= self._again[name][0]
+    def _start_loading(self, source: Source, module: Module) -> None:
+        if module.loading is not None:
+            module.loading.cancel()
+        if module.version != source.version:
+            module.again_at, module.pause = None, 0.0
+        is_change, module.version = module.version is not None, source.version
+        module.loading = asyncio.get_running_loop().create_task(self._load(source, module, is_change=is_change))
 
-    def _remove(self, name: str) -> None:
-        del self._tried[name]
-        self._again.pop(name, None)
-        if name in self._loading:
-            self._loading.pop(name).cancel()
-        self._broken.pop(name, None)
-        self._changed = True
-        if self._good.pop(name, None) is not None:
+    def _remove(self, name: str, module: Module) -> None:
+        if module.loading is not None:
+            module.loading.cancel()
+        if module.good is not None:
             self._log.info("function.removed", function=name)
+        self._modules[name] = Module(imported=module.imported)
+        self._changed = True
 
     def _wanted(self, name: str) -> bool:
         """Where only some functions are run, modules that none of them names are looked at for aliases alone."""
         only = self._settings.functions
         return not only or name in only or any(other not in self._seen for other in only)
 
-    async def _load(self, source: Source, *, again: bool) -> None:
+    async def _load(self, source: Source, module: Module, *, is_change: bool) -> None:
         try:
             async with self._gate:
                 spec = await self._pool.load(source)
                 if spec.isolation != "process":
-                    spec = await self._import(source)
+                    spec = await self._import(source, module)
         except Exception as error:
             reason = str(error) if isinstance(error, LoadFailed) else f"{type(error).__name__}: {error}"
-            self._fail(source, reason)
+            self._fail(source, module, reason)
         else:
-            self._good[source.name] = spec
-            self._broken.pop(source.name, None)
-            self._again.pop(source.name, None)
+            module.good, module.broken, module.again_at, module.pause = spec, None, None, 0.0
             self._tell_lane(spec)
             if self._started:
-                event = "function.changed" if again else "function.added"
+                event = "function.changed" if is_change else "function.added"
                 self._log.info(event, function=source.name, version=source.version)
         self._changed = True
-        if self._loading.get(source.name) is asyncio.current_task():
-            del self._loading[source.name]
+        if module.loading is asyncio.current_task():
+            module.loading = None
 
     def _tell_lane(self, spec: Spec) -> None:
         try:
@@ -159,10 +171,9 @@ class Deployer:
             fields = {"function": spec.name, "lane": self._settings.default_lane, "error": str(error)}
             self._log.warning("function.lane_unknown", **fields)
 
-    async def _import(self, source: Source) -> Spec:
+    async def _import(self, source: Source, module: Module) -> Spec:
         """Into this process, on a thread: beside what runs, and at the start too, since what loads there has to
         load again when it changes."""
-        here = self._here.setdefault(source.name, [])
         try:
             async with asyncio.timeout(LOAD_WITHIN):
                 spec = await aside(load, source)
@@ -170,37 +181,37 @@ class Deployer:
             raise LoadTimeout(f"its import into the worker did not end within {LOAD_WITHIN:g} s") from None
         except Exited as error:  # it ends a process of its own that way, but not the worker
             raise LoadFailed(load_trace(error.error)) from None
-        if source in here:  # a version came back: it is the newest again
-            here.remove(source)
-        here.append(source)
-        while len(here) > _KEPT:
-            unload(here.pop(0))
+        if source in module.imported:  # a version came back: it is the newest again
+            module.imported.remove(source)
+        module.imported.append(source)
+        while len(module.imported) > _KEPT:
+            unload(module.imported.pop(0))
         return spec
 
-    def _fail(self, source: Source, reason: str) -> None:
+    def _fail(self, source: Source, module: Module, reason: str) -> None:
         """It is tried again, ever more rarely: what it needs may come later, a library, a file or a calmer host."""
-        before = self._again.get(source.name)
-        pause = TRY_AGAIN if before is None else min(_RAREST, 2 * before[1])
-        self._again[source.name] = time.monotonic() + pause, pause
-        if before is not None and self._broken.get(source.name) == reason:
-            return
-        self._broken[source.name] = reason
-        goes_on = self._good.get(source.name)
-        self._log.error(
-            "function.broken",
-            function=source.name,
-            version=source.version,
-            runs_on=goes_on.version if goes_on else None,
-            traceback=reason,
-        )
+        is_repeated = module.again_at is not None and module.broken == reason
+        module.pause = min(_RAREST, 2 * module.pause) if module.pause else TRY_AGAIN
+        module.again_at = time.monotonic() + module.pause
+        module.broken = reason
+        if not is_repeated:
+            self._log.error(
+                "function.broken",
+                function=source.name,
+                version=source.version,
+                runs_on=module.good.version if module.good else None,
+                traceback=reason,
+            )
 
     def _assemble(self, *, first: bool) -> None:
         """`first`: whether all that was there at the start has been loaded by now, and not before."""
-        catalogue = Catalogue(broken=dict(self._broken))
+        modules = self._modules
+        catalogue = Catalogue(broken={name: m.broken for name, m in modules.items() if m.broken is not None})
         served = self.catalogue.functions  # a newcomer takes no name from those that run
-        for name, spec in sorted(self._good.items(), key=lambda item: (item[0] not in served, item[0])):
+        for name, module in sorted(modules.items(), key=lambda item: (item[0] not in served, item[0])):
             try:
-                catalogue.add(spec)
+                if module.good is not None:
+                    catalogue.add(module.good)
             except FunctionInvalid as error:
                 catalogue.broken[name] = str(error)
         if only := self._settings.functions:
@@ -209,5 +220,6 @@ class Deployer:
             catalogue.functions = {name: catalogue.functions[name] for name in only if name in catalogue.functions}
             catalogue.broken = {name: trace for name, trace in catalogue.broken.items() if name in only}
         self.catalogue = catalogue
-        self.loading = [] if self._started else sorted(self._loading)
+        loading = [] if self._started else [name for name, module in modules.items() if module.loading is not None]
+        self.loading = sorted(loading)
         self._pool.keep_only({(spec.name, spec.version) for spec in catalogue.functions.values()})

@@ -91,8 +91,8 @@ async def test_a_worker_has_started_once_it_serves_all_that_was_there(
     loaded = asyncio.Event()
     load, publish = Deployer._load, Heartbeat.publish
 
-    async def load_and_tell(self, source, **more):
-        await load(self, source, **more)
+    async def load_and_tell(self, source, module, **more):
+        await load(self, source, module, **more)
         if source.name == "slow":
             loaded.set()
 
