@@ -32,7 +32,8 @@ class Attempted(Protocol):
     def attempt(self) -> int: ...
 
 
-LINES = 1_000
+LINES = 1_000  # of an attempt
+LINE = 4_000  # characters of one
 _LOUD = ("warning", "error", "critical", "exception")
 
 

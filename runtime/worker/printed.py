@@ -8,8 +8,6 @@ from typing import Any, TextIO
 
 from runtime import log
 
-LINE = 4_000
-
 
 class _Lines:
     """What an attempt prints, line by line."""
@@ -23,7 +21,7 @@ class _Lines:
         *lines, self._rest = (self._rest + text).split("\n")
         for line in lines:
             self._tell(line)
-        if len(self._rest) > LINE:
+        if len(self._rest) > log.LINE:
             self.end()
 
     def end(self) -> None:
@@ -37,7 +35,7 @@ class _Lines:
             return
         speaker = log.SPEAKER.set(None)  # it is counted
         if admitted:
-            self._log.info("function.printed", line=line[:LINE])
+            self._log.info("function.printed", line=line[: log.LINE])
         else:
             self._log.warning("output.cut", lines=log.LINES)
         log.SPEAKER.reset(speaker)

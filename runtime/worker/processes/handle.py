@@ -7,31 +7,20 @@ import contextlib
 import os
 import signal
 import socket
-from collections import deque
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 import msgpack
 
-from runtime import log
 from runtime.jobs.failure import Crashed, ForkserverLost, OutOfMemory
 from runtime.worker.processes.linux import OomKills
+from runtime.worker.processes.output import Output
 
-_LINE = 4_000
-_TAIL = 30
 _CHUNK = 1 << 18
 
 
 class _Garbled(Exception):
     """Somebody else wrote to the child's socket, or it was cut in the middle of a message."""
-
-
-class Sink(Protocol):
-    """Where what a child tells of an attempt goes."""
-
-    def progress(self, report: dict[str, Any]) -> None: ...
-
-    def log(self, level: str, event: str, fields: dict[str, Any]) -> None: ...
 
 
 class Child:
@@ -42,13 +31,13 @@ class Child:
     ) -> None:
         """`output`: what it prints can be read there. `send`: gives a process a signal."""
         self.pid = pid
+        self.output = Output(output, asyncio.get_running_loop())
         self.key: tuple[str, str] | None = None  # the function and the version that it has loaded
         self.memory: int | None = None
         self.attempts = 0
-        self.sink: Sink | None = None
         self._loop = asyncio.get_running_loop()
         self.ended: asyncio.Future[None] = self._loop.create_future()
-        self._talk, self._output, self._send = talk, output, send
+        self._talk, self._send = talk, send
         self._unpacker = msgpack.Unpacker(max_buffer_size=0, strict_map_key=False)
         self.answer: list[Any] | None = None
         self._kinds: tuple[str, ...] = ()
@@ -57,11 +46,7 @@ class Child:
         self._cause: Exception | None = None
         self._oom_kills = oom_kills
         self._killed = False
-        self._line = b""
-        self._quota = log.Quota()
-        self._tail: deque[str] = deque(maxlen=_TAIL)
         self._loop.add_reader(talk.fileno(), self._hear)
-        self._loop.add_reader(output, self._listen)
 
     async def ask(self, kinds: tuple[str, ...], *message: Any) -> list[Any]:
         """Its answer, of one of these kinds. Raises Crashed or OutOfMemory where it ends without one."""
@@ -89,15 +74,6 @@ class Child:
         assert self._cause is not None
         raise self._cause
 
-    def listen_for(self, sink: Sink | None) -> None:
-        """What it tells from now on is of another attempt, or of none."""
-        self._end_line()
-        if self._quota.left_out and self.sink is not None:
-            self.sink.log("warning", "output.left_out", {"lines": self._quota.left_out})
-        self._quota = log.Quota()
-        self._tail.clear()
-        self.sink = sink
-
     def terminate(self) -> None:
         """Asks it to stop what it does (SIGTERM)."""
         self.terminated = True
@@ -115,24 +91,17 @@ class Child:
         self._cause = self._why(status)
         try:
             self._hear()
-            self._listen()
-            self._end_line()
-        finally:  # whatever it said last, it has ended, and somebody waits to know
-            for fd in (self._talk.fileno(), self._output):
-                self._loop.remove_reader(fd)
+            self.output.end()
+        finally:  # its last message may be garbled; it has ended, and a caller waits for that
+            self._loop.remove_reader(self._talk.fileno())
             self._talk.close()
-            os.close(self._output)
+            self.output.close()
             self.ended.set_result(None)
             self._wake()
 
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
-
-    @property
-    def last_words(self) -> str:
-        """The last lines that it printed, such as where it crashed."""
-        return "\n".join(self._tail)
 
     def _why(self, status: int | None) -> Exception:
         if status is None:
@@ -170,53 +139,16 @@ class Child:
     def _heard(self, message: list[Any]) -> None:
         kind = message[0] if isinstance(message, list) and message else None
         if kind == "progress" and len(message) == 2:
-            if self.sink is not None:
-                self.sink.progress(message[1])
+            if self.output.sink is not None:
+                self.output.sink.progress(message[1])
         elif kind == "log" and len(message) == 4:
-            self._logged(*message[1:])
+            self.output.logged(*message[1:])
         elif kind in self._kinds and self.answer is None:
-            self._listen()  # what it printed before it answered is of this attempt
+            self.output.read()  # what it printed before it answered is of this attempt
             self.answer = message
             self._wake()
         else:
             raise _Garbled
-
-    def _listen(self) -> None:
-        while True:
-            try:
-                data = os.read(self._output, _CHUNK)
-            except BlockingIOError:
-                return
-            except OSError:
-                data = b""
-            if not data:
-                self._loop.remove_reader(self._output)
-                return
-            *lines, self._line = (self._line + data).split(b"\n")
-            for line in lines:
-                self._printed(line)
-            if len(self._line) > _LINE:
-                self._end_line()
-            if len(data) < _CHUNK:
-                return
-
-    def _end_line(self) -> None:
-        line, self._line = self._line, b""
-        if line:
-            self._printed(line)
-
-    def _logged(self, level: str, event: str, fields: dict[str, Any]) -> None:
-        if self.sink is None:
-            return
-        if self._quota.admit(level):
-            self.sink.log(level, event, fields)
-        elif self._quota.is_cut:
-            self.sink.log("warning", "output.cut", {"lines": log.LINES})
-
-    def _printed(self, line: bytes) -> None:
-        text = line[:_LINE].decode("utf-8", "backslashreplace")
-        self._tail.append(text)
-        self._logged("info", "function.printed", {"line": text})
 
 
 def _signal_name(number: int) -> str:

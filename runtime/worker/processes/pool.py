@@ -17,7 +17,8 @@ from runtime.handlers.spec import Spec
 from runtime.jobs.failure import Crashed, Failure, ForkserverLost, HandlerFailed, LoadTimeout, OutOfMemory, failure
 from runtime.settings import Settings
 from runtime.worker.processes.admission import Admission, NoRoom
-from runtime.worker.processes.handle import Child, Sink
+from runtime.worker.processes.handle import Child
+from runtime.worker.processes.output import Sink
 from runtime.worker.processes.spawner import Spawner
 
 _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
@@ -92,7 +93,7 @@ class Pool:
             raise HandlerFailed(failure(error, spec.policy.retry)) from None
         child.attempts += 1
         started = time.perf_counter()
-        child.listen_for(sink)
+        child.output.switch(sink)
         begun()
         answer = None
         try:
@@ -104,10 +105,10 @@ class Pool:
         except ForkserverLost:
             raise
         except (Crashed, OutOfMemory) as error:
-            raise HandlerFailed(failure(error, spec.policy.retry, child.last_words)) from None
+            raise HandlerFailed(failure(error, spec.policy.retry, child.output.last_lines)) from None
         finally:
             self.admission.took(time.perf_counter() - started)
-            child.listen_for(None)
+            child.output.switch(None)
             self._after(child, spec, answer)
         if answer[0] == "failed":
             raise HandlerFailed(Failure(*answer[1]))
@@ -188,14 +189,14 @@ class Pool:
             "level": _LEVELS[settings.log_level],
         }
         child.memory = memory
-        child.listen_for(_Loading(source))
+        child.output.switch(_Loading(source))
         try:
             async with asyncio.timeout(LOAD_WITHIN):
                 answer = await child.ask(("loaded", "broken"), "load", options)
         except TimeoutError:
             raise LoadTimeout(f"its import did not end within {LOAD_WITHIN:g} s") from None
         finally:
-            child.listen_for(None)
+            child.output.switch(None)
         if answer[0] == "broken":
             raise LoadFailed(answer[1])
         child.key = (source.name, source.version)
