@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Awaitable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from types import TracebackType
 from typing import Any, Literal, NamedTuple, TypeVar, overload
@@ -20,6 +20,7 @@ from typing_extensions import Unpack
 from runtime import metrics, settings
 from runtime.client.bulk import Bulk
 from runtime.client.contracts import Contracts
+from runtime.client.deadline import within
 from runtime.client.prepare import Preparer
 from runtime.errors import (
     JobNotFound,
@@ -28,7 +29,6 @@ from runtime.errors import (
     NotReady,
     QueueFull,
     StatusConflict,
-    StoreUnavailable,
 )
 from runtime.handlers.handle import open_clients
 from runtime.jobs.job import Job
@@ -47,9 +47,6 @@ from runtime.store.rows import NewJob
 from runtime.store.schedules import Schedules
 from runtime.store.stats import Stats
 
-WITHIN = 1.9  # seconds until an enqueue that got no answer is an error
-
-Answer = TypeVar("Answer")
 Result = TypeVar("Result")
 
 
@@ -124,7 +121,7 @@ class Lanework:
         those that the settings expect."""
         self._check_event_loop()
         await within(self._jobs.try_write())
-        known, expected = await within(self.contracts.all()), self.settings.expect
+        known, expected = await self.contracts.all(), self.settings.expect
         if missing := [name for name in expected if name not in known]:
             raise NotReady(f"no worker has come up yet with {', '.join(missing)}")
         if not known:
@@ -148,11 +145,7 @@ class Lanework:
     async def submit(self, request: JobRequest) -> Submitted:
         """As `enqueue`, and says whether the job is new."""
         self._check_event_loop()
-        contract = self.contracts.known(request.type)
-        if contract is None or request.then:
-            new = await within(self._preparer.prepare(request))
-        else:
-            new = self._preparer.ready(request, contract)
+        new = await self._preparer.prepare(request)
         entry = _Entry(new, asyncio.get_running_loop().create_future())
         self._commit.add(entry)
         created = await entry.stored
@@ -189,7 +182,7 @@ class Lanework:
         Raises FunctionUnknown.
         """
         self._check_event_loop()
-        name = (await within(self.contracts.get(function))).deployed.name
+        name = (await self.contracts.get(function)).deployed.name
         deadline, count = time.monotonic() + seconds, 0
         async for cancelled in self._control.clear(name, status):
             count += cancelled
@@ -288,7 +281,7 @@ class Lanework:
         """What a pause names; a function with all its names."""
         what = [] if lane is None else [f"lane:{self.settings.lane(lane)}"]
         if function is not None:
-            serves = (await within(self.contracts.get(function))).deployed.serves
+            serves = (await self.contracts.get(function)).deployed.serves
             every = (await within(self.contracts.all())).values()
             what += [f"function:{one.deployed.name}" for one in every if one.deployed.serves == serves]
         return what or ["*"]
@@ -327,12 +320,3 @@ class Lanework:
         for entry in entries:
             if not entry.stored.done():
                 entry.stored.set_result(refused.get(entry.job.id, created) if refused else created)
-
-
-async def within(call: Awaitable[Answer]) -> Answer:
-    """The call's answer. Raises StoreUnavailable after 1.9 s without one."""
-    try:
-        async with asyncio.timeout(WITHIN):
-            return await call
-    except TimeoutError:
-        raise StoreUnavailable(f"Redis did not answer within {WITHIN} s") from None

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import jsonschema_rs
 
 from runtime import log
+from runtime.client.deadline import within
 from runtime.errors import ERRORS_SHOWN, FieldError, FunctionBroken, FunctionUnknown, PayloadInvalid
 from runtime.store.registry import Deployed
 
@@ -102,7 +103,7 @@ class Contracts:
         """Raises FunctionUnknown with near names, and StoreUnavailable where they could not be read."""
         found = self.known(name)
         if found is None and time.monotonic() - self._read_at >= _SOON:
-            await asyncio.shield(self._start_reading())
+            await within(asyncio.shield(self._start_reading()))
             found = self._known.get(name)
         if found is None:
             near = difflib.get_close_matches(name, self._known)
@@ -110,7 +111,8 @@ class Contracts:
         return found
 
     async def all(self) -> dict[str, Contract]:
-        await asyncio.shield(self._start_reading())
+        """Raises StoreUnavailable."""
+        await within(asyncio.shield(self._start_reading()))
         return self._known
 
     def _start_reading(self) -> asyncio.Task[None]:

@@ -35,9 +35,7 @@ class Preparer:
                 "an idempotency key is for jobs that are enqueued from outside; this one is stored once in any case"
             )
             raise JobInvalid(message, [{"field": "/key", "message": message}])
-        contract = self._contracts.known(request.type)
-        if contract is None:
-            contract = await self._contracts.get(request.type)
+        contract = self._contracts.known(request.type) or await self._contracts.get(request.type)
         job_id = self._place(request, contract, beside)
         following = [await self.prepare(one, beside=job_id) for one in request.then]
         return self.ready(

@@ -8,7 +8,8 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from runtime.client.client import Lanework, within
+from runtime.client import Lanework
+from runtime.client.deadline import within
 from runtime.gateway import requests
 from runtime.gateway.functions import describe_function
 from runtime.gateway.problems import BadRequest, json_reply
@@ -108,7 +109,7 @@ class ControlApi:
         return json_reply(cleared._asdict())
 
     async def _known(self, request: Request) -> str:
-        contract = await within(self._lanework.contracts.get(request.path_params["function"]))
+        contract = await self._lanework.contracts.get(request.path_params["function"])
         return contract.deployed.name
 
 

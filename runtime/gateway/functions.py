@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from runtime.client.client import Lanework, within
+from runtime.client import Lanework
+from runtime.client.deadline import within
 from runtime.errors import FunctionUnknown
 from runtime.handlers.schedule import Schedule
 from runtime.store.registry import Deployed, WorkerInfo
@@ -18,8 +19,8 @@ _ERRORS = 5
 async def describe_functions(lanework: Lanework, name: str | None = None) -> list[dict[str, Any]]:
     """All functions, or one. Raises FunctionUnknown, StoreUnavailable."""
     if name is not None:
-        await within(lanework.contracts.get(name))  # raises with near names
-    contracts = await within(lanework.contracts.all())
+        await lanework.contracts.get(name)  # raises with near names
+    contracts = await lanework.contracts.all()
     if name is not None and name not in contracts:
         raise FunctionUnknown(name)
     workers = await lanework.workers()

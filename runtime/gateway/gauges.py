@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry, Gauge, generate_latest
 
-from runtime.client.client import Lanework, within
+from runtime.client import Lanework
+from runtime.client.deadline import within
 
 
 async def collect(lanework: Lanework) -> bytes:

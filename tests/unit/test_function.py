@@ -194,7 +194,7 @@ def test_a_result_without_a_schema_is_no_obstacle():
     ("given", "told"),
     [
         ({"memory": "32M"}, "64M or more"),
-        ({"memory": "lots"}, "no size"),
+        ({"memory": "lots"}, "not a size"),
         ({"memory": "256M", "isolation": "thread"}, "isolation=.process."),
         ({"isolation": "moon"}, "loop, thread, process"),
         ({"recycle": 0}, "from 1 on"),
