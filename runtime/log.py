@@ -34,6 +34,7 @@ class Attempted(Protocol):
 
 LINES = 1_000  # of an attempt
 LINE = 4_000  # characters of one
+_WHOLE = ("traceback", "exception", "stack")  # tracebacks are bounded where they are made
 _LOUD = ("warning", "error", "critical", "exception")
 
 
@@ -95,10 +96,20 @@ def _of_attempt(_: Any, method: str, event: MutableMapping[str, Any]) -> Mutable
     if speaker is None:
         return event
     if speaker.quota.admit(method):
-        return {**names(speaker.taken), **event}
+        return _named(names(speaker.taken), event)
     if speaker.quota.is_cut:
         return {**names(speaker.taken), "event": "output.cut", "lines": LINES}
     raise structlog.DropEvent
+
+
+def _named(own: dict[str, Any], event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """An event under its attempt's names, which it cannot change; long text is cut."""
+    renamed = {f"{name}_": event[name] for name, value in own.items() if event.get(name, value) != value}
+    event = {**event, **renamed, **own}
+    for name, value in event.items():
+        if isinstance(value, str) and len(value) > LINE and name not in _WHOLE:
+            event[name] = value[:LINE]
+    return event
 
 
 def get(part: str) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, TypedDict
@@ -61,6 +61,15 @@ class JobRequest:
     unique: str | None = None
     then: Sequence[JobRequest] = field(default=())
     key: str | None = None
+
+    def __post_init__(self) -> None:
+        """Raises JobInvalid for what is wrong in itself, however it is asked for."""
+        if not isinstance(self.type, str):
+            raise _wrong("type", "is the name of a function")
+        if self.then:
+            self.then = tuple(self.then) if isinstance(self.then, Iterable) else (self.then,)
+            if not all(isinstance(request, JobRequest) for request in self.then):
+                raise _wrong("then", "is a list of jobs, each a JobRequest")
 
     @property
     def plain(self) -> bool:

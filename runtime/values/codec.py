@@ -38,7 +38,10 @@ def pack_shown(value: Any) -> bytes:
     keys that become one, NaN and infinity, 250 levels of nesting."""
     packed = pack(value)
     if type(value) not in _SCALARS:
-        plain = unpack(packed)
+        try:
+            plain = unpack(packed)
+        except TypeError:  # a tuple comes back as a list
+            raise ValueError("a key is text or a number in JSON, not a tuple") from None
         try:
             shown = orjson.dumps([[[plain]]], default=_jsonable)  # a job shows it some levels deep
         except TypeError:  # also where there are keys that are no text

@@ -115,8 +115,7 @@ class _Sink:
 
     def log(self, level: str, event: str, fields: dict[str, Any]) -> None:
         if self._log is None:
-            taken = self._attempt.taken
-            self._log = log.get("function").bind(job=taken.id, function=taken.type, attempt=taken.attempt)
+            self._log = log.get("function").bind(**log.names(self._attempt.taken))
         log.tell(self._log, level, event, fields)
 
 

@@ -22,7 +22,7 @@ class Slots:
 
     def __init__(
         self,
-        most: int,
+        count: int,
         held: Held,
         held_at_most: int,
         runner: Runner,
@@ -30,7 +30,7 @@ class Slots:
         ahead: Callable[[], int] = lambda: 0,
     ) -> None:
         """`ahead`: how many more may be taken, to start as soon as one ends."""
-        self.most = most
+        self.count = count
         self._ahead = ahead
         self._held_at_most = held_at_most
         self._held = held
@@ -46,7 +46,7 @@ class Slots:
     @property
     def room(self) -> int:
         """How many may be held at once."""
-        return self.most + self._ahead()
+        return self.count + self._ahead()
 
     async def reserve(self, limit: int) -> int:
         """Sets up to `limit` free slots aside, once there is one; returns how many.
@@ -70,7 +70,7 @@ class Slots:
 
     def _enough(self) -> int:
         """What was taken ahead is let sink to half: to replace each that ends would be a round trip each."""
-        return self.most + self._ahead() // 2
+        return self.count + self._ahead() // 2
 
     async def wait_idle(self, timeout: float) -> bool:
         """Whether every handler has ended within `timeout` seconds."""

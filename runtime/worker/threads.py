@@ -49,8 +49,8 @@ class Threads:
     """One thread for each attempt under way. A thread cannot be killed: one that ignores
     `ctx.cancelled` goes on after its attempt was given up."""
 
-    def __init__(self, most: int) -> None:
-        self._pool = ThreadPoolExecutor(most, thread_name_prefix="attempt")
+    def __init__(self, count: int) -> None:
+        self._pool = ThreadPoolExecutor(count, thread_name_prefix="attempt")
 
     async def run(self, handler: Callable[..., Any], arguments: dict[str, Any]) -> Any:
         """The handler's result; cancelling gives the attempt up."""

@@ -9,7 +9,7 @@ from runtime import Context, OutOfMemory, Retry, Timeout, function
 from runtime.client import Lanework
 from runtime.errors import FunctionInvalid, JobInvalid, LaneworkError, LoopChanged, PayloadInvalid
 from runtime.handlers.spec import Function
-from runtime.testing import call
+from runtime.testing import call, call_async
 from tests.conftest import deploy
 
 WAIT = 20
@@ -275,3 +275,27 @@ async def test_a_job_of_another_origin_has_no_tick(client, worker):
         done = await client.wait((await client.enqueue("f")).id, WAIT)
 
     assert done.result is None
+
+
+@pytest.mark.parametrize(
+    ("type", "options"), [(5, {}), (None, {}), ("f", {"then": ["x"]}), ("f", {"then": 5}), ("f", {"then": "x"})]
+)
+@pytest.mark.parametrize("where", ["client", "handler"])
+async def test_what_is_no_job_is_refused_at_once_wherever_it_is_asked_for(client, where, type, options):
+    if where == "client":
+        with pytest.raises(JobInvalid, match=r"type|then"):
+            await client.enqueue(type, **options)
+        return
+
+    def parent(ctx: Context) -> None:
+        ctx.enqueue(type, **options)
+
+    outcome = await call_async(parent)
+
+    assert (outcome.status, outcome.error["type"]) == ("failed", "JobInvalid")
+
+
+async def test_a_tuple_as_a_key_is_told_as_such():
+    outcome = await call_async(lambda: {("eu", "de"): 3})
+
+    assert "a key is text or a number in JSON, not a tuple" in outcome.error["message"]

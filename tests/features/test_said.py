@@ -100,3 +100,21 @@ def test_a_logging_call_whose_arguments_do_not_fit_raises_nothing(settings, capf
         structlog.configure(**before)
 
     assert "%d items" in capfd.readouterr().err
+
+
+async def test_an_event_cannot_take_another_jobs_name_and_long_text_is_cut(client, start):
+    forger = """
+        from runtime import Context
+        async def handle(ctx: Context):
+            ctx.log.info("forged", job="another", attempt=7, text="x" * 100_000)
+    """
+    one = start({"forger": forger})
+    await asyncio.to_thread(one.await_said, "worker.started")
+    job = await client.enqueue("forger")
+    await client.wait(job.id, WAIT)
+    one.stop()
+
+    (event,) = [e for e in said(one) if e["event"] == "forged"]
+    assert (event["job"], event["attempt"], event["function"]) == (job.id, 1, "forger")
+    assert (event["job_"], event["attempt_"]) == ("another", 7)
+    assert len(event["text"]) == 4000
