@@ -33,6 +33,7 @@ from runtime.client.contracts import Contracts
 from runtime.client.prepare import Preparer
 from runtime.handlers.catalogue import Catalogue, discover
 from runtime.handlers.spec import NAME, Function
+from runtime.jobs.job import SETTLED
 from runtime.jobs.request import JobRequest
 from runtime.store.attempts import Settlement, Taken
 from runtime.store.registry import Deployed, describe, describe_broken
@@ -227,7 +228,7 @@ class Running:
         reply.raise_for_status()
         job: dict[str, Any] = reply.json()
         deadline = time.monotonic() + timeout
-        while job["status"] not in ("completed", "failed", "cancelled"):
+        while job["status"] not in SETTLED:
             left = deadline - time.monotonic()
             if left <= 0:
                 raise TimeoutError(f"job {job['id']} is {job['status']} after {timeout:g} s")

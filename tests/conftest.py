@@ -23,7 +23,7 @@ from typing import Any
 
 import httpx
 import pytest
-import redis
+import redis as redis_py
 import uvicorn
 
 from runtime import settings as settings_module
@@ -32,8 +32,9 @@ from runtime.gateway.app import create_app
 from runtime.handlers.catalogue import Catalogue
 from runtime.handlers.spec import Function
 from runtime.settings import Settings
+from runtime.store.connect import Redis, opened
 from runtime.store.keys import Keys
-from runtime.store.registry import describe
+from runtime.store.registry import Registry, describe
 from runtime.worker.worker import Worker
 from tests import servers
 from tests.servers import CI, DEADLINE, any_redis, embedded_valkey, missing
@@ -91,7 +92,7 @@ def settings(server_url: str, tmp_path: Path) -> Iterator[Settings]:
     yield settings_module.load(
         {}, redis_url=server_url, prefix=prefix, files_dir=tmp_path / "files", lease=8.0, grace=5.0, worker_port=0
     )
-    client = redis.Redis.from_url(server_url)
+    client = redis_py.Redis.from_url(server_url)
     try:
         keys = [key.decode() for key in client.scan_iter(f"{prefix}:*", count=1000)]
         for_ever = [key for key in keys if client.ttl(key) == -1]
@@ -104,6 +105,13 @@ def settings(server_url: str, tmp_path: Path) -> Iterator[Settings]:
     finally:
         client.close()
     assert not leaked, f"keys without a TTL that are not on the list of permanent ones: {leaked}"
+
+
+@pytest.fixture
+async def redis(settings: Settings) -> AsyncIterator[Redis]:
+    """The server itself, for tests that look behind the store."""
+    async with opened(settings) as client:
+        yield client
 
 
 @pytest.fixture
@@ -123,8 +131,9 @@ def catalogue(**handlers: Callable[..., Any]) -> Catalogue:
 
 async def deploy(lanework: Lanework, **handlers: Callable[..., Any]) -> None:
     """Publishes functions as a worker does, without one."""
-    told = [describe(name, fn, lanework.settings) for name, fn in catalogue(**handlers).functions.items()]
-    await lanework.registry.publish(told)
+    deployed = [describe(name, fn, lanework.settings) for name, fn in catalogue(**handlers).functions.items()]
+    async with opened(lanework.settings) as redis:
+        await Registry(redis, lanework.settings).publish(deployed)
 
 
 @pytest.fixture

@@ -173,19 +173,19 @@ def functions(json: AsJson = False, url: Gateway = None) -> None:
 @app.command()
 def cancel(job: JobId, json: AsJson = False, url: Gateway = None) -> None:
     """Cancel a job, wherever it is."""
-    from runtime.cli import control
+    from runtime.cli import operations
     from runtime.cli.remote import segment
 
-    sys.exit(control.one(settings.load(url=url), "DELETE", f"/jobs/{segment(job)}", json))
+    sys.exit(operations.one(settings.load(url=url), "DELETE", f"/jobs/{segment(job)}", json))
 
 
 @app.command()
 def retry(job: JobId, json: AsJson = False, url: Gateway = None) -> None:
     """Run a failed job again, with its history."""
-    from runtime.cli import control
+    from runtime.cli import operations
     from runtime.cli.remote import segment
 
-    sys.exit(control.one(settings.load(url=url), "POST", f"/jobs/{segment(job)}/retry", json))
+    sys.exit(operations.one(settings.load(url=url), "POST", f"/jobs/{segment(job)}/retry", json))
 
 
 @app.command()
@@ -197,36 +197,36 @@ def move(
     url: Gateway = None,
 ) -> None:
     """Start a scheduled job at another time; without one, now."""
-    from runtime.cli import control
+    from runtime.cli import operations
     from runtime.cli.remote import segment
 
     body = {name: value for name, value in (("delay", delay), ("run_at", at)) if value is not None}
     loaded = settings.load(url=url)
     if body:
-        sys.exit(control.one(loaded, "PATCH", f"/jobs/{segment(job)}", json, body))
-    sys.exit(control.one(loaded, "POST", f"/jobs/{segment(job)}/run", json))
+        sys.exit(operations.one(loaded, "PATCH", f"/jobs/{segment(job)}", json, body))
+    sys.exit(operations.one(loaded, "POST", f"/jobs/{segment(job)}/run", json))
 
 
 @app.command()
 def pause(function: OneFunction = None, lane: OneLane = None, url: Gateway = None) -> None:
     """Stop taking jobs: all, a function's or a lane's. What runs finishes, and new jobs wait."""
-    from runtime.cli import control
+    from runtime.cli import operations
 
     if function is not None and lane is not None:
         show.error("usage", "give a function or --lane, not both")
         sys.exit(show.USAGE)
-    sys.exit(control.pause(settings.load(url=url), "pause", function, lane))
+    sys.exit(operations.pause(settings.load(url=url), "pause", function, lane))
 
 
 @app.command()
 def resume(function: OneFunction = None, lane: OneLane = None, url: Gateway = None) -> None:
     """End such a pause."""
-    from runtime.cli import control
+    from runtime.cli import operations
 
     if function is not None and lane is not None:
         show.error("usage", "give a function or --lane, not both")
         sys.exit(show.USAGE)
-    sys.exit(control.pause(settings.load(url=url), "resume", function, lane))
+    sys.exit(operations.pause(settings.load(url=url), "resume", function, lane))
 
 
 @app.command()
@@ -244,7 +244,7 @@ def dead(
     url: Gateway = None,
 ) -> None:
     """List a function's failed jobs, run them again, or delete them."""
-    from runtime.cli import control
+    from runtime.cli import operations
 
     loaded = settings.load(url=url)
     if replay and purge:
@@ -252,13 +252,13 @@ def dead(
         sys.exit(show.USAGE)
     which = {"error": error, "after": after, "before": before}
     if replay:
-        sys.exit(control.replay(loaded, function, {**which, "rate": rate, "limit": limit}))
+        sys.exit(operations.replay(loaded, function, {**which, "rate": rate, "limit": limit}))
     if purge:
-        sys.exit(control.purge(loaded, function, {**which, "limit": limit}))
+        sys.exit(operations.purge(loaded, function, {**which, "limit": limit}))
     if any(which.values()):
         show.error("usage", "--error, --after and --before go with --replay or --purge")
         sys.exit(show.USAGE)
-    sys.exit(control.dead(loaded, function, limit or 50, cursor, json))
+    sys.exit(operations.dead(loaded, function, limit or 50, cursor, json))
 
 
 @app.command()
@@ -268,9 +268,9 @@ def clear(
     url: Gateway = None,
 ) -> None:
     """Cancel all jobs of a function that wait."""
-    from runtime.cli import control
+    from runtime.cli import operations
 
-    sys.exit(control.clear(settings.load(url=url), function, status))
+    sys.exit(operations.clear(settings.load(url=url), function, status))
 
 
 @app.command(name="settings")

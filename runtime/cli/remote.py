@@ -12,6 +12,7 @@ import httpx
 
 from runtime.cli import show
 from runtime.errors import SettingsInvalid
+from runtime.jobs.job import SETTLED
 from runtime.settings import Settings
 from runtime.values import codec
 
@@ -48,7 +49,7 @@ def call(
 
 def _follow(http: httpx.Client, job: dict[str, Any], wait: float, as_json: bool) -> int:
     deadline = time.monotonic() + wait
-    while job["status"] not in ("completed", "failed", "cancelled"):
+    while job["status"] not in SETTLED:
         left = deadline - time.monotonic()
         if left <= 0:
             show.error("timeout", f"job {job['id']} is {job['status']} after {wait:g} s; it goes on")

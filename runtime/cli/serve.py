@@ -75,17 +75,16 @@ def worker(settings: Settings) -> int:
 
 
 async def _worker(settings: Settings) -> int:
-    worker = Worker(settings, alone=True)
     try:
-        port = Port(settings.host, settings.worker_port, lambda: worker.trouble)
+        port = Port(settings.host, settings.worker_port)
     except OSError as error:
         show.error(
             "port-taken",
             f"{settings.host}:{settings.worker_port}: {error.strerror}; choose with --port, 0 picks one",
         )
         return show.FAILED
-    worker.metrics = f"{port.address}/metrics"
-    port.start()
+    worker = Worker(settings, metrics_url=f"{port.address}/metrics", alone=True)
+    port.start(lambda: worker.trouble)
     _settle_heap()
     _stop_on_signals(worker)
     failed: BaseException | None = None

@@ -34,6 +34,7 @@ class Bulk:
         if isinstance(payloads, (str, bytes, Mapping)):
             problem = f"are the payloads of many jobs, such as a list; {payloads.__class__.__name__} is one"
             raise JobInvalid(f"payloads {problem}", [{"field": "/payloads", "message": problem}])
+        JobRequest(type, **options).check()
         contract = await self._contracts.get(type)
         for number, payload in enumerate(payloads if isinstance(payloads, Sequence) else (), 1):
             contract.check(payload)

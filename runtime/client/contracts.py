@@ -15,6 +15,7 @@ from runtime import log
 from runtime.client.deadline import within
 from runtime.errors import ERRORS_SHOWN, FieldError, FunctionBroken, FunctionUnknown, PayloadInvalid
 from runtime.store.registry import Deployed
+from runtime.values.pointers import pointer
 
 _FRESH = 1.0
 _STALE = 1.5
@@ -135,7 +136,7 @@ class Contracts:
 
 def _field_errors(error: Any) -> list[FieldError]:
     """One for each field: an error about a missing or unknown key belongs to the key."""
-    at = _pointer(error.instance_path)
+    at = pointer(error.instance_path)
     if error.kind.name == "required":
         return [{"field": f"{at}/{error.kind.property}", "message": "is required"}]
     if error.kind.name == "additionalProperties":
@@ -150,11 +151,6 @@ def _field_errors(error: Any) -> list[FieldError]:
     reasons = [_field_errors(tag or way[0])[0] for way, tag in itertools.zip_longest(ways, tags)]
     messages = [f"{r['field'].removeprefix(at)} {r['message']}".strip() for r in reasons]
     return [{"field": at, "message": ", and ".join(dict.fromkeys(messages))[:500]}]
-
-
-def _pointer(path: list[str | int]) -> str:
-    """A JSON Pointer (RFC 6901)."""
-    return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in path)
 
 
 def _is_deeper(value: Any, levels: int) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import AsyncIterator, Awaitable
 from typing import TypeVar
 
 from runtime.errors import StoreUnavailable
@@ -20,3 +20,13 @@ async def within(call: Awaitable[Answer]) -> Answer:
             return await call
     except TimeoutError:
         raise StoreUnavailable(f"Redis did not answer within {WITHIN} s") from None
+
+
+async def each_within(parts: AsyncIterator[Answer]) -> AsyncIterator[Answer]:
+    """The parts of a long change. Raises StoreUnavailable after 1.9 s without the next."""
+    while True:
+        try:
+            part = await within(anext(parts))
+        except StopAsyncIteration:
+            return
+        yield part

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from runtime.client.contracts import Contract, Contracts
-from runtime.errors import JobInvalid, PayloadInvalid
+from runtime.errors import JobInvalid, LaneUnknown, PayloadInvalid
 from runtime.jobs.request import JobRequest
 from runtime.settings import Settings
 from runtime.store.rows import NewJob
@@ -30,6 +31,7 @@ class Preparer:
 
         Raises FunctionUnknown, PayloadInvalid, LaneUnknown, JobInvalid.
         """
+        request.check()
         if beside is not None and request.key is not None:
             message = (
                 "an idempotency key is for jobs that are enqueued from outside; this one is stored once in any case"
@@ -42,6 +44,17 @@ class Preparer:
             request, contract, beside=beside, join=join, job_id=job_id, following=following, tick=tick
         )
 
+    def on_known_lane(self, request: JobRequest) -> tuple[JobRequest, Sequence[str]]:
+        """The request, with the default lane in place of one that is not there, and a warning if so."""
+        request.check()  # a priority of a wrong type is no lane that is missing
+        try:
+            if request.priority is not None:
+                self._settings.lane(request.priority)
+        except LaneUnknown as error:
+            default = self._settings.default_lane
+            return replace(request, priority=default), [f"{error}; the default lane {default} was taken"]
+        return request, ()
+
     def ready(
         self,
         request: JobRequest,
@@ -53,9 +66,8 @@ class Preparer:
         following: Sequence[NewJob] = (),
         tick: int | None = None,
     ) -> NewJob:
-        """The same for a function whose contract is at hand."""
+        """The same for a checked request whose function's contract is at hand."""
         contract.check(request.payload)
-        request.check()
         deployed = contract.deployed
         lane = deployed.lane if request.priority is None else self._settings.lane(request.priority)
         max_attempts = deployed.max_attempts if request.max_attempts is None else request.max_attempts

@@ -15,8 +15,8 @@ from starlette.types import Receive, Scope, Send
 from runtime import log, metrics
 from runtime.client import Lanework
 from runtime.errors import LaneworkError
-from runtime.gateway.control import ControlApi
 from runtime.gateway.hosts import Hosts
+from runtime.gateway.operations import OperationsApi
 from runtime.gateway.problems import from_error, problem
 from runtime.gateway.routes import Api
 from runtime.settings import Settings
@@ -27,7 +27,7 @@ Handler = Callable[[Request], Awaitable[Response]]
 def create_app(settings: Settings) -> Gateway:
     """The application; it may start before Redis does, and answers 503 until then."""
     lanework = Lanework(settings)
-    api, control = Api(lanework), ControlApi(lanework)
+    api, operations = Api(lanework), OperationsApi(lanework)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
@@ -36,24 +36,24 @@ def create_app(settings: Settings) -> Gateway:
 
     routes = [
         _route("/jobs", POST=api.create, GET=api.list),
-        _route("/jobs/pause", POST=control.pause, GET=control.paused),
-        _route("/jobs/resume", POST=control.resume),
-        _route("/jobs/{id}", GET=api.show, DELETE=control.cancel, PATCH=control.move),
-        _route("/jobs/{id}/cancel", POST=control.cancel),
-        _route("/jobs/{id}/retry", POST=control.retry),
-        _route("/jobs/{id}/run", POST=control.run),
+        _route("/jobs/pause", POST=operations.pause, GET=operations.paused),
+        _route("/jobs/resume", POST=operations.resume),
+        _route("/jobs/{id}", GET=api.show, DELETE=operations.cancel, PATCH=operations.move),
+        _route("/jobs/{id}/cancel", POST=operations.cancel),
+        _route("/jobs/{id}/retry", POST=operations.retry),
+        _route("/jobs/{id}/run", POST=operations.run),
         _route("/jobs/{id}/result", GET=api.result),
         _route("/job", POST=api.create),
         _route("/job/{id}", GET=api.show),
         _route("/functions", GET=api.functions),
-        _route("/functions/{function}", GET=control.function),
-        _route("/functions/{function}/jobs", DELETE=control.clear),
-        _route("/functions/{function}/pause", POST=control.pause),
-        _route("/functions/{function}/resume", POST=control.resume),
-        _route("/functions/{function}/dead", GET=control.dead, DELETE=control.purge),
-        _route("/functions/{function}/dead/replay", POST=control.replay),
-        _route("/lanes/{lane}/pause", POST=control.pause),
-        _route("/lanes/{lane}/resume", POST=control.resume),
+        _route("/functions/{function}", GET=operations.function),
+        _route("/functions/{function}/jobs", DELETE=operations.clear),
+        _route("/functions/{function}/pause", POST=operations.pause),
+        _route("/functions/{function}/resume", POST=operations.resume),
+        _route("/functions/{function}/dead", GET=operations.dead, DELETE=operations.purge),
+        _route("/functions/{function}/dead/replay", POST=operations.replay),
+        _route("/lanes/{lane}/pause", POST=operations.pause),
+        _route("/lanes/{lane}/resume", POST=operations.resume),
         _route("/workers", GET=api.workers),
         _route("/healthz", GET=api.alive),
         _route("/readyz", GET=api.ready),

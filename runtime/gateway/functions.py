@@ -7,7 +7,6 @@ from dataclasses import asdict
 from typing import Any
 
 from runtime.client import Lanework
-from runtime.client.deadline import within
 from runtime.errors import FunctionUnknown
 from runtime.handlers.schedule import Schedule
 from runtime.store.registry import Deployed, WorkerInfo
@@ -19,18 +18,18 @@ _ERRORS = 5
 async def describe_functions(lanework: Lanework, name: str | None = None) -> list[dict[str, Any]]:
     """All functions, or one. Raises FunctionUnknown, StoreUnavailable."""
     if name is not None:
-        await lanework.contracts.get(name)  # raises with near names
-    contracts = await lanework.contracts.all()
-    if name is not None and name not in contracts:
+        await lanework.function(name)  # raises with near names
+    functions = await lanework.functions()
+    if name is not None and name not in functions:
         raise FunctionUnknown(name)
     workers = await lanework.workers()
     paused = await lanework.paused()
-    depths = await within(lanework.stats.depths())
-    names = list(contracts) if name is None else [name]
-    dead = await within(lanework.dead.count(names))
+    depths = await lanework.depths()
+    names = list(functions) if name is None else [name]
+    dead = await lanework.dead_counts(names)
     shown = []
     for one in names:
-        deployed = contracts[one].deployed
+        deployed = functions[one]
         own = [depth for depth in depths if depth.function == one]
         shown.append(
             {
@@ -50,7 +49,7 @@ async def describe_functions(lanework: Lanework, name: str | None = None) -> lis
 async def describe_function(lanework: Lanework, name: str) -> dict[str, Any]:
     """One function, with its last errors. Raises FunctionUnknown, StoreUnavailable."""
     (shown,) = await describe_functions(lanework, name)
-    failed = await within(lanework.dead.page(name, _ERRORS))
+    failed = await lanework.dead(name, limit=_ERRORS)
     shown["last_errors"] = [
         {"job": job.id, "failed_at": rfc3339(job.finished_at), **(job.error or {})} for job in failed.jobs
     ]
@@ -85,7 +84,7 @@ async def _schedules(lanework: Lanework, deployed: Deployed) -> list[dict[str, A
     schedules = [Schedule(*row) for row in deployed.schedules]
     if not schedules:
         return []
-    past = await within(lanework.schedules.past(deployed.name, [schedule.key for schedule in schedules]))
+    past = await lanework.ticks(deployed.name, [schedule.key for schedule in schedules])
     return [
         {
             "cron": schedule.cron,

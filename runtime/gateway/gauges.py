@@ -5,13 +5,12 @@ from __future__ import annotations
 from prometheus_client import CollectorRegistry, Gauge, generate_latest
 
 from runtime.client import Lanework
-from runtime.client.deadline import within
 
 
 async def collect(lanework: Lanework) -> bytes:
     """Prometheus' text of how much waits and runs. Raises StoreUnavailable."""
-    depths = await within(lanework.stats.depths())
-    scheduled = await within(lanework.stats.scheduled())
+    depths = await lanework.depths()
+    scheduled = await lanework.scheduled()
     workers = await lanework.workers()
     registry = _registry(up=True)
     waiting = Gauge("lanework_jobs_waiting", "Jobs that wait in a lane.", ["function", "lane"], registry=registry)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import asdict
 
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.requests import Request
 from starlette.responses import Response
 
 from runtime.client import Lanework
-from runtime.errors import JobFailed, JobUnsettled, LaneUnknown, StoreError
+from runtime.errors import JobFailed, JobUnsettled, StoreError
 from runtime.gateway import gauges, requests
 from runtime.gateway.functions import describe_functions
 from runtime.gateway.problems import BadRequest, json_reply
@@ -28,20 +28,10 @@ class Api:
     async def create(self, request: Request) -> Response:
         """202 with the whole job, once it is stored; 200 with the one that a key found."""
         job_request = await requests.read_job(request, self._body_limit)
-        headers: dict[str, str] = {}
-        job_request.check()
-        warnings = []
-        if job_request.priority is not None:
-            try:
-                self._lanework.settings.lane(job_request.priority)
-            except LaneUnknown as error:
-                if not requests.lenient(request):
-                    raise
-                job_request = replace(job_request, priority=self._lanework.settings.default_lane)
-                warnings.append(f"{error}; the default lane {job_request.priority} was taken")
-                headers["Preference-Applied"] = "handling=lenient"
-        job, new = await self._lanework.submit(job_request)
-        headers["Location"] = f"/jobs/{job.id}"
+        job, new, warnings = await self._lanework.submit(job_request, lenient=requests.lenient(request))
+        headers = {"Location": f"/jobs/{job.id}"}
+        if warnings:
+            headers["Preference-Applied"] = "handling=lenient"
         return job_reply(job, 202 if new else 200, headers, {"warnings": warnings} if warnings else None)
 
     async def show(self, request: Request) -> Response:

@@ -24,6 +24,7 @@ from runtime.errors import ERRORS_SHOWN, FieldError, FunctionInvalid, PayloadInv
 from runtime.handlers.context import Context
 from runtime.handlers.policy import MARK, Isolation, Policy
 from runtime.values import codec
+from runtime.values.pointers import pointer
 
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
@@ -213,5 +214,4 @@ def _described(doc: str) -> dict[str, str]:
 
 
 def _field_error(error: Any) -> FieldError:
-    pointer = "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in error["loc"])
-    return {"field": pointer, "message": error["msg"]}
+    return {"field": pointer(error["loc"]), "message": error["msg"]}

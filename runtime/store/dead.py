@@ -16,7 +16,8 @@ from runtime.store.keys import Keys
 from runtime.store.listing import MOST_BYTES, Page
 from runtime.store.record import shown_status
 from runtime.store.rows import Again, Deleted
-from runtime.values import codec, ids
+from runtime.values import codec
+from runtime.values.shards import Shards
 
 _BATCH = 200
 _LATEST = 100 * 365 * 86_400_000  # ms from now
@@ -30,6 +31,7 @@ class Dead:
         self._settings = settings
         self._jobs = jobs
         self._keys = Keys(settings.prefix)
+        self._shards = Shards(settings.shards)
 
     async def count(self, functions: Sequence[str]) -> dict[str, int]:
         """How many failed jobs each of the functions has."""
@@ -65,9 +67,7 @@ class Dead:
 
         Raises JobNotFound, and StatusConflict for one that has not failed, or whose unique twin lives.
         """
-        if not ids.is_id(job_id) or ids.shard_of(job_id) >= self._settings.shards:
-            raise JobNotFound(job_id)
-        (verdict,) = await self._replay(ids.shard_of(job_id), [Again(job_id, 0)])
+        (verdict,) = await self._replay(self._shards.of(job_id), [Again(job_id, 0)])
         if verdict is None:
             raise JobNotFound(job_id)
         if verdict == b"twin":
@@ -77,24 +77,25 @@ class Dead:
 
     async def replay_all(
         self, function: str, fits: Callable[[Job], bool], *, every: float = 0.0, limit: int | None = None
-    ) -> int:
-        """Runs the function's failed jobs that fit again, the oldest first; returns how many.
+    ) -> AsyncIterator[int]:
+        """Runs the function's failed jobs that fit again, the oldest first; yields how many each part had.
 
         `every`: seconds from one to the next, so that a thousand do not start at once.
         """
         replayed = 0
         async for shard, batch in self._each(function, fits, limit):
             rows = [Again(job.id, min(_LATEST, int((replayed + i) * every * 1000))) for i, job in enumerate(batch)]
-            replayed += (await self._replay(shard, rows)).count(b"replayed")
-        return replayed
+            count = (await self._replay(shard, rows)).count(b"replayed")
+            replayed += count
+            yield count
 
-    async def purge(self, function: str, fits: Callable[[Job], bool], *, limit: int | None = None) -> int:
-        """Deletes the function's failed jobs that fit; returns how many."""
-        deleted = 0
+    async def purge(
+        self, function: str, fits: Callable[[Job], bool], *, limit: int | None = None
+    ) -> AsyncIterator[int]:
+        """Deletes the function's failed jobs that fit; yields how many each part had."""
         async for shard, batch in self._each(function, fits, limit):
             packed = codec.pack_batch([Deleted(function, job.id) for job in batch])
-            deleted += await scripts.PURGE(self._client, self._keys.root(shard), packed)
-        return deleted
+            yield await scripts.PURGE(self._client, self._keys.root(shard), packed)
 
     async def _replay(self, shard: int, rows: Sequence[Again]) -> list[Any]:
         replies: list[Any] = await scripts.REPLAY(self._client, self._keys.root(shard), codec.pack_batch(rows))

@@ -14,7 +14,7 @@ from runtime.store.keys import Keys
 from runtime.store.rows import Change
 from runtime.values import codec, ids
 
-_BLOCK_MS = 10_000
+BLOCK_MS = 10_000
 
 
 class Events:
@@ -35,8 +35,8 @@ class Events:
     async def read(self) -> list[Change]:
         """The next changes; waits for them, at most 10 s. Raises StoreUnavailable where the connection hangs."""
         with translated():
-            async with asyncio.timeout(_BLOCK_MS / 1000 + OVERDUE):
-                reply = await cast("Any", self._blocking.xread({self._key: self._last}, count=100, block=_BLOCK_MS))
+            async with asyncio.timeout(BLOCK_MS / 1000 + OVERDUE):
+                reply = await cast("Any", self._blocking.xread({self._key: self._last}, count=100, block=BLOCK_MS))
         changes: list[Change] = []
         for _stream, entries in reply or ():
             self._last = entries[-1][0]

@@ -14,6 +14,7 @@ from runtime.store.connect import Redis, durably, ping, translated
 from runtime.store.keys import Keys
 from runtime.store.rows import NewJob
 from runtime.values import codec, ids
+from runtime.values.shards import Shards
 
 
 class Refusal(NamedTuple):
@@ -54,6 +55,7 @@ class Jobs:
         self._client = client
         self._settings = settings
         self._keys = Keys(settings.prefix)
+        self._shards = Shards(settings.shards)
         self._log_ms = int(settings.keep * 1000)
         self._key_ms = int(settings.keep_keys * 1000)
         self._lanes = ",".join(settings.lanes)
@@ -99,10 +101,9 @@ class Jobs:
 
     async def get(self, job_id: str) -> Job:
         """Raises JobNotFound."""
-        if not ids.is_id(job_id) or ids.shard_of(job_id) >= self._settings.shards:
-            raise JobNotFound(job_id)
+        shard = self._shards.of(job_id)
         with translated():
-            fields = await cast("Any", self._client.hgetall(self._keys.job(ids.shard_of(job_id), job_id)))
+            fields = await cast("Any", self._client.hgetall(self._keys.job(shard, job_id)))
         if b"payload" not in fields:
             raise JobNotFound(job_id)
         return record.read(job_id, fields, self._settings.lanes)

@@ -13,8 +13,8 @@ from runtime.store.keys import Keys
 from runtime.store.record import shown_status
 from runtime.values import ids
 
-_SCAN_PAGE = 500
-_SCAN_MOST = 10_000
+SCAN_PAGE = 500
+SCAN_LIMIT = 10_000
 MOST_BYTES = 4 << 20  # of the jobs of one page, and what the last of them has
 _ENTRY = re.compile(r"[0-9]{1,15}-[0-9]{1,15}")
 _DUE = re.compile(r"due-([0-9]{1,15})-(.{36})")
@@ -67,10 +67,10 @@ class Listing:
         """(id, entry) of up to `limit` jobs that fit, newest first, after `place` in the shard's log."""
         fit: list[tuple[str, bytes]] = []
         end = "+" if place == "+" else f"({place}"
-        for _ in range(_SCAN_MOST // _SCAN_PAGE):
+        for _ in range(SCAN_LIMIT // SCAN_PAGE):
             with translated():
                 entries = await cast(
-                    "Any", self._client.xrevrange(self._keys.log(shard), end, "-", count=_SCAN_PAGE)
+                    "Any", self._client.xrevrange(self._keys.log(shard), end, "-", count=SCAN_PAGE)
                 )
                 rows = [(e, f[b"job"]) for e, f in entries if type is None or f[b"type"] == type.encode()]
                 async with self._client.pipeline(transaction=False) as pipe:
@@ -82,7 +82,7 @@ class Listing:
                     fit.append((job_id.decode(), entry))
                     if len(fit) == limit:
                         return fit
-            if len(entries) < _SCAN_PAGE:
+            if len(entries) < SCAN_PAGE:
                 return fit
             end = f"({entries[-1][0].decode()}"
         return [*fit, ("", end[1:].encode())]
@@ -95,8 +95,8 @@ class Listing:
         place = _due_place(cursor)
         jobs: list[Job] = []
         left: float = MOST_BYTES
-        for _ in range(_SCAN_MOST // _SCAN_PAGE):
-            rows = await self._due(place, _SCAN_PAGE)
+        for _ in range(SCAN_LIMIT // SCAN_PAGE):
+            rows = await self._due(place, SCAN_PAGE)
             listed = await self._jobs.listed([job_id for _, job_id in rows], left)
             found = {job.id: job for job in listed.jobs}
             for place in rows[: listed.read]:
@@ -108,7 +108,7 @@ class Listing:
             left -= listed.octets
             if listed.read < len(rows) or left < 0:
                 break
-            if len(rows) < _SCAN_PAGE:
+            if len(rows) < SCAN_PAGE:
                 return Page(jobs, None)
         return Page(jobs, _due_cursor(place), partial=True)
 

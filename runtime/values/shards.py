@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import zlib
 
+from runtime.errors import JobNotFound
 from runtime.values import ids
 
 
@@ -20,6 +21,12 @@ class Shards:
         if self.count == 1:
             return ids.new_id(0)
         return ids.new_id(self._next() if home is None else self.home(home))
+
+    def of(self, job_id: str) -> int:
+        """The shard that an id names. Raises JobNotFound for text that is no id of a job here."""
+        if not ids.is_id(job_id) or ids.shard_of(job_id) >= self.count:
+            raise JobNotFound(job_id)
+        return ids.shard_of(job_id)
 
     def home(self, name: str) -> int:
         """The shard of what must lie in one."""

@@ -11,13 +11,9 @@ from runtime.client.contracts import Contracts
 from runtime.client.prepare import Preparer
 from runtime.handlers.catalogue import Catalogue
 from runtime.settings import Settings
-from runtime.store.attempt_store import AttemptStore
 from runtime.store.attempts import Taken
-from runtime.store.connect import Redis
-from runtime.store.registry import Registry
 from runtime.store.rows import Limit
-from runtime.store.schedules import Schedules
-from runtime.store.stats import Stats
+from runtime.store.store import Store
 from runtime.values import durations
 from runtime.worker.attempt import Attempt
 from runtime.worker.calls import Calls
@@ -41,18 +37,17 @@ class Parts:
     """The roles of a worker and what they share. Made on its event loop; nothing runs yet."""
 
     def __init__(
-        self, worker: str, client: Redis, blocking: Redis, pool: Pool, threads: Threads, settings: Settings
+        self, worker: str, store: Store, pool: Pool, threads: Threads, settings: Settings, metrics_url: str
     ) -> None:
-        """`worker`: its id. `blocking`: a client without a time limit, for reads that block."""
+        """`worker`: its id. `metrics_url`: where it shows its metrics, if anywhere."""
         self.pool = pool
         self._loop = asyncio.get_running_loop()
         self._loop_thread = threading.get_ident()
-        self.stores = {shard: AttemptStore(client, settings, shard, worker) for shard in range(settings.shards)}
+        self.stores = store.attempts(worker)
         self.staging = Staging(self.stores)
         self.held = Held()
         self.settler = Settler(self.stores, self.held, self.staging, debug=settings.log_level == "debug")
-        registry = Registry(client, settings)
-        preparer = Preparer(Contracts(registry), settings)
+        preparer = Preparer(Contracts(store.registry), settings)
         self.taken_no_more = asyncio.Event()
         task = asyncio.current_task()
         assert task is not None
@@ -77,10 +72,12 @@ class Parts:
         self.readers = [reader for group in self.groups for reader in group.readers]
         self.stall = Stall(self.stores, self.held, settings, pool.kill)
         self.leases = Leases(self.stores, self.held, settings, self._lose, self._cancel, self.stall.is_silent)
-        self.sweepers = [Sweeper(store, settings) for store in self.stores.values()]
-        self.cancellations = [Cancellations(store, blocking, self.held.cancel) for store in self.stores.values()]
-        self.ticker = Ticker(Schedules(client, settings), preparer, settings)
-        self.heartbeat = Heartbeat(worker, registry, Stats(client, settings), settings)
+        self.sweepers = [Sweeper(attempts, settings) for attempts in self.stores.values()]
+        self.cancellations = [
+            Cancellations(attempts, store.blocking, self.held.cancel) for attempts in self.stores.values()
+        ]
+        self.ticker = Ticker(store.schedules, preparer, settings)
+        self.heartbeat = Heartbeat(worker, store.registry, store.stats, settings, metrics_url)
 
     async def serve(self, catalogue: Catalogue) -> None:
         """From now on the functions of this catalogue. Raises StoreError."""

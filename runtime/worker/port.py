@@ -26,30 +26,33 @@ class _Server(uvicorn.Server):
 class Port:
     """Serves on a socket of its own until closed."""
 
-    def __init__(self, host: str, port: int, trouble: Callable[[], str | None]) -> None:
-        """`trouble`: why the worker does not work, if so. Raises OSError where the port is taken."""
-        self._trouble = trouble
+    def __init__(self, host: str, port: int) -> None:
+        """Listens at once; nothing is answered before `start`. Raises OSError where the port is taken."""
         self._socket = socket.create_server((host, port))
-        app = Starlette(routes=[Route("/metrics", self._metrics), Route("/healthz", self._health)])
-        self._server = _Server(uvicorn.Config(app, log_config=None, access_log=False, lifespan="off"))
-        self._task: asyncio.Task[None] | None = None
+        self._serving: tuple[_Server, asyncio.Task[None]] | None = None
 
     @property
     def address(self) -> str:
         host, port = self._socket.getsockname()[:2]
         return f"http://{host}:{port}"
 
-    def start(self) -> None:
-        self._task = asyncio.create_task(self._server.serve([self._socket]), name="port")
+    def start(self, trouble: Callable[[], str | None]) -> None:
+        """`trouble`: why the worker does not work, if so."""
+
+        async def health(_: Request) -> Response:
+            reason = trouble()
+            return JSONResponse({"status": reason or "ok"}, 503 if reason else 200)
+
+        app = Starlette(routes=[Route("/metrics", _metrics), Route("/healthz", health)])
+        server = _Server(uvicorn.Config(app, log_config=None, access_log=False, lifespan="off"))
+        self._serving = server, asyncio.create_task(server.serve([self._socket]), name="port")
 
     async def close(self) -> None:
-        self._server.should_exit = True
-        if self._task is not None:
-            await self._task
+        if self._serving is not None:
+            server, task = self._serving
+            server.should_exit = True
+            await task
 
-    async def _metrics(self, _: Request) -> Response:
-        return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
 
-    async def _health(self, _: Request) -> Response:
-        trouble = self._trouble()
-        return JSONResponse({"status": trouble or "ok"}, 503 if trouble else 200)
+async def _metrics(_: Request) -> Response:
+    return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)

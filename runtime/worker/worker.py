@@ -15,7 +15,8 @@ from runtime import log
 from runtime.errors import StoreUnavailable
 from runtime.handlers.catalogue import Catalogue
 from runtime.settings import Settings
-from runtime.store.connect import OVERDUE, Redis, check_server, connect
+from runtime.store.connect import OVERDUE
+from runtime.store.store import Store
 from runtime.worker import contained
 from runtime.worker.deployer import WATCH_EVERY, Deployer
 from runtime.worker.loop import keep_going
@@ -24,7 +25,7 @@ from runtime.worker.processes.pool import Pool
 from runtime.worker.reader import LISTEN
 from runtime.worker.threads import Threads
 
-_SILENT = LISTEN + 2 * OVERDUE
+SILENT = LISTEN + 2 * OVERDUE
 _RARELY = 3600.0  # seconds between looks at what does not change
 _SETTLE = 5.0  # seconds for writing what has ended
 _LET_GO = 5.0  # seconds for attempts that were cancelled, and for killing those that do not heed it
@@ -33,14 +34,22 @@ _LET_GO = 5.0  # seconds for attempts that were cancelled, and for killing those
 class Worker:
     """Runs the functions of a folder, or of a catalogue, until told to stop."""
 
-    def __init__(self, settings: Settings, catalogue: Catalogue | None = None, *, alone: bool = False) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        catalogue: Catalogue | None = None,
+        *,
+        metrics_url: str = "",
+        alone: bool = False,
+    ) -> None:
         """Without a `catalogue`: those of the functions folder, which is followed as it changes.
 
-        `alone`: whether the process is this worker's, which may end it where its event loop stands still.
+        `metrics_url`: where it shows its metrics, if anywhere; `GET /workers` tells it. `alone`: whether the
+        process is this worker's, which may end it where its event loop stands still.
         """
         self._alone = alone
         self.id = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
-        self.metrics = ""
+        self._metrics_url = metrics_url
         self._settings = settings
         self._given = catalogue
         self._log = log.get("worker").bind(worker=self.id)
@@ -59,7 +68,7 @@ class Worker:
         if ended := [role.get_name() for role in self._roles if role.done()]:
             return f"a role has ended: {', '.join(ended)}"
         silent = max(reader.silent for reader in self._parts.readers)
-        return f"Redis has not answered for {silent:.0f} s" if silent > _SILENT else None
+        return f"Redis has not answered for {silent:.0f} s" if silent > SILENT else None
 
     def stop(self) -> None:
         """Take no more, let what runs finish within the grace, hand the rest back, and leave."""
@@ -73,14 +82,13 @@ class Worker:
 
     async def _run(self, settings: Settings) -> None:
         pool, threads = Pool(settings), Threads(settings.concurrency)
-        client, blocking = connect(settings), connect(settings, timeout=None)
+        store = Store(settings)
         try:
             catalogue = await self._deploy(pool)
-            await self._await_server(client)
+            await self._await_server(store)
             if self._stop.is_set():
                 return
-            parts = self._parts = Parts(self.id, client, blocking, pool, threads, settings)
-            parts.heartbeat.metrics = self.metrics
+            parts = self._parts = Parts(self.id, store, pool, threads, settings, self._metrics_url)
             parts.leases.start()
             if self._alone:
                 parts.stall.start()
@@ -100,8 +108,7 @@ class Worker:
                 await self._deployer.close()
             await pool.close()
             threads.close()
-            await client.aclose()
-            await blocking.aclose()
+            await store.close()
 
     async def _deploy(self, pool: Pool) -> Catalogue:
         if self._given is not None:
@@ -121,12 +128,12 @@ class Worker:
             capacity = {"concurrency": settings.concurrency, "processes": settings.processes}
             self._log.info("worker.started", functions=functions, **capacity)
 
-    async def _await_server(self, client: Redis) -> None:
+    async def _await_server(self, store: Store) -> None:
         """Until the server answers or the worker is told to stop. Raises StoreError where it cannot serve."""
         warned = False
         while not self._stop.is_set():
             try:
-                await check_server(client, self._settings)
+                await store.check()
                 return
             except StoreUnavailable as error:
                 if not warned:

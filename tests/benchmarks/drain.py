@@ -14,7 +14,8 @@ import uvloop
 from runtime import settings
 from runtime.client import Lanework
 from runtime.handlers.catalogue import discover
-from runtime.store.registry import describe
+from runtime.store.connect import opened
+from runtime.store.registry import Registry, describe
 from tests.benchmarks import peers
 from tests.benchmarks.machine import FUNCTIONS, HERE, WORK, Server, cpu_seconds, lanework, server, until
 
@@ -87,7 +88,9 @@ async def _enqueue(one: Server, jobs: int) -> float:
 
 async def deploy(client: Lanework) -> None:
     found = discover(FUNCTIONS).functions
-    await client.registry.publish([describe(name, fn, client.settings) for name, fn in found.items()])
+    async with opened(client.settings) as redis:
+        deployed = [describe(name, fn, client.settings) for name, fn in found.items()]
+        await Registry(redis, client.settings).publish(deployed)
 
 
 def _limit(mode: str, phase: str | None = None) -> float:

@@ -53,7 +53,7 @@ class Load:
         while True:
             try:
                 for name in ("quick", "slow", "limited", "keyed", "parent", "many", "inprocess"):
-                    await self.lanework.contracts.get(name)
+                    await self.lanework.function(name)
                 return
             except (FunctionUnknown, StoreError):
                 await asyncio.sleep(0.1)

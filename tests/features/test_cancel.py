@@ -22,7 +22,7 @@ async def test_a_waiting_job_is_cancelled_at_once_and_never_runs(client, worker)
     job, other = await client.enqueue("f"), await client.enqueue("f")
 
     cancelled = await client.cancel(job.id)
-    depths = await client.stats.depths()
+    depths = await client.depths()
     async with worker(f=f):
         await client.wait(other.id, WAIT)
 

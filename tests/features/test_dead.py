@@ -37,9 +37,9 @@ async def test_failed_jobs_are_listed_by_function_the_newest_first(client, worke
         ids = [(await failed(client))[0] for _ in range(3)]
         await failed(client, type="g")
 
-    assert [job.id for job in (await client.dead.page("f", 10)).jobs] == ids[::-1]
-    assert [job.id for job in (await client.dead.page("f", 1, 1)).jobs] == [ids[1]]
-    assert await client.dead.count(["f", "g", "none"]) == {"f": 3, "g": 1, "none": 0}
+    assert [job.id for job in (await client.dead("f", limit=10)).jobs] == ids[::-1]
+    assert [job.id for job in (await client.dead("f", limit=1, offset=1)).jobs] == [ids[1]]
+    assert await client.dead_counts(["f", "g", "none"]) == {"f": 3, "g": 1, "none": 0}
 
 
 async def test_a_failed_job_runs_again_with_its_id_and_history(client, worker):
@@ -56,7 +56,7 @@ async def test_a_failed_job_runs_again_with_its_id_and_history(client, worker):
     assert (done.id, done.status, done.result, done.error) == (job_id, "completed", "well 0", None)
     assert [(a["attempt"], a["outcome"]) for a in done.attempts] == [(1, "failed"), (2, "failed"), (3, "completed")]
     assert done.attempts[0]["error"]["message"] == "bad day 0"
-    assert await client.dead.count(["f"]) == {"f": 0}
+    assert await client.dead_counts(["f"]) == {"f": 0}
 
 
 async def test_a_replayed_job_has_all_its_attempts_again(client, worker):
@@ -86,12 +86,12 @@ async def test_some_failed_jobs_run_again_by_a_filter(client, worker):
     async with worker(f=handle):
         ids = await failed(client, 12)
         state["well"] = True
-        replayed = await client.dead.replay_all("f", lambda job: "bad day 1" in job.error["message"])
+        replayed = await client.replay("f", lambda job: "bad day 1" in job.error["message"])
         done = [await client.wait(ids[n], WAIT) for n in (1, 10, 11)]
 
     assert replayed == 3
     assert [job.result for job in done] == ["well 1", "well 10", "well 11"]
-    assert await client.dead.count(["f"]) == {"f": 9}
+    assert await client.dead_counts(["f"]) == {"f": 9}
 
 
 async def test_all_failed_jobs_run_again_at_a_rate(client, worker):
@@ -99,7 +99,7 @@ async def test_all_failed_jobs_run_again_at_a_rate(client, worker):
     async with worker(f=handle):
         ids = await failed(client, 5)
         state["well"] = True
-        assert await client.dead.replay_all("f", lambda _: True, every=0.1) == 5
+        assert await client.replay("f", lambda _: True, every=0.1) == 5
         done = [await client.wait(job_id, WAIT) for job_id in ids]
 
     starts = sorted(job.started_at for job in done)
@@ -111,8 +111,8 @@ async def test_failed_jobs_can_be_purged(client, worker):
     async with worker(f=handle):
         ids = await failed(client, 3)
 
-    assert await client.dead.purge("f", lambda job: job.id != ids[0]) == 2
-    assert [job.id for job in (await client.dead.page("f", 10)).jobs] == [ids[0]]
+    assert await client.purge("f", lambda job: job.id != ids[0]) == 2
+    assert [job.id for job in (await client.dead("f", limit=10)).jobs] == [ids[0]]
 
 
 async def test_failed_jobs_are_bounded_by_count(client, worker, settings):
@@ -121,8 +121,8 @@ async def test_failed_jobs_are_bounded_by_count(client, worker, settings):
         for _ in range(5):
             (last,) = await failed(client)
 
-    assert await client.dead.count(["f"]) == {"f": 3}
-    assert (await client.dead.page("f", 1)).jobs[0].id == last
+    assert await client.dead_counts(["f"]) == {"f": 3}
+    assert (await client.dead("f", limit=1)).jobs[0].id == last
 
 
 async def test_a_failed_job_is_kept_for_longer_than_its_result_would_be(client, worker, settings):

@@ -109,7 +109,7 @@ def test_a_client_on_a_second_event_loop_says_so_at_once(settings):
         try:
             await use()
         finally:
-            await lanework._client.aclose()
+            await lanework.close()
 
     asyncio.run(use_and_close())
     with pytest.raises(LoopChanged, match="another event loop"):
@@ -259,7 +259,7 @@ async def test_a_schedule_carries_a_payload_and_tells_its_time(client, worker):
     async with worker(ticked=ticked), asyncio.timeout(WAIT):
         while not (jobs := (await client.page(type="ticked", status="completed")).jobs):
             await asyncio.sleep(0.05)
-        schedules = (await client.contracts.get("ticked")).deployed.schedules
+        schedules = (await client.function("ticked")).schedules
 
     kind, tick = jobs[0].result
     assert (kind, tick % 1000) == ("nightly", 0)

@@ -40,7 +40,7 @@ async def test_a_job_taken_after_its_time_does_not_run(client, worker):
         done = await client.wait(job.id, WAIT)
 
     assert (done.status, done.error["type"]) == ("failed", "Expired")
-    assert sum(d.waiting + d.running for d in await client.stats.depths()) == 0
+    assert sum(d.waiting + d.running for d in await client.depths()) == 0
 
 
 async def test_a_job_that_started_in_time_may_take_longer(client, worker):

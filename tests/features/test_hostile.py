@@ -107,7 +107,7 @@ async def test_a_lane_that_is_not_there_hurts_no_other_function_and_is_noted(cli
 
     async with worker(lost=lost, echo=echo):
         assert (await client.wait((await client.enqueue("echo", 1)).id, WAIT)).result == 1
-        contracts = await client.contracts.all()
+        functions = await client.functions()
 
-    assert contracts["lost"].deployed.broken is None
-    assert "no lane is" in contracts["lost"].deployed.note
+    assert functions["lost"].broken is None
+    assert "no lane is" in functions["lost"].note

@@ -26,7 +26,7 @@ async def known(client, name, **wanted):
     """Waits until the gateway's side knows a function with these attributes; returns the seconds that took."""
     begun = time.monotonic()
     while True:
-        found = (await client.registry.functions()).get(name)
+        found = (await client.functions()).get(name)
         if found and all(getattr(found, key) == value for key, value in wanted.items()):
             return time.monotonic() - begun
         assert time.monotonic() - begun < WAIT
@@ -51,12 +51,12 @@ async def test_a_changed_file_replaces_the_old_one_for_new_attempts(client, hot,
     folder.write(f=kind.format("old"))
     async with hot:
         assert await result(client, "f") == "old"
-        old = (await client.registry.functions())["f"].version
+        old = (await client.functions())["f"].version
         begun = time.monotonic()
         folder.write(f=kind.format("new"))
         while await result(client, "f") != "new":
             assert time.monotonic() - begun < LIVE_WITHIN
-        assert (await client.registry.functions())["f"].version != old
+        assert (await client.functions())["f"].version != old
 
 
 @pytest.mark.parametrize("declared", ["async def", "def"])
@@ -78,9 +78,9 @@ async def test_a_running_attempt_finishes_on_the_code_that_it_began_with(client,
     async with hot:
         job = await client.enqueue("slow", {"go": str(go)})
         await asyncio.to_thread(until, (folder.path / ".go.begun").exists, "start")
-        before = (await client.registry.functions())["slow"].version
+        before = (await client.functions())["slow"].version
         folder.write(slow=slow.format(declared=declared, wait=wait, which="new"))
-        while (await client.registry.functions())["slow"].version == before:
+        while (await client.functions())["slow"].version == before:
             await asyncio.sleep(0.02)
         go.touch()
         old = await client.wait(job.id, WAIT)
@@ -97,7 +97,7 @@ async def test_each_attempt_records_its_version(client, hot, folder):
         job = await client.enqueue("f")
         while (await client.get(job.id)).attempt < 1:
             await asyncio.sleep(0.01)
-        old = (await client.registry.functions())["f"].version
+        old = (await client.functions())["f"].version
         folder.write(f=failing + "async def handle(): return 'mended'")
         done = await client.wait(job.id, WAIT)
 
@@ -129,7 +129,7 @@ async def test_a_removed_function_that_nothing_waits_for_is_forgotten(client, ho
     async with hot:
         folder.remove("f")
         async with asyncio.timeout(WAIT):
-            while "f" in await client.registry.functions():
+            while "f" in await client.functions():
                 await asyncio.sleep(0.02)
 
 
@@ -148,7 +148,7 @@ async def test_a_broken_file_leaves_its_last_good_version_and_all_others_running
     folder.write(f=SYNC.format("good"), other=ASYNC.format("other"))
     with structlog.testing.capture_logs() as logs:
         async with hot:
-            good = (await client.registry.functions())["f"].version
+            good = (await client.functions())["f"].version
             folder.write(f=source)
             async with asyncio.timeout(WAIT):
                 while (shown := (await http.get("/functions/f")).json())["broken"] is None:
@@ -291,7 +291,7 @@ async def test_only_some_functions_may_be_served(client, worker, settings, folde
     given = settings.model_copy(update={"functions_dir": folder.path, "functions": ("a",)})
     async with worker(given):
         assert await result(client, "a") == "a"
-        assert (await client.registry.functions()).keys() == {"a"}
+        assert (await client.functions()).keys() == {"a"}
         (one,) = await client.workers()
 
     assert one.functions.keys() == {"a"}
@@ -362,7 +362,7 @@ async def test_a_module_that_leaves_as_it_is_imported_leaves_the_worker_alone(cl
     async with hot:
         folder.write(leaves=leaves)
         await known(client, "leaves")
-        assert "SystemExit: 3" in (await client.registry.functions())["leaves"].broken
+        assert "SystemExit: 3" in (await client.functions())["leaves"].broken
         assert await result(client, "f") == "good"
 
 

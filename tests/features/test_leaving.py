@@ -103,7 +103,7 @@ async def test_a_worker_has_started_once_it_serves_all_that_was_there(
     monkeypatch.setattr(Deployer, "_load", load_and_tell)
     monkeypatch.setattr(Heartbeat, "publish", publish_slowly)
     async with worker(settings.model_copy(update={"functions_dir": folder.path})):
-        known = await client.registry.functions()
+        known = await client.functions()
 
     assert set(known) == {"slow", "f"}
 
@@ -328,7 +328,7 @@ async def test_a_module_that_is_deleted_while_it_loads_keeps_no_worker_from_havi
     one = Worker(settings.model_copy(update={"functions_dir": folder.path}))
     work = asyncio.create_task(one.run())
     async with asyncio.timeout(WAIT):
-        while "f" not in await client.registry.functions():
+        while "f" not in await client.functions():
             await asyncio.sleep(0.02)
     folder.remove("slow")
 

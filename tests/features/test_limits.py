@@ -123,7 +123,7 @@ async def test_one_busy_key_does_not_hold_up_another(client, worker):
         await asyncio.wait_for(started.wait(), WAIT)
         other = await client.enqueue("f", {"customer": "other"})
         assert (await client.wait(other.id, WAIT)).result == "other"
-        assert [(d.waiting, d.running) for d in await client.stats.depths()] == [(299, 1)]
+        assert [(d.waiting, d.running) for d in await client.depths()] == [(299, 1)]
         let_go.set()
         assert (await client.wait(busy[-1], WAIT)).status == "completed"
 

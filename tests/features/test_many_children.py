@@ -109,7 +109,7 @@ async def test_what_a_lost_worker_had_left_to_start_is_started(client, worker, a
 
 
 @pytest.mark.parametrize("end", ["fails", "is cancelled"])
-async def test_of_an_attempt_that_does_not_complete_nothing_starts_or_is_left(client, worker, settings, end):
+async def test_of_an_attempt_that_does_not_complete_nothing_starts_or_is_left(client, worker, redis, settings, end):
     stored = asyncio.Event()
 
     @function(retry=1)
@@ -138,7 +138,7 @@ async def test_of_an_attempt_that_does_not_complete_nothing_starts_or_is_left(cl
     assert done.status == {"fails": "failed", "is cancelled": "cancelled"}[end]
     assert len((await client.page()).jobs) == 1
     keys = Keys(settings.prefix)
-    assert not await client._client.exists(keys.staged(0, job.id), keys.starting(0))
+    assert not await redis.exists(keys.staged(0, job.id), keys.starting(0))
 
 
 async def test_more_than_there_may_be_fail_at_once(client, worker):

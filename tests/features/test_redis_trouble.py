@@ -109,7 +109,7 @@ async def test_work_that_ends_while_the_server_is_away_is_settled_when_it_is_bac
 async def test_a_worker_whose_read_hangs_says_so_and_goes_on_when_it_can(client, worker, own, monkeypatch):
     monkeypatch.setattr(reader, "LISTEN", 0.2)
     monkeypatch.setattr("runtime.store.attempt_store.OVERDUE", 0.3)
-    monkeypatch.setattr(worker_module, "_SILENT", 0.8)
+    monkeypatch.setattr(worker_module, "SILENT", 0.8)
     async with worker(f=f) as one:
         await client.wait((await client.enqueue("f")).id, WAIT)
         assert one.trouble is None
@@ -257,7 +257,7 @@ async def test_who_waits_on_a_connection_that_has_died_silently_is_told(client, 
 
     await deploy(client, never=never)
     job = await client.enqueue("never")
-    monkeypatch.setattr("runtime.store.events._BLOCK_MS", 500)
+    monkeypatch.setattr("runtime.store.events.BLOCK_MS", 500)
     monkeypatch.setattr("runtime.store.events.OVERDUE", 0.5)
     async with (
         Proxy(settings.redis_url) as proxy,

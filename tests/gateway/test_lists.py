@@ -5,7 +5,6 @@ import json
 import msgpack
 import pytest
 
-from runtime.store.connect import connect
 from runtime.store.keys import Keys
 
 
@@ -21,13 +20,6 @@ ODD = {
     "cut": b"\x92\x01",
     "no msgpack": b"\xc1",
 }
-
-
-@pytest.fixture
-async def redis(settings):
-    client = connect(settings)
-    yield client
-    await client.aclose()
 
 
 @pytest.fixture
@@ -137,8 +129,8 @@ async def test_scheduled_jobs_are_bounded_in_bytes_too(http, client, deployed, m
 
 
 async def test_a_rare_filter_says_that_it_has_not_looked_at_everything(http, client, deployed, monkeypatch):
-    monkeypatch.setattr("runtime.store.listing._SCAN_PAGE", 5)
-    monkeypatch.setattr("runtime.store.listing._SCAN_MOST", 10)
+    monkeypatch.setattr("runtime.store.listing.SCAN_PAGE", 5)
+    monkeypatch.setattr("runtime.store.listing.SCAN_LIMIT", 10)
     wanted = await client.enqueue("add", {"a": 1})
     await client.enqueue_many("echo", [None] * 25)
 

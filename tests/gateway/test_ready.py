@@ -4,8 +4,15 @@ import pytest
 import redis as redis_py
 
 from runtime.errors import FunctionBroken
+from runtime.store.connect import opened
 from runtime.store.keys import Keys
+from runtime.store.registry import Registry
 from tests.conftest import deploy
+
+
+async def withdraw(settings, *names):
+    async with opened(settings) as redis:
+        await Registry(redis, settings).withdraw(names)
 
 
 async def echo(payload: object) -> object:
@@ -62,15 +69,15 @@ async def test_what_was_told_again_after_a_loss_can_be_withdrawn(http, client, s
     server.delete(*server.scan_iter(f"{settings.prefix}:*"))
     server.close()
     assert (await http.get("/functions")).json()["functions"] != []
-    await client.registry.withdraw(["echo"])
+    await withdraw(settings, "echo")
 
     assert (await http.get("/functions")).json()["functions"] == []
 
 
-async def test_the_last_function_that_is_withdrawn_stays_withdrawn(http, client):
+async def test_the_last_function_that_is_withdrawn_stays_withdrawn(http, client, settings):
     await deploy(client, echo=echo)
     assert (await http.get("/readyz")).status_code == 200
-    await client.registry.withdraw(["echo"])
+    await withdraw(settings, "echo")
 
     assert (await http.get("/functions")).json()["functions"] == []
 

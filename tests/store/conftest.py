@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -11,12 +11,12 @@ import pytest
 from runtime.settings import Settings
 from runtime.store.attempt_store import AttemptStore
 from runtime.store.attempts import Offer, Settlement, Taken
-from runtime.store.connect import Redis, connect, connect_sync
-from runtime.store.control import Control
+from runtime.store.connect import Redis, connect_sync
 from runtime.store.dead import Dead
 from runtime.store.jobs import Jobs
 from runtime.store.keys import Keys
 from runtime.store.listing import Listing
+from runtime.store.operations import Operations
 from runtime.store.rows import NewJob, Scan
 from runtime.values import codec, ids
 
@@ -30,13 +30,6 @@ def server_url(request: pytest.FixtureRequest) -> str:
     return str(request.getfixturevalue("redis_url" if request.param == "redis" else "embedded_url"))
 
 
-@pytest.fixture
-async def redis(settings: Settings) -> AsyncIterator[Redis]:
-    client = connect(settings)
-    yield client
-    await client.aclose()
-
-
 class Store:
     """The store as two workers, `a` and `b`, see it."""
 
@@ -47,7 +40,7 @@ class Store:
         self.jobs = Jobs(client, settings)
         self.listing = Listing(client, settings, self.jobs)
         self.dead = Dead(client, settings, self.jobs)
-        self.control = Control(client, settings)
+        self.operations = Operations(client, settings)
         self.a = AttemptStore(client, settings, 0, "worker-a")
         self.b = AttemptStore(client, settings, 0, "worker-b")
         self._sync = connect_sync(settings)

@@ -21,10 +21,10 @@ from runtime.store import scripts
 from runtime.store.attempt_store import AttemptStore
 from runtime.store.attempts import Offer, Settlement, Taken
 from runtime.store.connect import connect, connect_sync
-from runtime.store.control import Control
 from runtime.store.dead import Dead
 from runtime.store.jobs import Jobs
 from runtime.store.keys import Keys
+from runtime.store.operations import Operations
 from runtime.store.rows import Limit, NewJob
 from runtime.values import codec
 
@@ -75,7 +75,7 @@ class Store(RuleBasedStateMachine):
         self.client, self.sync = connect(given), connect_sync(given)
         self.keys, self.prefix = Keys(prefix), prefix
         self.jobs = Jobs(self.client, given)
-        self.control = Control(self.client, given)
+        self.operations = Operations(self.client, given)
         self.dead = Dead(self.client, given, self.jobs)
         self.workers = {name: AttemptStore(self.client, given, 0, name, LIMITS) for name in ("a", "b")}
         self.known: dict[str, Known] = {}
@@ -237,9 +237,9 @@ class Store(RuleBasedStateMachine):
         job = data.draw(st.sampled_from(list(self.known.values())))
         if not job.live:
             with pytest.raises(StatusConflict):
-                self.run(self.control.cancel(job.id))
+                self.run(self.operations.cancel(job.id))
             return
-        at_once = self.run(self.control.cancel(job.id))
+        at_once = self.run(self.operations.cancel(job.id))
         assert at_once == (job.status in ("pending", "scheduled"))
         job.status = "cancelled" if at_once else "cancelling"
 
@@ -259,7 +259,7 @@ class Store(RuleBasedStateMachine):
         verb=st.sampled_from(["pause", "resume", "resume"]),
     )
     def pause(self, what, verb):
-        self.run(getattr(self.control, verb)([what]))
+        self.run(getattr(self.operations, verb)([what]))
         self.paused = self.paused | {what} if verb == "pause" else self.paused - {what}
 
     @rule(type=st.sampled_from(TYPES), lane=st.sampled_from(LANES))
@@ -306,13 +306,13 @@ class Store(RuleBasedStateMachine):
 @pytest.fixture
 def stepping_clock(monkeypatch):
     """The scripts read the test's clock in place of Redis'."""
-    for name in ("ENQUEUE", "TAKE", "SETTLE", "RENEW", "RECLAIM", "CANCEL", "REPLAY", "CONTROL"):
+    for name in ("ENQUEUE", "TAKE", "SETTLE", "RENEW", "RECLAIM", "CANCEL", "REPLAY", "PAUSE"):
         script = getattr(scripts, name)
         told = script.text.replace(
             "local t = call('TIME')",
             "local ms = call('GET', root .. ':clock')\n  local t = {math.floor(ms / 1000), ms % 1000 * 1000}",
         )
-        assert told != script.text or name in ("RENEW", "CONTROL")
+        assert told != script.text or name in ("RENEW", "PAUSE")
         monkeypatch.setattr(script, "text", told)
         monkeypatch.setattr(script, "sha", secrets.token_hex(20))  # unknown to the server: it gets the text
 

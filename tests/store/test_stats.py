@@ -23,14 +23,14 @@ async def test_what_waits_for_its_time_is_counted_apart(store, settings):
 
 
 async def test_no_more_than_1000_names_are_paused(store):
-    await store.control.pause([f"function:f{n}" for n in range(1000)])
+    await store.operations.pause([f"function:f{n}" for n in range(1000)])
 
     with pytest.raises(StatusConflict, match="resume some"):
-        await store.control.pause(["function:one_more"])
+        await store.operations.pause(["function:one_more"])
 
-    assert len(await store.control.paused()) == 1000
-    await store.control.resume(["function:f1"])
-    await store.control.pause(["function:one_more"])
+    assert len(await store.operations.paused()) == 1000
+    await store.operations.resume(["function:f1"])
+    await store.operations.pause(["function:one_more"])
 
 
 async def test_lanes_by_the_thousand_are_all_counted(store, settings):

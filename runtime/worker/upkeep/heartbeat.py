@@ -14,8 +14,8 @@ from runtime.values.clock import now_ms
 class Heartbeat:
     """Publishes functions, and beats; `beat` is a step for `keep_going`."""
 
-    def __init__(self, worker: str, registry: Registry, stats: Stats, settings: Settings) -> None:
-        self.metrics = ""
+    def __init__(self, worker: str, registry: Registry, stats: Stats, settings: Settings, metrics_url: str) -> None:
+        self._metrics_url = metrics_url
         self._worker = worker
         self._registry = registry
         self._stats = stats
@@ -62,7 +62,7 @@ class Heartbeat:
             self._settings.concurrency,
             self._settings.processes,
             self._started_at,
-            self.metrics,
+            self._metrics_url,
             dict(catalogue.broken),
         )
         missing = await self._registry.beat(info)

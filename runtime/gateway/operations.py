@@ -9,7 +9,6 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from runtime.client import Lanework
-from runtime.client.deadline import within
 from runtime.gateway import requests
 from runtime.gateway.functions import describe_function
 from runtime.gateway.problems import BadRequest, json_reply
@@ -20,7 +19,7 @@ from runtime.values import durations
 _CLEAR_WITHIN = 5.0  # seconds
 
 
-class ControlApi:
+class OperationsApi:
     """The handlers, on one connection to Lanework."""
 
     def __init__(self, lanework: Lanework) -> None:
@@ -79,8 +78,8 @@ class ControlApi:
     async def dead(self, request: Request) -> Response:
         """A function's failed jobs, the newest first."""
         limit, offset = requests.read_window(request)
-        name = await self._known(request)
-        return page_reply(await within(self._lanework.dead.page(name, limit, offset)))
+        page = await self._lanework.dead(request.path_params["function"], limit=limit, offset=offset)
+        return page_reply(page)
 
     async def replay(self, request: Request) -> Response:
         """Runs a function's failed jobs again: all, or those that fit `error`, `after` and `before`."""
@@ -88,18 +87,17 @@ class ControlApi:
         every = 0.0
         if "rate" in body:
             every = _read("rate", durations.rate, body["rate"])[0]
-        name = await self._known(request)
-        replayed = await self._lanework.dead.replay_all(name, _filter(body), every=every, limit=_limit(body))
+        function = request.path_params["function"]
+        replayed = await self._lanework.replay(function, _filter(body), every=every, limit=_limit(body))
         return json_reply({"replayed": replayed}, 202)
 
     async def purge(self, request: Request) -> Response:
         """Deletes a function's failed jobs."""
         requests.refuse_foreign(request)
         filters = requests.read_filter(request)
-        name = await self._known(request)
-        return json_reply(
-            {"purged": await self._lanework.dead.purge(name, _filter(filters), limit=_limit(filters))}
-        )
+        function = request.path_params["function"]
+        purged = await self._lanework.purge(function, _filter(filters), limit=_limit(filters))
+        return json_reply({"purged": purged})
 
     async def clear(self, request: Request) -> Response:
         """Cancels what waits of a function; `partial` where more may wait, so that it is to be asked again."""
@@ -107,10 +105,6 @@ class ControlApi:
         status = requests.read_waiting_status(request)
         cleared = await self._lanework.clear(request.path_params["function"], status, _CLEAR_WITHIN)
         return json_reply(cleared._asdict())
-
-    async def _known(self, request: Request) -> str:
-        contract = await self._lanework.contracts.get(request.path_params["function"])
-        return contract.deployed.name
 
 
 def _subject(what: dict[str, str]) -> str:

@@ -6,25 +6,28 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Any, Literal, cast
 
 from runtime.errors import JobNotFound, StatusConflict
+from runtime.jobs.job import SETTLED
 from runtime.settings import Settings
 from runtime.store import scripts
 from runtime.store.connect import Redis, members, translated
 from runtime.store.keys import Keys
 from runtime.store.record import shown_status
-from runtime.values import codec, ids
+from runtime.values import codec
+from runtime.values.shards import Shards
 
 _ORDERS_MS = 60_000  # a worker that has not read them by then is gone, or learns of them with its leases
 
 _PART = 200  # jobs that one script call cancels: some 10 ms
 
 
-class Control:
+class Operations:
     """Changes by hand, in all shards."""
 
     def __init__(self, client: Redis, settings: Settings) -> None:
         self._client = client
         self._settings = settings
         self._keys = Keys(settings.prefix)
+        self._shards = Shards(settings.shards)
 
     async def cancel(self, job_id: str) -> bool:
         """Whether the job is cancelled now; False while its attempt is being stopped.
@@ -36,8 +39,8 @@ class Control:
         (status,) = await scripts.CANCEL(self._client, root, codec.pack_batch([job_id]), keep, _ORDERS_MS)
         if status is None:
             raise JobNotFound(job_id)
-        if status in (b"completed", b"failed", b"cancelled"):
-            raise StatusConflict(f"the job is {status.decode()} and cannot be cancelled any more")
+        if (shown := shown_status(status)) in SETTLED:
+            raise StatusConflict(f"the job is {shown} and cannot be cancelled any more")
         return bool(status not in (b"running", b"cancelling"))
 
     async def clear(self, function: str, status: Literal["pending", "scheduled"]) -> AsyncIterator[int]:
@@ -97,22 +100,20 @@ class Control:
 
         Raises StatusConflict where 1,000 names are paused.
         """
-        await self._control("pause", what)
+        await self._switch("pause", what)
 
     async def resume(self, what: Sequence[str]) -> None:
         """Ends a pause; what waits is started at once."""
-        await self._control("resume", what)
+        await self._switch("resume", what)
 
     async def paused(self) -> list[str]:
         return await members(self._client, self._keys.paused(0))
 
-    async def _control(self, verb: str, what: Sequence[str]) -> None:
+    async def _switch(self, verb: str, what: Sequence[str]) -> None:
         lanes = ",".join(self._settings.lanes)
         for shard in range(self._settings.shards):
-            if await scripts.CONTROL(self._client, self._keys.root(shard), verb, lanes, *what) is None:
+            if await scripts.PAUSE(self._client, self._keys.root(shard), verb, lanes, *what) is None:
                 raise StatusConflict("1,000 functions and lanes are paused: resume some, or pause everything")
 
     def _root(self, job_id: str) -> str:
-        if not ids.is_id(job_id) or ids.shard_of(job_id) >= self._settings.shards:
-            raise JobNotFound(job_id)
-        return self._keys.root(ids.shard_of(job_id))
+        return self._keys.root(self._shards.of(job_id))

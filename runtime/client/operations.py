@@ -1,0 +1,118 @@
+"""What an operator does to jobs and queues: cancel, clear, move, retry, pause, replay, purge."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from datetime import datetime
+from typing import Literal, NamedTuple
+
+from runtime.client.connection import Connection
+from runtime.client.deadline import each_within, within
+from runtime.jobs.job import Job
+from runtime.jobs.request import JobRequest
+from runtime.store.listing import Page
+
+
+class Cleared(NamedTuple):
+    """How many jobs were cancelled; `partial`: whether more may wait."""
+
+    cancelled: int
+    partial: bool
+
+
+class Operations(Connection):
+    """Changes by hand."""
+
+    async def cancel(self, job_id: str) -> Job:
+        """The job as it is then: cancelled, or still running until its attempt has stopped.
+
+        Raises JobNotFound, and StatusConflict for a job that has settled.
+        """
+        self._check_event_loop()
+        await within(self._store.operations.cancel(job_id))
+        return await within(self._store.jobs.get(job_id))
+
+    async def clear(self, function: str, status: Literal["pending", "scheduled"], seconds: float) -> Cleared:
+        """Cancels a function's jobs that are pending, or scheduled, for so many seconds.
+
+        Raises FunctionUnknown.
+        """
+        name = (await self.function(function)).name
+        deadline, count = time.monotonic() + seconds, 0
+        async for cancelled in each_within(self._store.operations.clear(name, status)):
+            count += cancelled
+            if time.monotonic() > deadline:
+                return Cleared(count, partial=True)
+        return Cleared(count, partial=False)
+
+    async def move(
+        self,
+        job_id: str,
+        *,
+        run_at: int | str | datetime | None = None,
+        delay: float | str | None = None,
+    ) -> Job:
+        """Lets a scheduled job start at another time; without one, now.
+
+        Raises JobNotFound, StatusConflict, JobInvalid.
+        """
+        self._check_event_loop()
+        asks = JobRequest("", run_at=run_at, delay=delay).asks(None, None) or {}
+        await within(self._store.operations.move(job_id, run_at=asks.get("run_at"), delay=asks.get("delay", 0)))
+        return await within(self._store.jobs.get(job_id))
+
+    async def retry(self, job_id: str) -> Job:
+        """Runs a failed job again, with its history kept. Raises JobNotFound, StatusConflict."""
+        self._check_event_loop()
+        await within(self._store.dead.replay(job_id))
+        return await within(self._store.jobs.get(job_id))
+
+    async def pause(self, *, function: str | None = None, lane: str | None = None) -> None:
+        """Stops taking jobs of a function or a lane, or any; what runs finishes, and new jobs wait.
+
+        Raises FunctionUnknown, LaneUnknown.
+        """
+        await within(self._store.operations.pause(await self._pause_targets(function, lane)))
+
+    async def resume(self, *, function: str | None = None, lane: str | None = None) -> None:
+        """Ends such a pause. Raises FunctionUnknown, LaneUnknown."""
+        await within(self._store.operations.resume(await self._pause_targets(function, lane)))
+
+    async def paused(self) -> list[str]:
+        """What is paused: `*`, `function:NAME`, `lane:NAME`."""
+        self._check_event_loop()
+        return await within(self._store.operations.paused())
+
+    async def dead(self, function: str, *, limit: int = 50, offset: int = 0) -> Page:
+        """A function's failed jobs, the newest first; the page's cursor is the next `offset`.
+
+        Raises FunctionUnknown.
+        """
+        name = (await self.function(function)).name
+        return await within(self._store.dead.page(name, limit, offset))
+
+    async def replay(
+        self, function: str, fits: Callable[[Job], bool], *, every: float = 0.0, limit: int | None = None
+    ) -> int:
+        """Runs a function's failed jobs that fit again, the oldest first; returns how many.
+
+        `every`: seconds from one to the next, so that a thousand do not start at once. Raises FunctionUnknown.
+        """
+        name = (await self.function(function)).name
+        parts = self._store.dead.replay_all(name, fits, every=every, limit=limit)
+        return sum([count async for count in each_within(parts)])
+
+    async def purge(self, function: str, fits: Callable[[Job], bool], *, limit: int | None = None) -> int:
+        """Deletes a function's failed jobs that fit; returns how many. Raises FunctionUnknown."""
+        name = (await self.function(function)).name
+        return sum([count async for count in each_within(self._store.dead.purge(name, fits, limit=limit))])
+
+    async def _pause_targets(self, function: str | None, lane: str | None) -> list[str]:
+        """The names that a pause stores; for a function, all its names."""
+        self._check_event_loop()
+        targets = [] if lane is None else [f"lane:{self.settings.lane(lane)}"]
+        if function is not None:
+            serves = (await self.function(function)).serves
+            targets += [f"function:{d.name}" for d in (await self.functions()).values() if d.serves == serves]
+        return targets or ["*"]

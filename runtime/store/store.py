@@ -1,0 +1,47 @@
+"""The store: everything that Lanework keeps in Redis, on one set of connections."""
+
+from __future__ import annotations
+
+from runtime.settings import Settings
+from runtime.store.attempt_store import AttemptStore
+from runtime.store.connect import check_server, connect
+from runtime.store.dead import Dead
+from runtime.store.events import Waiters
+from runtime.store.jobs import Jobs
+from runtime.store.keys import Keys
+from runtime.store.listing import Listing
+from runtime.store.operations import Operations
+from runtime.store.registry import Registry
+from runtime.store.schedules import Schedules
+from runtime.store.stats import Stats
+
+
+class Store:
+    """Its parts, as clients and workers use them."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._client = connect(settings)
+        self.blocking = connect(settings, timeout=None)  # for reads that wait
+        self.jobs = Jobs(self._client, settings)
+        self.listing = Listing(self._client, settings, self.jobs)
+        self.dead = Dead(self._client, settings, self.jobs)
+        self.operations = Operations(self._client, settings)
+        self.registry = Registry(self._client, settings)
+        self.schedules = Schedules(self._client, settings)
+        self.stats = Stats(self._client, settings)
+        self.waiters = Waiters(self.jobs, self.blocking, Keys(settings.prefix))
+
+    def attempts(self, worker: str) -> dict[int, AttemptStore]:
+        """What the worker with this id holds, by shard."""
+        shards = range(self._settings.shards)
+        return {shard: AttemptStore(self._client, self._settings, shard, worker) for shard in shards}
+
+    async def check(self) -> None:
+        """Raises StoreUnavailable, StoreUnsupported or StoreMismatch where jobs could not be served."""
+        await check_server(self._client, self._settings)
+
+    async def close(self) -> None:
+        await self.waiters.close()
+        await self._client.aclose()
+        await self.blocking.aclose()
