@@ -40,7 +40,7 @@ class Bulk:
             contract.check(payload)
             if number % _TURN == 0:
                 await asyncio.sleep(0)
-        parts = _Parts(self._store)
+        parts = _Batches(self._store)
         try:
             for number, payload in enumerate(payloads, 1):
                 request = JobRequest(type, payload, **options)
@@ -63,7 +63,7 @@ class Bulk:
         return parts.ids
 
 
-class _Parts:
+class _Batches:
     """Jobs as they are made ready, and stored part by part: one part is stored while the next is made ready,
     never two, which could change their order."""
 

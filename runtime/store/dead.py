@@ -65,12 +65,12 @@ class Dead:
     async def replay(self, job_id: str) -> None:
         """Runs a failed job again: it keeps its id and history, and has fresh attempts.
 
-        Raises JobNotFound, and StatusConflict for one that has not failed, or whose unique twin lives.
+        Raises JobNotFound, and StatusConflict for one that has not failed, or whose duplicate lives.
         """
         (verdict,) = await self._replay(self._shards.of(job_id), [Again(job_id, 0)])
         if verdict is None:
             raise JobNotFound(job_id)
-        if verdict == b"twin":
+        if verdict == b"duplicate":
             raise StatusConflict("a job with the same unique key is waiting or running")
         if verdict != b"replayed":
             raise StatusConflict(f"the job is {shown_status(verdict)}; only a failed one can be run again")

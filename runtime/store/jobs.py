@@ -21,10 +21,10 @@ class Refusal(NamedTuple):
     """Why a job was not stored, and the id of the job that is there already.
 
     known: its idempotency key has been there with the same request. differs: the key stands for another
-    request. twin: an equal job lives. full: so many jobs of the function wait already.
+    request. duplicate: an equal job lives. full: so many jobs of the function wait already.
     """
 
-    verdict: Literal["known", "differs", "twin", "full"]
+    verdict: Literal["known", "differs", "duplicate", "full"]
     other: str = ""
     waiting: int = 0
 

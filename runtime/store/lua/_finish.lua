@@ -39,9 +39,9 @@ local function start_children(record, id, now, children, after, follow, staged)
 end
 
 -- The job's new status, result or error have been written. `extras`: as its record has them, or false. `keep`: ms that
--- the record stays. `limits`: {ms, count} of the failed jobs that are kept for replay.
+-- the record stays. `dead_bounds`: {ms, count} of the failed jobs that are kept for replay.
 -- `children`, `after`, `staged`: what a completed attempt starts, or nil.
-local function finish(record, id, type, status, now, extras, keep, limits, children, after, staged)
+local function finish(record, id, type, status, now, extras, keep, dead_bounds, children, after, staged)
   extras = extras and cmsgpack.unpack(extras) or {}
   if extras.unique then
     local key = unique_key(type, extras.unique)
@@ -53,11 +53,11 @@ local function finish(record, id, type, status, now, extras, keep, limits, child
   if extras.join then count_down(extras.join, id, now) end
   if status == 'failed' then
     local dead = dead_key(type)
-    keep = math.max(keep, limits[1])
+    keep = math.max(keep, dead_bounds[1])
     call('ZADD', dead, now, id)
-    call('ZREMRANGEBYSCORE', dead, '-inf', now - limits[1])
-    call('ZREMRANGEBYRANK', dead, 0, -1 - limits[2])
-    call('PEXPIRE', dead, limits[1])
+    call('ZREMRANGEBYSCORE', dead, '-inf', now - dead_bounds[1])
+    call('ZREMRANGEBYRANK', dead, 0, -1 - dead_bounds[2])
+    call('PEXPIRE', dead, dead_bounds[1])
   end
   call('PEXPIRE', record, keep)
 end
@@ -71,7 +71,7 @@ end
 local function withdraw(record, id)
   local type, lane, entry, expires, parked = fields(record, 'type', 'lane', 'entry', 'expires', 'parked')
   call('ZREM', DUE, id)
-  if entry then drop(lane_key(type, lane), entry) end
+  if entry then delete_entry(lane_key(type, lane), entry) end
   if expires then call('ZREM', EXPIRY, id) end
   if parked then unpark(parked) end -- it may have been the one whose turn it was
 end

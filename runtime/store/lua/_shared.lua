@@ -123,7 +123,7 @@ local function with_group(type, lane, command)
 end
 
 -- Removes an entry for good.
-local function drop(key, entry)
+local function delete_entry(key, entry)
   call('XACK', key, GROUP, entry)
   call('XDEL', key, entry)
 end

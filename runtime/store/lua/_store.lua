@@ -37,7 +37,7 @@ end
 
 -- The id of the job that has this one's unique key and has not settled, if there is one.
 local LIVE = {pending = true, running = true, scheduled = true, cancelling = true}
-local function twin(type, unique)
+local function live_duplicate(type, unique)
   local other = call('GET', unique_key(type, unique))
   return other and LIVE[call('HGET', job_key(other), 'status')] and other
 end
@@ -48,7 +48,7 @@ local function store_children(parent, jobs, now)
   for _, job in ipairs(jobs) do
     local id, type, _, _, _, _, extras = unpack(job, 1, 7) -- NewJob
     local unique = extras and cmsgpack.unpack(extras).unique
-    if not (unique and twin(type, unique)) then
+    if not (unique and live_duplicate(type, unique)) then
       store(job, now, parent)
       ids[#ids + 1] = id
     end

@@ -4,7 +4,7 @@
 -- ARGV[2]  ms that the log of jobs reaches back
 -- ARGV[3]  ms that an idempotency key is kept
 -- ARGV[4]  the lanes, as 'a,b'
--- reply    {now in ms, {[index from 1, 'known' or 'differs' or 'twin' or 'full', the job's id or how many wait], …}}
+-- reply    {now in ms, {[index from 1, 'known' or 'differs' or 'duplicate' or 'full', the job's id or how many wait], …}}
 --          of the jobs that were not stored: the key or an equal job has been there before, the key with another job,
 --          too many wait
 local jobs = cmsgpack.unpack(ARGV[1])
@@ -43,8 +43,8 @@ local function refuse(job)
     return digest == asks.digest and 'known' or 'differs', id
   end
   local unique = extras and cmsgpack.unpack(extras).unique
-  local other = unique and twin(type, unique)
-  if other then return 'twin', other end
+  local other = unique and live_duplicate(type, unique)
+  if other then return 'duplicate', other end
   if asks.max_waiting and waiting(type) >= asks.max_waiting then return 'full', waiting(type) end
 end
 

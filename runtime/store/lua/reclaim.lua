@@ -14,7 +14,7 @@
 --          {Found, …},
 --          {id of a job whose staged jobs have not all been started, …}}
 local me, lock_ms, lease, limit, keep = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
-local limits = {tonumber(ARGV[6]), tonumber(ARGV[7])}
+local dead_bounds = {tonumber(ARGV[6]), tonumber(ARGV[7])}
 local lock = lock_key('reclaim')
 local holder = call('GET', lock)
 if holder and holder ~= me then return false end
@@ -30,7 +30,7 @@ for _, name in ipairs(call('SMEMBERS', PAUSED)) do paused[name] = true end
 local function fail(record, id, type, extras, name, message)
   call('HSET', record, 'status', 'failed', 'finished', now, 'error', cmsgpack.pack({type = name, message = message}))
   call('HDEL', record, 'run_at')
-  finish(record, id, type, 'failed', now, extras, kept(extras, keep), limits)
+  finish(record, id, type, 'failed', now, extras, kept(extras, keep), dead_bounds)
   return 'failed'
 end
 
@@ -45,7 +45,7 @@ local function recover(key, type, lane, entry, id)
     'extras')
   if status ~= 'running' and status ~= 'cancelling' then
     -- handed back and not yet taken again, or settled; the latter leaves no entry behind
-    if status ~= 'pending' then drop(key, entry) end
+    if status ~= 'pending' then delete_entry(key, entry) end
     return
   end
   local history, started, version = fields(record, 'history', 'started', 'version')
@@ -59,7 +59,7 @@ local function recover(key, type, lane, entry, id)
   if status == 'cancelling' then
     verdict, new_status = 'cancelled', 'cancelled'
     call('HSET', record, 'status', new_status, 'finished', now)
-    finish(record, id, type, new_status, now, extras, kept(extras, keep), limits)
+    finish(record, id, type, new_status, now, extras, kept(extras, keep), dead_bounds)
   elseif crashes >= limit then
     verdict = 'poison'
     new_status = fail(record, id, type, extras, 'Poison', crashes .. ' workers died running it; the last was ' .. worker)
@@ -67,7 +67,7 @@ local function recover(key, type, lane, entry, id)
     call('HSET', record, 'status', 'pending')
     call('HINCRBY', record, 'spared', 1)
   end
-  if verdict ~= 'retry' then drop(key, entry) end
+  if verdict ~= 'retry' then delete_entry(key, entry) end
   leave_limit(busy, id, type)
   event(id, type, new_status, attempt)
   report(id, type, lane, attempt, worker, verdict)

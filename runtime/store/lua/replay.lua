@@ -1,7 +1,7 @@
 -- with: store, finish
 -- Runs failed jobs once more: each keeps its id, payload and history, and starts with fresh attempts.
 -- ARGV[1]  msgpack [Again, …]
--- reply    {'replayed', 'twin' (an equal job lives), or the status that is not failed, or false (no such job), …}
+-- reply    {'replayed', 'duplicate' (an equal job lives), or the status that is not failed, or false (no such job), …}
 local now = now_ms()
 local replies = {}
 
@@ -27,7 +27,7 @@ local function replay(id, delay)
   attempt = tonumber(attempt) or 0
   local unique = extras and cmsgpack.unpack(extras).unique
   if unique then
-    if twin(type, unique) then return 'twin' end
+    if live_duplicate(type, unique) then return 'duplicate' end
     call('SET', unique_key(type, unique), id)
   end
   call('HSET', record, 'history', whole_history(record), 'spared', attempt, 'updated', now)

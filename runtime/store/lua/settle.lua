@@ -8,7 +8,7 @@
 -- reply    {1 where the attempt ended, 2 where it ended as cancelled, 0 where it was no longer this worker's, …}
 local ID, TYPE, LANE, ENTRY, ATTEMPT, OUTCOME, VALUE, DELAY, KEEP = 1, 2, 3, 4, 5, 6, 7, 8, 9 -- Ended
 local HAS_EXTRAS, BUSY, CHILDREN, AFTER, PROGRESS, STAGED = 10, 11, 12, 13, 14, 15 -- Ended
-local worker, limits = ARGV[1], {tonumber(ARGV[2]), tonumber(ARGV[3])}
+local worker, dead_bounds = ARGV[1], {tonumber(ARGV[2]), tonumber(ARGV[3])}
 write_without_memory()
 local now = now_ms()
 local replies, gone = {}, {}
@@ -28,7 +28,7 @@ function ends.completed(record, id, item, extras)
   call('HSET', record, 'status', 'completed', 'result', item[VALUE], 'finished', text(now))
   if item[ATTEMPT] > 1 then call('HDEL', record, 'error', 'run_at') end
   if extras or item[CHILDREN] or item[AFTER] or item[STAGED] then
-    finish(record, id, item[TYPE], 'completed', now, extras, item[KEEP], limits, item[CHILDREN], item[AFTER], item[STAGED])
+    finish(record, id, item[TYPE], 'completed', now, extras, item[KEEP], dead_bounds, item[CHILDREN], item[AFTER], item[STAGED])
   else
     call('PEXPIRE', record, text(item[KEEP]))
   end
@@ -38,14 +38,14 @@ end
 function ends.failed(record, id, item, extras)
   call('HSET', record, 'status', 'failed', 'error', item[VALUE], 'finished', text(now))
   call('HDEL', record, 'run_at')
-  finish(record, id, item[TYPE], 'failed', now, extras, item[KEEP], limits)
+  finish(record, id, item[TYPE], 'failed', now, extras, item[KEEP], dead_bounds)
   return 'failed'
 end
 
 function ends.cancelled(record, id, item, extras)
   call('HSET', record, 'status', 'cancelled', 'finished', text(now))
   call('HDEL', record, 'run_at')
-  finish(record, id, item[TYPE], 'cancelled', now, extras, item[KEEP], limits)
+  finish(record, id, item[TYPE], 'cancelled', now, extras, item[KEEP], dead_bounds)
   return 'cancelled'
 end
 

@@ -92,7 +92,7 @@ local function start(key, type, lane, entry, id, back)
   if status ~= 'pending' then
     local held = status == 'running' or status == 'cancelling'
     -- read again because the group was lost: the job runs, and its lease begins anew
-    if not (held and call('HGET', record, 'entry') == entry) then drop(key, entry) end
+    if not (held and call('HGET', record, 'entry') == entry) then delete_entry(key, entry) end
     return
   end
   local expires = extras and not before and call('HGET', record, 'expires')

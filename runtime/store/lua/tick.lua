@@ -14,7 +14,7 @@ if ARGV[4] ~= '' then
   local job = cmsgpack.unpack(ARGV[4])
   local id, type, lane, _, _, _, extras = unpack(job, 1, 7) -- NewJob
   local unique = extras and cmsgpack.unpack(extras).unique
-  if not (unique and twin(type, unique)) then
+  if not (unique and live_duplicate(type, unique)) then
     store(job, now_ms())
     ready(type, lane)
     last.job = id

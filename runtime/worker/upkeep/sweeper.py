@@ -28,7 +28,7 @@ class Sweeper:
         self._cursors: dict[tuple[str, str], str] = {}
         self._patience = settings.lease / 2
         self._from = 0.0
-        self._log = log.get("upkeep")
+        self._log = log.get("sweeper")
 
     async def step(self) -> float:
         try:

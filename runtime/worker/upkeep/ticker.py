@@ -32,7 +32,7 @@ class Ticker:
         self._grace = int(settings.cron_grace * 1000)
         self._by_function: Mapping[str, tuple[Schedule, ...]] = {}
         self._changed = asyncio.Event()
-        self._log = log.get("cron")
+        self._log = log.get("ticker")
 
     def follow(self, by_function: Mapping[str, tuple[Schedule, ...]]) -> None:
         """From now on these schedules."""
