@@ -16,5 +16,5 @@ def lanework() -> Iterator[Running]:
     """A whole Lanework with the functions of `LANEWORK_FUNCTIONS_DIR`, else of `functions/`, for all tests."""
     from runtime.testing import running
 
-    with running() as one:
-        yield one
+    with running() as instance:
+        yield instance

@@ -110,7 +110,7 @@ async def call_async(
     fn = folder.find(function)
     deployed = describe(fn.name, fn, loaded)
     attempts_allowed = deployed.max_attempts if max_attempts is None else max_attempts
-    job_id = Shards(loaded.shards).new_id(fn.name if deployed.at_home else None)
+    job_id = Shards(loaded.shards).new_id(fn.name if deployed.pinned else None)
     packed, now, loop = codec.pack_shown(payload), now_ms(), asyncio.get_running_loop()
     with contextlib.ExitStack() as stack:
         place = Path(files or stack.enter_context(tempfile.TemporaryDirectory()))
@@ -267,11 +267,11 @@ def running(functions: str | Path | None = None, **overrides: str) -> Iterator[R
             started.wait(60)
 
 
-def _serves(one: Running, started: subprocess.Popen[bytes]) -> bool:
+def _serves(instance: Running, started: subprocess.Popen[bytes]) -> bool:
     deadline = time.monotonic() + _START
     while started.poll() is None and time.monotonic() < deadline:
         with contextlib.suppress(httpx.HTTPError):
-            reply = one.http.get("/workers")
+            reply = instance.http.get("/workers")
             if reply.is_success and reply.json()["workers"]:
                 return True
         time.sleep(0.05)

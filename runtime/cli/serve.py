@@ -104,7 +104,7 @@ def _end_within(seconds: float, failed: BaseException | None) -> None:
     ever, and whoever started it would believe that it works. What those do is lost with it; jobs are not."""
 
     def end() -> None:
-        threads = [one.name for one in threading.enumerate() if one is not timer and not one.daemon]
+        threads = [thread.name for thread in threading.enumerate() if thread is not timer and not thread.daemon]
         log.get("worker").warning("process.ended", threads=threads, why="they did not end", exc_info=failed)
         sys.stdout.flush()
         os._exit(show.DONE if failed is None else show.FAILED)

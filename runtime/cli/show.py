@@ -72,15 +72,17 @@ def job(job: Mapping[str, Any]) -> None:
     if job["attempts"]:
         print()
         names = ("attempt", "outcome", "started_at", "ended_at", "worker", "version")
-        rows = [[one[name] or "" for name in names] + [_told(one["error"])] for one in job["attempts"]]
+        rows = [
+            [attempt[name] or "" for name in names] + [_error_text(attempt["error"])] for attempt in job["attempts"]
+        ]
         table([*names, "error"], rows, "")
     if job["error"]:
-        error(f"job-{job['status']}", _told(job["error"]))
+        error(f"job-{job['status']}", _error_text(job["error"]))
         if job["error"].get("traceback"):
             note(job["error"]["traceback"])
 
 
-def _told(error: Mapping[str, Any] | None) -> str:
+def _error_text(error: Mapping[str, Any] | None) -> str:
     return f"{error.get('type')}: {error.get('message')}" if error else ""
 
 
@@ -113,7 +115,7 @@ def _plain(name: str, value: Any) -> Any:
     if isinstance(value, tuple):
         return ",".join(value)
     if isinstance(value, dict):
-        return ",".join(f"{key}={one}" for key, one in value.items())
+        return ",".join(f"{key}={item}" for key, item in value.items())
     if value is None:
         return ""
     if name == "redis_url":

@@ -145,7 +145,7 @@ async def _functions(settings: Settings) -> list[str]:
     async with httpx.AsyncClient(trust_env=False) as client:
         with contextlib.suppress(httpx.HTTPError, KeyError, ValueError):
             reply = await client.get(f"http://{settings.host}:{settings.port}/functions")
-            return [one["name"] for one in reply.json()["functions"] if one["broken"] is None]
+            return [shown["name"] for shown in reply.json()["functions"] if shown["broken"] is None]
     return []
 
 

@@ -111,6 +111,6 @@ class _Batches:
                 if refusal.verdict == "full":
                     error = QueueFull(part[0].type, refusal.waiting)
                 tried = self.ids[: self.ids.index(part[-1].id) + 1]
-                error.stored = [one for one in tried if one not in refused]
+                error.stored = [job_id for job_id in tried if job_id not in refused]
                 raise error
             self.ids[position] = refusal.other

@@ -102,7 +102,7 @@ class Lanework(Operations, Counts):
         created = await entry.stored
         if isinstance(created, Refusal):
             return Submitted(await self._refused(new, created), False, warnings)
-        if new.asks is not None or new.extras is not None:
+        if new.terms is not None or new.extras is not None:
             return Submitted(await self.get(new.id), True, warnings)
         number = self.settings.lanes.index(new.lane)
         shown = Job(new.id, new.type, new.lane, "pending", request.payload, created, new.max_attempts, number)

@@ -19,8 +19,8 @@ from runtime.values.pointers import pointer
 
 _FRESH = 1.0
 _STALE = 1.5
-_DEEPEST_CHECKED = 8  # levels of a payload whose contract contains itself
-_DEEPEST_TOLD = 4
+_MAX_DEPTH_CHECKED = 8  # levels of a payload whose contract contains itself
+_MAX_DEPTH_EXPLAINED = 4
 _SOON = 0.1  # an unknown name is looked up again, but not for every request of a flood
 
 
@@ -33,7 +33,7 @@ class Contract:
         self.deployed = deployed
         # whether its policy says nothing that each job would have to carry
         self.plain = not (
-            deployed.at_home or deployed.ttl is not None or deployed.keep is not None or deployed.concurrency_key
+            deployed.pinned or deployed.ttl is not None or deployed.keep is not None or deployed.concurrency_key
         )
         self._recursive = _is_recursive(deployed.schema)
         self._validator: jsonschema_rs.Validator | None = None
@@ -53,8 +53,8 @@ class Contract:
             payload = {}
         # Where unions contain themselves, each level of nesting multiplies what is tried: for whether it fits, and
         # far more for why not. The worker validates again, and nobody waits behind it there.
-        if self._recursive and _is_deeper(payload, _DEEPEST_TOLD):
-            if not _is_deeper(payload, _DEEPEST_CHECKED) and not self._is_valid(payload):
+        if self._recursive and _is_deeper(payload, _MAX_DEPTH_EXPLAINED):
+            if not _is_deeper(payload, _MAX_DEPTH_CHECKED) and not self._is_valid(payload):
                 raise PayloadInvalid(self.deployed.name, [{"field": "", "message": "does not fit the schema"}])
             return
         if self._is_valid(payload):
@@ -125,7 +125,11 @@ class Contracts:
 
     async def _read(self) -> None:
         deployed, known = await self._registry.functions(), self._known
-        if known and not deployed and await self._registry.restore([one.deployed for one in known.values()]):
+        if (
+            known
+            and not deployed
+            and await self._registry.restore([contract.deployed for contract in known.values()])
+        ):
             deployed = await self._registry.functions()
         self._known = {
             name: known[name] if name in known and known[name].deployed == found else Contract(found)
@@ -158,16 +162,18 @@ def _is_deeper(value: Any, levels: int) -> bool:
     if not isinstance(value, (dict, list, tuple)):
         return False
     inner = value.values() if isinstance(value, dict) else value
-    return levels == 0 or any(_is_deeper(one, levels - 1) for one in inner)
+    return levels == 0 or any(_is_deeper(item, levels - 1) for item in inner)
 
 
 def _is_recursive(schema: dict[str, Any]) -> bool:
     """Whether a definition of the schema contains itself."""
-    named = {f"#/$defs/{name}": set(_references(one)) for name, one in schema.get("$defs", {}).items()}
+    named = {
+        f"#/$defs/{name}": set(_references(definition)) for name, definition in schema.get("$defs", {}).items()
+    }
     for start in named:
         reached, new = set[str](), {start}
         while new:
-            new = {ref for one in new for ref in named.get(one, ())} - reached
+            new = {ref for name in new for ref in named.get(name, ())} - reached
             if start in new:
                 return True
             reached |= new

@@ -58,8 +58,8 @@ class Operations(Connection):
         Raises JobNotFound, StatusConflict, JobInvalid.
         """
         self._check_event_loop()
-        asks = JobRequest("", run_at=run_at, delay=delay).asks(None, None) or {}
-        await within(self._store.operations.move(job_id, run_at=asks.get("run_at"), delay=asks.get("delay", 0)))
+        terms = JobRequest("", run_at=run_at, delay=delay).terms(None, None) or {}
+        await within(self._store.operations.move(job_id, run_at=terms.get("run_at"), delay=terms.get("delay", 0)))
         return await within(self._store.jobs.get(job_id))
 
     async def retry(self, job_id: str) -> Job:

@@ -39,7 +39,7 @@ class Preparer:
             raise JobInvalid(message, [{"field": "/key", "message": message}])
         contract = self._contracts.known(request.type) or await self._contracts.get(request.type)
         job_id = self._place(request, contract, beside)
-        following = [await self.prepare(one, beside=job_id) for one in request.then]
+        following = [await self.prepare(follow_up, beside=job_id) for follow_up in request.then]
         return self.ready(
             request, contract, beside=beside, join=join, job_id=job_id, following=following, tick=tick
         )
@@ -74,12 +74,12 @@ class Preparer:
         payload = _pack(deployed.name, request.payload, self._settings.body_limit)
         if request.plain and contract.plain and beside is None and tick is None:
             return NewJob(job_id or self._shards.new_id(), deployed.name, lane, payload, max_attempts)
-        asks = request.asks(deployed.ttl, deployed.max_waiting if beside is None else None)
+        terms = request.terms(deployed.ttl, deployed.max_waiting if beside is None else None)
         extras: dict[str, Any] = request.extras(
             payload,
             deployed.unique,
             deployed.concurrency_key,
-            timed=bool(asks and asks.keys() & {"ttl", "start_before"}),
+            timed=bool(terms and terms.keys() & {"ttl", "start_before"}),
         )
         if deployed.keep is not None:
             extras["keep"] = durations.kept_ms(deployed.keep)
@@ -91,25 +91,25 @@ class Preparer:
             extras["then"] = following
         job_id = job_id or self._place(request, contract, beside)
         return NewJob(
-            job_id, deployed.name, lane, payload, max_attempts, asks, codec.pack_batch(extras) if extras else None
+            job_id, deployed.name, lane, payload, max_attempts, terms, codec.pack_batch(extras) if extras else None
         )
 
     def _place(self, request: JobRequest, contract: Contract, beside: str | None) -> str:
         """An id in the shard where the job must lie."""
         deployed = contract.deployed
-        home = None
-        if deployed.at_home or request.unique is not None:
-            home = deployed.serves
+        pin = None
+        if deployed.pinned or request.unique is not None:
+            pin = deployed.serves
         elif request.key is not None:
-            home = request.key
+            pin = request.key
         if beside is not None and self._shards.count > 1:
-            if home is not None and self._shards.home(home) != ids.shard_of(beside):
+            if pin is not None and self._shards.pinned(pin) != ids.shard_of(beside):
                 message = (
                     f"{deployed.name} has limits, so its jobs stay in one shard, and this parent lies in another"
                 )
                 raise JobInvalid(message, [{"field": "/type", "message": message}])
             return ids.new_id(ids.shard_of(beside))
-        return self._shards.new_id(home)
+        return self._shards.new_id(pin)
 
 
 def _pack(function: str, payload: Any, limit: int) -> bytes:

@@ -28,19 +28,19 @@ async def describe_functions(lanework: Lanework, name: str | None = None) -> lis
     names = list(functions) if name is None else [name]
     dead = await lanework.dead_counts(names)
     shown = []
-    for one in names:
-        deployed = functions[one]
-        own = [depth for depth in depths if depth.function == one]
+    for own_name in names:
+        deployed = functions[own_name]
+        own = [depth for depth in depths if depth.function == own_name]
         shown.append(
             {
                 **asdict(deployed),
                 "schedules": await _schedules(lanework, deployed),
                 **_rollout(deployed, workers),
-                "paused": "*" in paused or f"function:{one}" in paused,
+                "paused": "*" in paused or f"function:{own_name}" in paused,
                 "waiting": sum(depth.waiting for depth in own),
                 "running": sum(depth.running for depth in own),
                 "depth": {depth.lane: {"waiting": depth.waiting, "running": depth.running} for depth in own},
-                "failed": dead[one],
+                "failed": dead[own_name],
             }
         )
     return shown

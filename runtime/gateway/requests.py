@@ -16,7 +16,7 @@ from runtime.values import codec
 _WAIT = re.compile(r"(?:^|[,;\s])wait\s*=\s*\"?([0-9]{1,6})")
 _LENIENT = re.compile(r"handling\s*=\s*\"?lenient")
 _SMALL = re.compile(r"[0-9]{1,6}")
-MOST_WAIT = 60.0
+MAX_WAIT = 60.0
 
 
 async def read_job(request: Request, limit: int) -> JobRequest:
@@ -84,7 +84,7 @@ def lenient(request: Request) -> bool:
 def wait(request: Request) -> float:
     """`Prefer: wait=N` (RFC 7240): seconds that the client would wait for a job to settle, at most 60."""
     found = _WAIT.search(_header(request, b"prefer"))
-    return min(MOST_WAIT, float(found[1])) if found else 0.0
+    return min(MAX_WAIT, float(found[1])) if found else 0.0
 
 
 async def read_object(request: Request, limit: int, known: set[str]) -> dict[str, Any]:

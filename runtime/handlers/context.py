@@ -13,7 +13,7 @@ import structlog
 from typing_extensions import Unpack
 
 from runtime.errors import JobInvalid, Permanent, Stopped
-from runtime.jobs.request import MOST_STARTED, JobRequest, Options
+from runtime.jobs.request import MAX_STARTED, JobRequest, Options
 from runtime.values import ids
 
 _NOTE = 4096  # bytes
@@ -96,8 +96,8 @@ class Context:
 
         Raises JobInvalid for the 100,001st job, and for an unknown option.
         """
-        if len(self.requested) >= MOST_STARTED:
-            message = f"one attempt starts at most {MOST_STARTED:,} jobs; start some that start the others"
+        if len(self.requested) >= MAX_STARTED:
+            message = f"one attempt starts at most {MAX_STARTED:,} jobs; start some that start the others"
             raise JobInvalid(message, [{"field": "", "message": message}])
         request = _request(type, payload, options)
         job_id = ids.new_id(ids.shard_of(self.job.id))

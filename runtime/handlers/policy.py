@@ -13,7 +13,7 @@ from runtime.jobs.retry import Retry
 from runtime.values import durations, sizes
 
 MARK = "__lanework__"
-LEAST_MEMORY = 64 << 20
+MIN_MEMORY = 64 << 20
 
 Isolation = Literal["loop", "thread", "process"]
 ISOLATIONS = ("loop", "thread", "process")
@@ -77,7 +77,7 @@ class Policy(Bounds):
             raise FunctionInvalid('unique is "payload" or a key')
         if self.isolation not in (None, *ISOLATIONS):
             raise FunctionInvalid(f"isolation is one of {', '.join(ISOLATIONS)}")
-        if self.memory is not None and self.memory < LEAST_MEMORY:
+        if self.memory is not None and self.memory < MIN_MEMORY:
             raise FunctionInvalid("memory is 64M or more: an interpreter with its libraries takes half of that")
         if self.memory is not None and self.isolation in ("loop", "thread"):
             raise FunctionInvalid('memory needs isolation="process": a ceiling holds for a process alone')

@@ -12,11 +12,11 @@ from runtime.errors import JobInvalid
 from runtime.jobs.retry import Retry
 from runtime.values import codec, durations
 
-MOST_ATTEMPTS = 1000
-MOST_FOLLOWING = 100
-DEEPEST_THEN = 20
-MOST_STARTED = 100_000  # jobs that one attempt starts
-MOST_STARTED_BYTES = 64 << 20
+MAX_ATTEMPTS = 1000
+MAX_FOLLOW_UPS = 100
+MAX_THEN_DEPTH = 20
+MAX_STARTED = 100_000  # jobs that one attempt starts
+MAX_STARTED_BYTES = 64 << 20
 
 
 class Options(TypedDict, total=False):
@@ -41,7 +41,7 @@ class ClientOptions(Options, total=False):
 
 @dataclass(slots=True)
 class JobRequest:
-    """A job as its caller asks for it; None: as the function's policy says.
+    """A job as its caller requests it; None: as the function's policy says.
 
     `run_at`: Unix ms, RFC 3339 or a datetime. `delay`, `ttl`: seconds, or text such as "10m".
     `start_before`: as `run_at`; a job not started by then fails as expired. `backoff`: seconds, or
@@ -108,12 +108,12 @@ class JobRequest:
             name: value for name in _OPTIONS if (value := getattr(self, name)) is not None and name != "then"
         }
         options |= {"type": self.type, "payload": self.payload, "key": self.key}
-        return {**options, "then": [one.as_options() for one in self.then]} if self.then else options
+        return {**options, "then": [request.as_options() for request in self.then]} if self.then else options
 
     def digest(self) -> str:
         """What an idempotency key stands for: the request without the key."""
         parts = [self.type, self.payload, *(getattr(self, name) for name in _OPTIONS if name != "then")]
-        parts.append([one.digest() for one in self.then])
+        parts.append([request.digest() for request in self.then])
         return _digest(codec.pack(parts))
 
     def check(self) -> None:
@@ -123,8 +123,8 @@ class JobRequest:
         ):
             raise _wrong("priority", "is a lane's name or number")
         attempts = self.max_attempts
-        if attempts is not None and (type(attempts) is not int or not 1 <= attempts <= MOST_ATTEMPTS):
-            raise _wrong("max_attempts", f"is a number from 1 to {MOST_ATTEMPTS}")
+        if attempts is not None and (type(attempts) is not int or not 1 <= attempts <= MAX_ATTEMPTS):
+            raise _wrong("max_attempts", f"is a number from 1 to {MAX_ATTEMPTS}")
         if self.unique is not None and (not isinstance(self.unique, str) or not self.unique):
             raise _wrong("unique", 'is "payload" or a key')
         if self.backoff is not None:
@@ -133,28 +133,28 @@ class JobRequest:
             if (text := getattr(self, name)) is not None:
                 _read(name, _valid, text)
 
-    def asks(self, ttl: float | None, max_waiting: int | None) -> dict[str, Any] | None:
-        """What the script that stores the job is told once. Raises JobInvalid."""
-        asks: dict[str, Any] = {}
+    def terms(self, ttl: float | None, max_waiting: int | None) -> dict[str, Any] | None:
+        """The `terms` of a `NewJob`: what the script that stores it needs once. Raises JobInvalid."""
+        terms: dict[str, Any] = {}
         if self.run_at is not None and self.delay is not None:
             raise _wrong("delay", "cannot be given with run_at", "give run_at or delay")
         if self.run_at is not None:
-            asks["run_at"] = _read("run_at", durations.unix_ms, self.run_at)
+            terms["run_at"] = _read("run_at", durations.unix_ms, self.run_at)
         if self.delay is not None:
-            asks["delay"] = int(_read("delay", durations.seconds, self.delay) * 1000)
+            terms["delay"] = int(_read("delay", durations.seconds, self.delay) * 1000)
         if self.start_before is not None:
-            asks["start_before"] = _read("start_before", durations.unix_ms, self.start_before)
+            terms["start_before"] = _read("start_before", durations.unix_ms, self.start_before)
         elif self.ttl is not None:
-            asks["ttl"] = int(_read("ttl", durations.seconds, self.ttl) * 1000)
+            terms["ttl"] = int(_read("ttl", durations.seconds, self.ttl) * 1000)
         elif ttl is not None:
-            asks["ttl"] = int(ttl * 1000)
+            terms["ttl"] = int(ttl * 1000)
         if max_waiting is not None:
-            asks["max_waiting"] = max_waiting
+            terms["max_waiting"] = max_waiting
         if self.key is not None:
             if not 1 <= len(self.key) <= 512:
                 raise _wrong("key", "has 1 to 512 characters", "an idempotency key has 1 to 512 characters")
-            asks["key"], asks["digest"] = _digest(self.key.encode()), _read("key", _digest_of, self)
-        return asks or None
+            terms["key"], terms["digest"] = _digest(self.key.encode()), _read("key", _digest_of, self)
+        return terms or None
 
     def extras(self, payload: bytes, unique: str | None, ckey: str | None, *, timed: bool) -> dict[str, Any]:
         """What the job's record keeps beside the usual. Raises JobInvalid."""
@@ -189,17 +189,17 @@ _FIELDS = frozenset(("type", "job_type", "payload", "input", *_OPTIONS))
 
 def check_started(octets: int) -> None:
     """Raises JobInvalid for more bytes than the jobs that one attempt starts may have."""
-    if octets > MOST_STARTED_BYTES:
-        message = f"the jobs that one attempt starts have at most {MOST_STARTED_BYTES >> 20} MiB in all"
+    if octets > MAX_STARTED_BYTES:
+        message = f"the jobs that one attempt starts have at most {MAX_STARTED_BYTES >> 20} MiB in all"
         raise JobInvalid(f"{message}; pass large data by reference", [{"field": "/payload", "message": message}])
 
 
 def _following(value: Any, depth: int) -> list[JobRequest]:
-    if depth > DEEPEST_THEN:
-        raise _wrong("then", f"goes {DEEPEST_THEN} jobs deep at most")
-    if not isinstance(value, list) or len(value) > MOST_FOLLOWING or not all(isinstance(g, dict) for g in value):
-        raise _wrong("then", f"is a list of up to {MOST_FOLLOWING} jobs", 'such as "then": [{"type": "echo"}]')
-    return [JobRequest.parse(one, depth=depth) for one in value]
+    if depth > MAX_THEN_DEPTH:
+        raise _wrong("then", f"goes {MAX_THEN_DEPTH} jobs deep at most")
+    if not isinstance(value, list) or len(value) > MAX_FOLLOW_UPS or not all(isinstance(g, dict) for g in value):
+        raise _wrong("then", f"is a list of up to {MAX_FOLLOW_UPS} jobs", 'such as "then": [{"type": "echo"}]')
+    return [JobRequest.parse(job, depth=depth) for job in value]
 
 
 def _read(name: str, read: Callable[[Any], Any], value: Any) -> Any:

@@ -60,7 +60,9 @@ class Retry:
 
 def _names(field: str, value: object) -> tuple[str, ...]:
     values = value if isinstance(value, (tuple, list)) else (value,)
-    names = [one.__name__ if isinstance(one, type) and issubclass(one, BaseException) else one for one in values]
+    names = [
+        item.__name__ if isinstance(item, type) and issubclass(item, BaseException) else item for item in values
+    ]
     if not all(isinstance(name, str) and name.isidentifier() for name in names):
         raise ValueError(f"{field} names exceptions, such as (ValueError, OutOfMemory)")
     return tuple(str(name) for name in names)

@@ -9,7 +9,7 @@ from redis.exceptions import NoScriptError, ResponseError
 
 from runtime.settings import Settings
 from runtime.store import scripts
-from runtime.store.attempts import End, Offer, Settlement, Sweep, Swept, Taken, Took
+from runtime.store.attempts import End, Offer, Settlement, Sweep, Swept, Taken, TakeReply
 from runtime.store.connect import OVERDUE, Redis, SyncRedis, blpop, members, translated
 from runtime.store.keys import GROUP, HELD, Keys
 from runtime.store.rows import Ended, Found, Held, Limit, NewJob, Order, Report, Scan
@@ -50,11 +50,15 @@ class AttemptStore:
         if limits or self._settings.lane_weights:
             self._rules = codec.pack_batch((limits, self._settings.lane_weights))
 
-    async def take(self, free: int, offer: Offer) -> Took:
+    async def take(self, free: int, offer: Offer) -> TakeReply:
         """Up to `free` attempts of what is offered, from the highest lane down."""
-        return self._took(await scripts.TAKE(self._client, self._root, *self._take_args(free, offer, ahead=0)))
+        return self._read_reply(
+            await scripts.TAKE(self._client, self._root, *self._take_args(free, offer, ahead=0))
+        )
 
-    async def hear_and_take(self, blocking: Redis, free: int, offer: Offer, timeout: float, ear: str = "") -> Took:
+    async def hear_and_take(
+        self, blocking: Redis, free: int, offer: Offer, timeout: float, ear: str = ""
+    ) -> TakeReply:
         """Waits as `hear` does and then takes, in one round trip. `blocking`: a client of this call's own.
 
         Both commands are sent at once: a server keeps what follows a blocked command of a connection
@@ -66,10 +70,10 @@ class AttemptStore:
             take = scripts.TAKE.by_sha(self._root, *self._take_args(free, offer, ahead=1))
             _heard, reply = await blocking.wire.call(listen, take, timeout=timeout + OVERDUE)
             if isinstance(reply, NoScriptError):
-                return Took([], None, has_more=True)  # the next take brings the script along
+                return TakeReply([], None, has_more=True)  # the next take brings the script along
             if isinstance(reply, Exception):
                 raise reply
-        return self._took(reply)
+        return self._read_reply(reply)
 
     async def wake(self, ear: str = "") -> None:
         """Ends the `hear` or `hear_and_take` of this worker with that `ear`."""
@@ -87,7 +91,7 @@ class AttemptStore:
     def _take_args(self, free: int, offer: Offer, *, ahead: int) -> tuple[str | bytes | int, ...]:
         return (self._worker, free, offer.text, self._lease, ahead, self._rules, *self._settings.descending_lanes)
 
-    def _took(self, reply: Any) -> Took:
+    def _read_reply(self, reply: Any) -> TakeReply:
         now, due_in, has_more, rows = reply
         jobs = []
         for type, lane, entry, id, attempt, payload, max_attempts, created, spared, *rest in rows:  # Started
@@ -106,7 +110,7 @@ class AttemptStore:
             if rest:
                 taken.busy, taken.extras = rest[0].decode(), rest[1]
             jobs.append(taken)
-        return Took(jobs, None if due_in < 0 else due_in, has_more == 1)
+        return TakeReply(jobs, None if due_in < 0 else due_in, has_more == 1)
 
     async def hear(self, blocking: Redis, functions: Iterable[str], timeout: float, ear: str = "") -> bool:
         """Waits, at most `timeout` seconds, until a job arrives for one of `functions`.
@@ -212,9 +216,9 @@ class AttemptStore:
         worker, *numbers, busy, extras = client.hmget(self._keys.job(self._shard, job_id), names)
         if worker is None or worker.decode() != self._worker:
             return None
-        attempt, most, created, spared, started = (int(number or 0) for number in numbers)
+        attempt, max_attempts, created, spared, started = (int(number or 0) for number in numbers)
         packed = (busy or b"").decode(), extras or b""
-        return Taken(function, lane, entry, job_id, attempt, b"", most, created, spared, started, *packed)
+        return Taken(function, lane, entry, job_id, attempt, b"", max_attempts, created, spared, started, *packed)
 
     def fall_silent(self, client: SyncRedis) -> None:
         """From now on takes sent ahead are given nothing."""

@@ -103,7 +103,7 @@ class Offer:
         self.text = "".join([",", *(f"{name}={versions[name]}," for name in self.types)])
 
 
-class Took(NamedTuple):
+class TakeReply(NamedTuple):
     """What a take gave: the attempts, ms until the next job is due (None: none is scheduled), and
     whether more may be waiting."""
 

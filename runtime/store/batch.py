@@ -16,7 +16,7 @@ Item = TypeVar("Item")
 class GroupCommit(Generic[Item]):
     """Calls `flush` with batches: within a turn of the loop when idle, and with all that gathered otherwise.
 
-    Batches go out one after the other, in the order of their items, of at most `most` items and some
+    Batches go out one after the other, in the order of their items, of at most `max_items` items and some
     4 MiB as `weigh` tells an item's bytes. `flush` answers for its own errors; one that escapes it is
     logged.
     """
@@ -24,14 +24,14 @@ class GroupCommit(Generic[Item]):
     def __init__(
         self,
         flush: Callable[[list[Item]], Awaitable[None]],
-        most: int = 500,
+        max_items: int = 500,
         weigh: Callable[[Item], int] = lambda _: 0,
         pause: float = 0.0,
     ) -> None:
         """`pause`: seconds in which more may come, where some came while a batch was under way but few."""
         self._flush = flush
         self._pause = pause
-        self._most = most
+        self._max_items = max_items
         self._weigh = weigh
         self._waiting: list[Item] = []
         self._running: asyncio.Task[None] | None = None
@@ -70,16 +70,16 @@ class GroupCommit(Generic[Item]):
     def _next(self) -> int:
         """How many items the next batch has."""
         total = 0
-        for index, item in enumerate(self._waiting[: self._most]):
+        for index, item in enumerate(self._waiting[: self._max_items]):
             total += self._weigh(item)
             if total > _BYTES:
                 return max(1, index)
-        return min(self._most, len(self._waiting))
+        return min(self._max_items, len(self._waiting))
 
     async def _gather(self) -> None:
         """Lets more come as long as each turn of the loop brings some: a round trip costs a client
         ten times what an item does, and under load one turn's items would be few."""
         seen = 0
-        while seen < len(self._waiting) < self._most:
+        while seen < len(self._waiting) < self._max_items:
             seen = len(self._waiting)
             await asyncio.sleep(0)

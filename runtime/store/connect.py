@@ -120,9 +120,9 @@ async def durably(client: Redis, script: Any, root: str, *args: str | bytes | in
         reply, synced = await client.durable_wire.call(script.by_sha(root, *args), sync)
         if isinstance(reply, exceptions.NoScriptError):
             reply, synced = await client.durable_wire.call(script.whole(root, *args), sync)
-        for one in (reply, synced):
-            if isinstance(one, Exception):
-                raise one
+        for answer in (reply, synced):
+            if isinstance(answer, Exception):
+                raise answer
     if synced[0] < 1:
         raise StoreUnavailable("Redis did not write the job to disk in time")
     return reply

@@ -13,14 +13,14 @@ from runtime.store import scripts
 from runtime.store.connect import Redis, translated
 from runtime.store.jobs import Jobs
 from runtime.store.keys import Keys
-from runtime.store.listing import MOST_BYTES, Page
+from runtime.store.listing import PAGE_BYTES, Page
 from runtime.store.record import shown_status
 from runtime.store.rows import Again, Deleted
 from runtime.values import codec
 from runtime.values.shards import Shards
 
 _BATCH = 200
-_LATEST = 100 * 365 * 86_400_000  # ms from now
+_MAX_DELAY_MS = 100 * 365 * 86_400_000  # ms from now
 
 
 class Dead:
@@ -58,7 +58,7 @@ class Dead:
             rows += [(at, job_id) for job_id, at in found]
         rows.sort(reverse=True)
         wanted = [job_id.decode() for _, job_id in rows[offset : offset + limit]]
-        listed = await self._jobs.listed(wanted, MOST_BYTES)
+        listed = await self._jobs.listed(wanted, PAGE_BYTES)
         left = listed.read < len(wanted) or len(wanted) == limit
         return Page(listed.jobs, str(offset + listed.read) if left else None, listed.read < len(wanted))
 
@@ -84,7 +84,9 @@ class Dead:
         """
         replayed = 0
         async for shard, batch in self._each(function, fits, limit):
-            rows = [Again(job.id, min(_LATEST, int((replayed + i) * every * 1000))) for i, job in enumerate(batch)]
+            rows = [
+                Again(job.id, min(_MAX_DELAY_MS, int((replayed + i) * every * 1000))) for i, job in enumerate(batch)
+            ]
             count = (await self._replay(shard, rows)).count(b"replayed")
             replayed += count
             yield count

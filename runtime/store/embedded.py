@@ -11,7 +11,7 @@ import redis
 
 from runtime.errors import SettingsInvalid
 
-_SOCKET_MOST = 100  # sun_path holds 108 bytes on Linux, 104 on macOS
+_SOCKET_LIMIT = 100  # sun_path holds 108 bytes on Linux, 104 on macOS
 
 
 def binary() -> Path:
@@ -31,7 +31,7 @@ def binary() -> Path:
 def socket_path(data: Path) -> Path:
     """In the data folder, or, where that path is too long for a socket, in the folder for temporary files."""
     path = data.resolve() / "valkey.sock"
-    if len(os.fsencode(path)) <= _SOCKET_MOST:
+    if len(os.fsencode(path)) <= _SOCKET_LIMIT:
         return path
     return Path(tempfile.gettempdir()) / f"lanework-{os.stat(data).st_ino}.sock"
 

@@ -165,7 +165,7 @@ class Jobs:
 
 
 def _omitted(sizes: Mapping[str, int]) -> tuple[str, ...]:
-    return tuple(name for name, most in record.LARGE.items() if sizes[name] > most)
+    return tuple(name for name, limit in record.LARGE.items() if sizes[name] > limit)
 
 
 def _refusal(verdict: bytes, about: Any) -> Refusal:

@@ -15,7 +15,7 @@ from runtime.values import ids
 
 SCAN_PAGE = 500
 SCAN_LIMIT = 10_000
-MOST_BYTES = 4 << 20  # of the jobs of one page, and what the last of them has
+PAGE_BYTES = 4 << 20  # of the jobs of one page, and what the last of them has
 _ENTRY = re.compile(r"[0-9]{1,15}-[0-9]{1,15}")
 _DUE = re.compile(r"due-([0-9]{1,15})-(.{36})")
 
@@ -53,7 +53,7 @@ class Listing:
                 found += [(id, entry, shard) for id, entry in await self._scan(shard, place, limit, type, status)]
         found.sort(key=lambda row: _when(row[1]), reverse=True)
         page = found[:limit]
-        listed = await self._jobs.listed([job_id for job_id, _entry, _shard in page if job_id], MOST_BYTES)
+        listed = await self._jobs.listed([job_id for job_id, _entry, _shard in page if job_id], PAGE_BYTES)
         page = _up_to(listed.read, page)
         for _id, entry, shard in page:
             places[shard] = entry.decode()
@@ -94,7 +94,7 @@ class Listing:
         """
         place = _due_place(cursor)
         jobs: list[Job] = []
-        left: float = MOST_BYTES
+        left: float = PAGE_BYTES
         for _ in range(SCAN_LIMIT // SCAN_PAGE):
             rows = await self._due(place, SCAN_PAGE)
             listed = await self._jobs.listed([job_id for _, job_id in rows], left)

@@ -16,7 +16,7 @@ from runtime.values import codec
 
 HEARTBEAT = 3.0
 ALIVE_MS = 15_000
-Told = TypeVar("Told", "Deployed", "WorkerInfo")
+Published = TypeVar("Published", "Deployed", "WorkerInfo")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class Deployed(Bounds):
     version: str = ""
 
     @property
-    def at_home(self) -> bool:
+    def pinned(self) -> bool:
         """Whether all its jobs lie in one shard, because a limit counts them."""
         return bool(self.concurrency or self.rate or self.max_waiting or self.unique)
 
@@ -125,8 +125,8 @@ class Registry:
             if await self._client.exists(self._keys.config):
                 return False
             async with self._client.pipeline(transaction=False) as pipe:
-                for one in deployed:
-                    pipe.hsetnx(self._keys.functions, one.name, codec.pack(asdict(one)))
+                for function in deployed:
+                    pipe.hsetnx(self._keys.functions, function.name, codec.pack(asdict(function)))
                 for name, value in self._agreed.items():  # as the first process writes them down
                     pipe.hsetnx(self._keys.config, name, value)
                 await pipe.execute()
@@ -167,7 +167,7 @@ class Registry:
         return [_read(WorkerInfo, packed) for packed in stored if packed is not None]
 
 
-def _read(kind: type[Told], packed: bytes) -> Told:
-    """What a process told, which may be of a later version and tell more."""
-    known = {one.name for one in fields(kind)}
+def _read(kind: type[Published], packed: bytes) -> Published:
+    """What a process published; a later version may publish more fields."""
+    known = {field.name for field in fields(kind)}
     return kind(**{name: value for name, value in codec.unpack(packed).items() if name in known})

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 class NewJob(NamedTuple):
     """A job to be stored. `payload` is packed.
 
-    `asks`: what is said of it once: `run_at` (Unix ms) or `delay` (ms); `start_before` (Unix ms) or `ttl` (ms,
-    from when it may start); `key` and `digest` (idempotency); `max_waiting`. `extras`: what its record keeps,
+    `terms`: read once, when it is stored: `run_at` (Unix ms) or `delay` (ms); `start_before` (Unix ms) or `ttl`
+    (ms, from when it may start); `key` and `digest` (idempotency); `max_waiting`. `extras`: what its record keeps,
     packed by `codec.pack_batch`: `timed` (it expires), `tick` (when its schedule names it), `backoff`, `ckey`
     (its concurrency key), `unique` (a digest), `keep` (ms that its settled record stays), `then` (NewJobs that
     start when it has completed), `join` (the job whose follow-up waits for this one).
@@ -21,7 +21,7 @@ class NewJob(NamedTuple):
     lane: str
     payload: bytes
     max_attempts: int
-    asks: dict[str, Any] | None = None
+    terms: dict[str, Any] | None = None
     extras: bytes | None = None
 
 
@@ -107,11 +107,11 @@ class Found(NamedTuple):
 
 
 class Limit(NamedTuple):
-    """How a function's attempts are held back, fleet-wide. `most`: at once, 0 for no limit; `keyed`: 1 if for each
-    concurrency key. `every`: µs from one start to the next, 0 for no limit, after a `burst`."""
+    """How a function's attempts are held back, fleet-wide. `concurrency`: at once, 0 for no limit; `keyed`: 1 if
+    for each concurrency key. `every`: µs from one start to the next, 0 for no limit, after a `burst`."""
 
     name: str
-    most: int
+    concurrency: int
     keyed: int
     every: int
     burst: int

@@ -25,7 +25,7 @@ class Ticked(NamedTuple):
 
 
 class Schedules:
-    """Where each schedule is, in the shard of its function's home."""
+    """Where each schedule is, in the shard that its function is pinned to."""
 
     def __init__(self, client: Redis, settings: Settings) -> None:
         self._client = client
@@ -40,14 +40,14 @@ class Schedules:
 
     async def past(self, function: str, keys: Sequence[str]) -> list[Ticked | None]:
         """Where each schedule of a function is; None for one that is new."""
-        name = self._keys.cron(self._shards.home(function))
+        name = self._keys.cron(self._shards.pinned(function))
         with translated():
             found = await cast("Any", self._client.hmget(name, [f"{function}|{key}" for key in keys]))
         return [None if packed is None else Ticked(**codec.unpack(packed)) for packed in found]
 
     async def tick(self, function: str, key: str, tick: int, skipped: int, job: NewJob | None) -> bool:
         """Enqueues `job` for a tick, or passes over it (None); False where that had been done already."""
-        root = self._keys.root(self._shards.home(function))
+        root = self._keys.root(self._shards.pinned(function))
         packed = b"" if job is None else codec.pack_batch(job._replace(id=self._shards.new_id(function)))
         reply = await scripts.TICK(self._client, root, f"{function}|{key}", tick, skipped, packed)
         return bool(reply == 1)

@@ -55,17 +55,17 @@ def pack_shown(value: Any) -> bytes:
 
 
 def _refuse_equal_keys(value: Any) -> None:
-    for one in _each(value):
-        if isinstance(one, dict):
-            names = Counter(str(from_json(to_json({key: None})).popitem()[0]) for key in one)
+    for part in _each(value):
+        if isinstance(part, dict):
+            names = Counter(str(from_json(to_json({key: None})).popitem()[0]) for key in part)
             if twice := [name for name, count in names.items() if count > 1]:
                 raise ValueError(f"two keys are {twice[0]!r} in JSON: 1 and '1' are one there")
 
 
 def _refuse_not_finite(value: Any) -> None:
-    for one in _each(value):
-        if isinstance(one, float) and not math.isfinite(one):
-            raise ValueError(f"{one} is not a JSON number: give None, or text")
+    for part in _each(value):
+        if isinstance(part, float) and not math.isfinite(part):
+            raise ValueError(f"{part} is not a JSON number: give None, or text")
 
 
 def _each(value: Any) -> Iterator[Any]:

@@ -9,9 +9,9 @@ from datetime import datetime
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0, "w": 604_800.0}
 _LENGTH = re.compile(r"\s*(\d{1,15}(?:\.\d{1,15})?)\s*(ms|s|m|h|d|w)?\s*")
 _RATE = re.compile(r"\s*(\d{1,9})\s*/\s*(\d{1,9})?\s*(ms|s|m|h|d|w)\s*")
-_LONGEST = 100 * 365 * 86_400.0
-_LEAST_KEPT = 1000  # ms
-_LATEST = 221_845_132_800_000  # the year 9000: with what is added to it, times keep four-digit years
+_MAX_SECONDS = 100 * 365 * 86_400.0
+_MIN_KEPT = 1000  # ms
+_MAX_UNIX_MS = 221_845_132_800_000  # the year 9000: with what is added to it, times keep four-digit years
 
 
 def seconds(value: float | str) -> float:
@@ -23,14 +23,14 @@ def seconds(value: float | str) -> float:
                 f'{value[:50]!r} is no length of time: give seconds, or text such as "30s", "10m", "7d"'
             )
         value = float(found[1]) * _UNITS[found[2] or "s"]
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= _LONGEST:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= _MAX_SECONDS:
         raise ValueError('a length of time is 0 or more seconds, or text such as "30s", "10m", "7d"')
     return float(value)
 
 
 def kept_ms(seconds: float) -> int:
     """ms for which a settled job is kept whose function keeps it for so long; who waits for it is to see it."""
-    return max(_LEAST_KEPT, int(seconds * 1000))
+    return max(_MIN_KEPT, int(seconds * 1000))
 
 
 def unix_ms(value: int | str | datetime) -> int:
@@ -47,7 +47,7 @@ def unix_ms(value: int | str | datetime) -> int:
         if value.tzinfo is None:
             raise ValueError(message)
         value = round(value.timestamp() * 1000)
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= _LATEST:
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= _MAX_UNIX_MS:
         raise ValueError(f"{message}, from 1970 to 9000")
     return value
 

@@ -16,11 +16,11 @@ class Shards:
         self.count = count
         self._next = itertools.cycle(range(count)).__next__
 
-    def new_id(self, home: str | None = None) -> str:
-        """A fresh id; all with the same `home` lie in one shard."""
+    def new_id(self, pin: str | None = None) -> str:
+        """A fresh id; all with the same `pin` lie in one shard."""
         if self.count == 1:
             return ids.new_id(0)
-        return ids.new_id(self._next() if home is None else self.home(home))
+        return ids.new_id(self._next() if pin is None else self.pinned(pin))
 
     def of(self, job_id: str) -> int:
         """The shard that an id names. Raises JobNotFound for text that is no id of a job here."""
@@ -28,6 +28,6 @@ class Shards:
             raise JobNotFound(job_id)
         return ids.shard_of(job_id)
 
-    def home(self, name: str) -> int:
+    def pinned(self, name: str) -> int:
         """The shard of what must lie in one."""
         return zlib.crc32(name.encode()) % self.count

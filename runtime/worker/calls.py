@@ -126,4 +126,4 @@ def _requested(packed: list[Any]) -> Requested:
 
 def _request(fields: dict[str, Any]) -> JobRequest:
     then: Iterable[dict[str, Any]] = fields.get("then", ())
-    return JobRequest(**{**fields, "then": [_request(one) for one in then]})
+    return JobRequest(**{**fields, "then": [_request(follow_up) for follow_up in then]})

@@ -21,8 +21,8 @@ class Group:
         self._serving = Serving()
         self._blocking: Redis = connect(settings, timeout=None)
         self.readers = [
-            Reader(name, one, self._blocking, slots, self._serving, alone=len(stores) == 1)
-            for one in stores.values()
+            Reader(name, store, self._blocking, slots, self._serving, alone=len(stores) == 1)
+            for store in stores.values()
         ]
 
     async def serve(self, functions: Mapping[str, Spec]) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 from runtime.errors import StoreError
 from runtime.handlers.spec import Spec
 from runtime.store.attempt_store import AttemptStore
-from runtime.store.attempts import Offer, Took
+from runtime.store.attempts import Offer, TakeReply
 from runtime.store.connect import Redis
 from runtime.worker.slots import Slots
 
@@ -117,28 +117,30 @@ class Reader:
         with contextlib.suppress(StoreError):  # then it listens until it is over
             await self._store.wake(self._ear)
 
-    async def _take(self, reserved: int, functions: Mapping[str, Spec], call: Coroutine[Any, Any, Took]) -> None:
+    async def _take(
+        self, reserved: int, functions: Mapping[str, Spec], call: Coroutine[Any, Any, TakeReply]
+    ) -> None:
         """A take that is under way when the worker is told to leave is waited for: its jobs are ours."""
         task = asyncio.ensure_future(call)
         started = 0
         listened, self._idle = self._idle, False
         try:
             try:
-                took = await asyncio.shield(task)
+                reply = await asyncio.shield(task)
             except asyncio.CancelledError:
                 with contextlib.suppress(StoreError, TimeoutError):
                     if listened:
                         await self._store.wake(self._ear)
                     started = self._start(functions, await asyncio.wait_for(task, _LEAVE))
                 raise
-            started = self._start(functions, took)
+            started = self._start(functions, reply)
         finally:
             self._slots.give_back(reserved - started)
-        if not took.has_more:
-            self._due_in = None if took.due_in is None else took.due_in / 1000
+        if not reply.has_more:
+            self._due_in = None if reply.due_in is None else reply.due_in / 1000
             self._idle = self._due_in is None or self._due_in > 0
 
-    def _start(self, functions: Mapping[str, Spec], took: Took) -> int:
-        for taken in took.jobs:
+    def _start(self, functions: Mapping[str, Spec], reply: TakeReply) -> int:
+        for taken in reply.jobs:
             self._slots.start(taken, functions[taken.type])
-        return len(took.jobs)
+        return len(reply.jobs)

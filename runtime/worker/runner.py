@@ -18,7 +18,7 @@ from runtime.worker.calls import Calls
 from runtime.worker.processes.admission import NoRoom
 from runtime.worker.starts import Lost, Starts
 
-_LONGEST = 10 * 365 * 86_400.0  # seconds; a job's times stay within four-digit years
+_MAX_DELAY = 10 * 365 * 86_400.0  # seconds; a job's times stay within four-digit years
 
 
 class Runner:
@@ -97,7 +97,7 @@ def failed(fn: Spec, taken: Taken, error: BaseException) -> Settlement:
     else:
         outcome = "retry"
         delay = _policy(fn, taken).delay(taken.tries) if failed_as.seconds is None else failed_as.seconds
-        delay = min(delay, _LONGEST)
+        delay = min(delay, _MAX_DELAY)
     log.get("worker").warning(
         "attempt.failed",
         job=taken.id,

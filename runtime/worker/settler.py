@@ -85,8 +85,8 @@ class Settler:
                 await asyncio.sleep(_PAUSE)
             except Exception as error:
                 if len(batch) > 1:  # one that cannot be written must not keep the others from it
-                    for one in batch:
-                        await self._flush(shard, [one])
+                    for ended in batch:
+                        await self._flush(shard, [ended])
                     return
                 # the lease runs out, and the job runs again
                 self._log.error("settle.refused", error=str(error), **_names(batch[0][0]))

@@ -146,7 +146,7 @@ class Worker:
         """Until `stop`, or until a role fails: then the worker fails with it. Nothing is taken afterwards."""
         readers = [self._role("reader", reader.step) for reader in parts.readers]
         others = [self._role("sweeper", sweeper.step) for sweeper in parts.sweepers]
-        others += [self._role("cancellations", one.step) for one in parts.cancellations]
+        others += [self._role("cancellations", orders.step) for orders in parts.cancellations]
         others.append(self._role("heartbeat", parts.heartbeat.beat))
         others.append(self._role("ticker", parts.ticker.step))
         if self._deployer is not None and (self._settings.watch or not self.started.is_set()):

@@ -155,7 +155,7 @@ async def test_with_several_shards_what_comes_then_shares_its_jobs_shard_or_is_r
 
     async with Lanework(settings.model_copy(update={"shards": 64})) as sharded:
         await deploy(sharded, f=f, limited=limited)
-        home = Shards(64).home("limited")
+        shard = Shards(64).pinned("limited")
         for _ in range(64):
             job = await sharded._preparer.prepare(JobRequest("f", then=[JobRequest("f")]))
             (then,) = msgpack.unpackb(job.extras, raw=True)[b"then"]
@@ -164,7 +164,7 @@ async def test_with_several_shards_what_comes_then_shares_its_jobs_shard_or_is_r
         for _ in range(64):
             try:
                 job = await sharded._preparer.prepare(JobRequest("f", then=[JobRequest("limited")]))
-                assert ids.shard_of(job.id) == home
+                assert ids.shard_of(job.id) == shard
             except JobInvalid as error:
                 refused += "stay in one shard" in str(error)
 

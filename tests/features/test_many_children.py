@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from runtime import Context, function
-from runtime.jobs.request import MOST_STARTED
+from runtime.jobs.request import MAX_STARTED
 from runtime.store.keys import Keys
 
 WAIT = 30
@@ -143,7 +143,7 @@ async def test_of_an_attempt_that_does_not_complete_nothing_starts_or_is_left(cl
 
 async def test_more_than_there_may_be_fail_at_once(client, worker):
     async def parent(ctx: Context) -> None:
-        for _ in range(MOST_STARTED + 1):
+        for _ in range(MAX_STARTED + 1):
             ctx.enqueue("leaf")
 
     async def heavy(ctx: Context) -> None:

@@ -99,7 +99,7 @@ async def test_a_page_of_jobs_of_a_megabyte_each_stays_small(http, client, deplo
 
 
 async def test_a_page_is_bounded_in_bytes_and_its_cursor_goes_on(http, client, deployed, spoil, monkeypatch):
-    monkeypatch.setattr("runtime.store.listing.MOST_BYTES", 20_000)
+    monkeypatch.setattr("runtime.store.listing.PAGE_BYTES", 20_000)
     ids = await client.enqueue_many("echo", ["x" * 3000] * 20)
 
     seen, pages, cursor = [], 0, None
@@ -114,7 +114,7 @@ async def test_a_page_is_bounded_in_bytes_and_its_cursor_goes_on(http, client, d
 
 
 async def test_scheduled_jobs_are_bounded_in_bytes_too(http, client, deployed, monkeypatch):
-    monkeypatch.setattr("runtime.store.listing.MOST_BYTES", 20_000)
+    monkeypatch.setattr("runtime.store.listing.PAGE_BYTES", 20_000)
     ids = {(await client.enqueue("echo", "x" * 3000, delay=60 + n)).id for n in range(20)}
 
     seen, cursor = [], ""

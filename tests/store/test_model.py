@@ -127,10 +127,10 @@ class Store(RuleBasedStateMachine):
             more["unique"] = unique
         if type == "keyed":
             more["ckey"] = str(key)
-        asks = ({"delay": delay} if delay else {}) | ({"ttl": ttl} if ttl is not None else {})
+        terms = ({"delay": delay} if delay else {}) | ({"ttl": ttl} if ttl is not None else {})
         job_id = f"01900000-0000-7000-8000-{next(self.numbers):012x}"
         packed = codec.pack_batch(more) if more else None
-        job = NewJob(job_id, type, lane, codec.pack(None), 3, asks or None, packed)
+        job = NewJob(job_id, type, lane, codec.pack(None), 3, terms or None, packed)
         _, refused = self.run(self.jobs.enqueue([job]))
         twins = self._living(type, unique)
         if twins:

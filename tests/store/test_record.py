@@ -118,7 +118,7 @@ def test_python_sends_and_reads_the_rows_as_they_are_declared(settings):
     plain = rows.Ended(*sent(Settlement(taken, "completed", b"value", 7, 8)))
     full = sent(Settlement(replace(taken, busy="f", extras=b"x"), "failed", b"value", staged=4))
     given = rows.Started(b"f", b"low", b"1-0", b"id", 2, b"payload", 3, 1, 1, b"busy", b"extras")
-    (read,) = AttemptStore(None, settings, 0, "w")._took([9, -1, 0, [given]]).jobs
+    (read,) = AttemptStore(None, settings, 0, "w")._read_reply([9, -1, 0, [given]]).jobs
 
     assert (plain.id, plain.type, plain.lane, plain.entry, plain.attempt) == ("id", "f", "low", b"1-0", 2)
     assert (plain.outcome, plain.value, plain.delay, plain.keep) == ("completed", b"value", 7, 8)

@@ -14,9 +14,9 @@ end
 -- cell rate algorithm (ITU-T I.371), on Redis' clock: the theoretical arrival time of a function's next attempt may lie
 -- ahead by its burst.
 local function room_within(limit, free)
-  local name, most, keyed, every, burst = unpack(limit) -- Limit
+  local name, concurrency, keyed, every, burst = unpack(limit) -- Limit
   local left, wait = free, nil
-  if most > 0 and keyed == 0 then left = math.min(left, most - call('SCARD', busy_key(name))) end
+  if concurrency > 0 and keyed == 0 then left = math.min(left, concurrency - call('SCARD', busy_key(name))) end
   if every > 0 then
     local ahead = ahead_of(clock_us(), name)
     local fits = math.floor(burst - ahead / every)
@@ -42,24 +42,24 @@ local AT_A_TIME = 10 -- a removed limit lets so many follow each that starts
 -- parked. `limit`: the function's, or nil. `back`: whether the entry was handed back, and so comes before what is parked.
 local function enter(limit, type, lane, entry, id, extras, back)
   if not limit and not (extras and some_are_parked) then return '' end
-  local name, most, keyed = unpack(limit or {type, 0, 0}) -- Limit
+  local name, concurrency, keyed = unpack(limit or {type, 0, 0}) -- Limit
   local parked
   if keyed == 1 or (extras and some_are_parked) then
     local by_key = name .. ':' .. (extras and cmsgpack.unpack(extras).ckey or '')
     parked = parked_key(by_key)
     if keyed == 1 then name = by_key else for _ = 1, AT_A_TIME do unpark(by_key) end end
   end
-  if most == 0 then return '' end
+  if concurrency == 0 then return '' end
   if keyed == 1 then
     local inside, waits = call('SCARD', busy_key(name)), call('EXISTS', parked) == 1
-    if inside >= most or (not back and waits) then
+    if inside >= concurrency or (not back and waits) then
       call('XACK', lane_key(type, lane), GROUP, entry)
       call(back and 'LPUSH' or 'RPUSH', parked, cmsgpack.pack({type, lane, entry, id})) -- Parked
       call('HSET', job_key(id), 'parked', name)
       call('SADD', PARKS, name)
       return nil
     end
-    if waits and inside + 1 < most then unpark(name) end
+    if waits and inside + 1 < concurrency then unpark(name) end
   end
   call('SADD', busy_key(name), id)
   return name

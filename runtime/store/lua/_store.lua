@@ -1,19 +1,19 @@
 -- Storing new jobs, as `store/rows.py` has them: NewJob.
 
 local function store(job, now, parent)
-  local id, type, lane, payload, max_attempts, asks, extras = unpack(job, 1, 7) -- NewJob
+  local id, type, lane, payload, max_attempts, terms, extras = unpack(job, 1, 7) -- NewJob
   local record = job_key(id)
   call('XADD', LOG, '*', 'job', id, 'type', type)
-  if not asks and not extras and not parent then -- nearly all jobs
+  if not terms and not extras and not parent then -- nearly all jobs
     local entry = call('XADD', lane_key(type, lane), '*', 'job', id)
     call('HSET', record, 'type', type, 'lane', lane, 'status', 'pending', 'payload', payload, 'max_attempts',
       text(max_attempts), 'created', text(now), 'entry', entry)
     event(id, type, 'pending', 0)
     return
   end
-  asks = asks or {}
-  local due = asks.delay and now + asks.delay or asks.run_at or now
-  local expires = asks.ttl and math.max(due, now) + asks.ttl or asks.start_before
+  terms = terms or {}
+  local due = terms.delay and now + terms.delay or terms.run_at or now
+  local expires = terms.ttl and math.max(due, now) + terms.ttl or terms.start_before
   call('HSET', record, 'type', type, 'lane', lane, 'payload', payload, 'max_attempts', max_attempts, 'created', now)
   if extras then
     call('HSET', record, 'extras', extras)
@@ -23,7 +23,7 @@ local function store(job, now, parent)
   if parent then call('HSET', record, 'parent', parent) end
   if expires then
     call('HSET', record, 'expires', expires)
-    if asks.ttl then call('HSET', record, 'ttl', asks.ttl) end
+    if terms.ttl then call('HSET', record, 'ttl', terms.ttl) end
     call('ZADD', EXPIRY, expires, id)
   end
   if due > now then

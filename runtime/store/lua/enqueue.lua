@@ -35,23 +35,23 @@ end
 
 -- Why a job must not be stored: a verdict and what it is about.
 local function refuse(job)
-  local _, type, _, _, _, asks, extras = unpack(job, 1, 7) -- NewJob
-  asks = asks or {}
-  local seen = asks.key and call('GET', idempotency_key(asks.key))
+  local _, type, _, _, _, terms, extras = unpack(job, 1, 7) -- NewJob
+  terms = terms or {}
+  local seen = terms.key and call('GET', idempotency_key(terms.key))
   if seen then
     local id, digest = unpack(cmsgpack.unpack(seen)) -- Seen
-    return digest == asks.digest and 'known' or 'differs', id
+    return digest == terms.digest and 'known' or 'differs', id
   end
   local unique = extras and cmsgpack.unpack(extras).unique
   local other = unique and live_duplicate(type, unique)
   if other then return 'duplicate', other end
-  if asks.max_waiting and waiting(type) >= asks.max_waiting then return 'full', waiting(type) end
+  if terms.max_waiting and waiting(type) >= terms.max_waiting then return 'full', waiting(type) end
 end
 
 local lanes = {} -- of each, the functions that shall be ready: a list, and each as a key
 for _, job in ipairs(jobs) do
-  local _, type, lane, _, _, asks = unpack(job, 1, 7) -- NewJob
-  if not (lanes[lane] and lanes[lane][type]) and not (asks and (asks.run_at or asks.delay)) then
+  local _, type, lane, _, _, terms = unpack(job, 1, 7) -- NewJob
+  if not (lanes[lane] and lanes[lane][type]) and not (terms and (terms.run_at or terms.delay)) then
     local types = lanes[lane] or {}
     lanes[lane], types[type] = types, true
     types[#types + 1] = type
@@ -63,17 +63,17 @@ end
 
 local refused = {}
 for i, job in ipairs(jobs) do
-  local id, type, _, _, _, asks, extras = unpack(job, 1, 7) -- NewJob
+  local id, type, _, _, _, terms, extras = unpack(job, 1, 7) -- NewJob
   local verdict, about
-  if asks or extras then verdict, about = refuse(job) end
+  if terms or extras then verdict, about = refuse(job) end
   if verdict then
     refused[#refused + 1] = {i, verdict, about}
   else
     store(job, now)
     if counts[type] then counts[type] = counts[type] + 1 end
-    if asks and asks.key then
-      local seen = cmsgpack.pack({id, asks.digest}) -- Seen
-      call('SET', idempotency_key(asks.key), seen, 'PX', ARGV[3])
+    if terms and terms.key then
+      local seen = cmsgpack.pack({id, terms.digest}) -- Seen
+      call('SET', idempotency_key(terms.key), seen, 'PX', ARGV[3])
     end
   end
 end

@@ -123,8 +123,8 @@ local function start(key, type, lane, entry, id, back)
 end
 
 -- Entries that were handed back come first: they were first in line once already. Whether none is left.
-local function take_back(key, type, lane, most)
-  local want = math.min(most, cap - #jobs)
+local function take_back(key, type, lane, allowed)
+  local want = math.min(allowed, cap - #jobs)
   local back = with_group(type, lane, {'XPENDING', key, GROUP, '-', '+', want, BACK})
   if #back < want then call('SREM', BACKS, type .. ':' .. lane) end
   for _, pending in ipairs(back) do
@@ -149,14 +149,14 @@ end
 
 -- Whether the function has nothing left there.
 local function serve(type, lane)
-  local most = room(type)
-  if most <= 0 then return false end
+  local allowed = room(type)
+  if allowed <= 0 then return false end
   local key, before = lane_key(type, lane), #jobs
   local back_over = true
   if backs and call('SISMEMBER', BACKS, type .. ':' .. lane) == 1 then
-    back_over = take_back(key, type, lane, most)
+    back_over = take_back(key, type, lane, allowed)
   end
-  local drained = take_new(key, type, lane, before + most) and back_over
+  local drained = take_new(key, type, lane, before + allowed) and back_over
   if limits[type] then spend(limits[type], #jobs - before) end
   if drained then return true end
   -- to the microsecond: two takes in one millisecond are two turns
@@ -168,8 +168,8 @@ end
 -- How many functions from the one at `from` on a single read may serve: those without limits, as long as there is room
 -- for two jobs of each. One that gives all it was asked for has to be asked again.
 local function alike(types, from)
-  local most, many = math.floor(math.min(STEP, cap - #jobs) / 2), 0
-  while many < most and not backs and types[from + many] and not limits[types[from + many]] do many = many + 1 end
+  local space, many = math.floor(math.min(STEP, cap - #jobs) / 2), 0
+  while many < space and not backs and types[from + many] and not limits[types[from + many]] do many = many + 1 end
   return many
 end
 

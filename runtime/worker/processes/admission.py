@@ -7,7 +7,7 @@ from collections import deque
 
 WITHIN = 0.1  # seconds
 _AHEAD = 0.02  # seconds of work
-_MOST_AHEAD = 50
+_MAX_AHEAD = 50
 
 
 class NoRoom(Exception):
@@ -27,7 +27,7 @@ class Admission:
     def ahead(self) -> int:
         """How many attempts may wait for their turn: as many as start within some milliseconds. A round trip to
         Redis for each of many short ones would cost more than they do."""
-        return int(self._places * min(_MOST_AHEAD, _AHEAD / self._pace))
+        return int(self._places * min(_MAX_AHEAD, _AHEAD / self._pace))
 
     async def take(self, *, patient: bool = False) -> None:
         """A place, to be given back. Raises NoRoom after a moment without one, unless `patient`: another worker
@@ -60,7 +60,7 @@ class Admission:
                 return
         self._free += 1
 
-    def took(self, seconds: float) -> None:
+    def record_duration(self, seconds: float) -> None:
         """An attempt has ended. A long one counts at once, short ones must be many."""
         self._pace = seconds if seconds > 10 * self._pace else 0.9 * self._pace + 0.1 * seconds
 

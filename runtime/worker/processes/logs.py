@@ -8,7 +8,7 @@ from typing import Any
 
 import structlog
 
-_LONGEST = 2_000
+_MAX_VALUE_CHARS = 2_000
 
 
 def forward(say: Callable[[str, str, dict[str, Any]], None], level: int) -> None:
@@ -31,7 +31,7 @@ def _plain(value: Any) -> Any:
     """What any log can show: numbers and text that is valid Unicode."""
     if isinstance(value, (bool, float, type(None))) or (isinstance(value, int) and abs(value) < 1 << 63):
         return value
-    text = value if isinstance(value, str) else repr(value)[:_LONGEST]
+    text = value if isinstance(value, str) else repr(value)[:_MAX_VALUE_CHARS]
     return text.encode("utf-8", "backslashreplace").decode()
 
 

@@ -107,7 +107,7 @@ class Pool:
         except (Crashed, OutOfMemory) as error:
             raise HandlerFailed(failure(error, spec.policy.retry, child.output.last_lines)) from None
         finally:
-            self.admission.took(time.perf_counter() - started)
+            self.admission.record_duration(time.perf_counter() - started)
             child.output.switch(None)
             self._after(child, spec, answer)
         if answer[0] == "failed":

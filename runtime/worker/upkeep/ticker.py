@@ -14,7 +14,7 @@ from runtime.jobs.request import JobRequest
 from runtime.settings import Settings
 from runtime.store.schedules import Schedules, Ticked
 
-_LONGEST = 30.0  # seconds between two looks: clocks may be set
+_MAX_SLEEP = 30.0  # seconds between two looks: clocks may be set
 _AGAIN = 1000  # ms until a function is looked for again that should be there
 
 
@@ -49,7 +49,7 @@ class Ticker:
 
     async def _deal_with_all(self) -> float:
         """Seconds until the next tick."""
-        wait = _LONGEST
+        wait = _MAX_SLEEP
         for function, schedules in self._by_function.items():
             now = await self._schedules.now()
             for schedule, past in zip(
