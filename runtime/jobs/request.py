@@ -134,7 +134,7 @@ class JobRequest:
                 _read(name, _valid, text)
 
     def terms(self, ttl: float | None, max_waiting: int | None) -> dict[str, Any] | None:
-        """The `terms` of a `NewJob`: what the script that stores it needs once. Raises JobInvalid."""
+        """What the script that stores the job reads once, as in NewJob. Raises JobInvalid."""
         terms: dict[str, Any] = {}
         if self.run_at is not None and self.delay is not None:
             raise _wrong("delay", "cannot be given with run_at", "give run_at or delay")
