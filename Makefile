@@ -6,7 +6,7 @@ UV     := $(shell command -v uv 2>/dev/null)
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help up test check chaos bench lock clean
+.PHONY: help up test coverage check chaos bench lock clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -37,6 +37,12 @@ up: $(VENV)/run.stamp  ## embedded Valkey, gateway and worker on http://localhos
 test: $(VENV)/dev.stamp  ## every test, against real servers (ARGS='-k lanes' for some)
 	@$(BIN)/pytest $(ARGS)
 
+coverage: $(VENV)/dev.stamp  ## the tests, and which lines no test reaches, in any process
+	@$(BIN)/coverage erase
+	@$(BIN)/coverage run -m pytest $(ARGS)
+	@$(BIN)/coverage combine -q
+	@$(BIN)/coverage report
+
 check: $(VENV)/dev.stamp  ## ruff and mypy --strict
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
@@ -58,4 +64,4 @@ LOCK := --universal --generate-hashes --no-annotate --no-emit-index-url --no-emi
         --custom-compile-command 'make lock' --group build
 
 clean:  ## remove .venv and caches; data in .lanework stays
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage
