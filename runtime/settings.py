@@ -80,6 +80,7 @@ class Settings(BaseSettings):
         9100, ge=0, le=65_535, description="port of a worker's /metrics and /healthz; 0 picks one"
     )
     body_limit: int = Field(1 << 20, ge=1024, description="bytes of the largest request body and payload")
+    batch_limit: int = Field(32 << 20, ge=1024, description="bytes of the largest array of jobs in one request")
     url: str = Field("http://127.0.0.1:8080", description="the gateway that the command line talks to")
 
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="debug tells every attempt")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from runtime.client.contracts import Contracts
 from runtime.client.prepare import Preparer
@@ -29,11 +29,14 @@ class Bulk:
         self._preparer = preparer
         self._store = store
 
-    async def enqueue(self, type: str, payloads: Iterable[Any], options: dict[str, Any]) -> list[str]:
+    async def enqueue(
+        self, type: str, payloads: Iterable[Any], options: dict[str, Any], keys: Iterable[str] | None = None
+    ) -> list[str]:
         """See `Lanework.enqueue_many`."""
         if isinstance(payloads, (str, bytes, Mapping)):
-            problem = f"are the payloads of many jobs, such as a list; {payloads.__class__.__name__} is one"
-            raise JobInvalid(f"payloads {problem}", [{"field": "/payloads", "message": problem}])
+            raise _wrong(
+                "payloads", f"are those of many jobs, such as a list; {payloads.__class__.__name__} is one"
+            )
         JobRequest(type, **options).check()
         contract = await self._contracts.get(type)
         for number, payload in enumerate(payloads if isinstance(payloads, Sequence) else (), 1):
@@ -42,8 +45,9 @@ class Bulk:
                 await asyncio.sleep(0)
         parts = _Batches(self._store)
         try:
-            for number, payload in enumerate(payloads, 1):
+            for number, (payload, key) in enumerate(_with_keys(payloads, keys), 1):
                 request = JobRequest(type, payload, **options)
+                request.key = key or request.key
                 job = (
                     await self._preparer.prepare(request)
                     if request.then
@@ -61,6 +65,61 @@ class Bulk:
             error.stored = error.stored or parts.ids[: parts.done]
             raise
         return parts.ids
+
+
+def _with_keys(payloads: Iterable[Any], keys: Iterable[str] | None) -> Iterator[tuple[Any, str | None]]:
+    """Raises JobInvalid where there are not as many keys as payloads."""
+    if keys is None:
+        yield from ((payload, None) for payload in payloads)
+        return
+    try:
+        yield from zip(payloads, keys, strict=True)
+    except ValueError:
+        raise _wrong("keys", "are as many as payloads: one for each") from None
+
+
+def _wrong(field: str, problem: str) -> JobInvalid:
+    return JobInvalid(f"{field} {problem}", [{"field": f"/{field}", "message": problem}])
+
+
+class Stored(NamedTuple):
+    """A job of a batch; `new` is False for one that its idempotency or unique key found."""
+
+    id: str
+    new: bool
+
+
+async def submit_many(
+    requests: Sequence[JobRequest], preparer: Preparer, store: Store
+) -> list[Stored | LaneworkError]:
+    """See `Lanework.submit_many`."""
+    results: list[Stored | LaneworkError] = []
+    batch: list[tuple[int, NewJob]] = []
+    for number, request in enumerate(requests):
+        try:
+            job = await preparer.prepare(request)
+            batch.append((number, job))
+            results.append(Stored(job.id, new=True))
+        except LaneworkError as error:
+            results.append(error)
+        if number % _TURN == _TURN - 1:
+            await asyncio.sleep(0)
+    try:
+        _, refused = await store([job for _, job in batch]) if batch else (0, {})
+    except LaneworkError as error:
+        for number, _ in batch:
+            results[number] = error
+        return results
+    for number, job in batch if refused else ():
+        if refusal := refused.get(job.id):
+            results[number] = _refused(job, refusal)
+    return results
+
+
+def _refused(job: NewJob, refusal: Refusal) -> Stored | LaneworkError:
+    if refusal.verdict == "full":
+        return QueueFull(job.type, refusal.waiting)
+    return KeyReused(refusal.other) if refusal.verdict == "differs" else Stored(refusal.other, new=False)
 
 
 class _Batches:
@@ -106,11 +165,9 @@ class _Batches:
             refusal = refused.get(job_id)
             if refusal is None:
                 continue
-            if refusal.verdict in ("full", "differs"):
-                error: LaneworkError = KeyReused(refusal.other)
-                if refusal.verdict == "full":
-                    error = QueueFull(part[0].type, refusal.waiting)
+            found = _refused(part[0], refusal)
+            if isinstance(found, LaneworkError):
                 tried = self.ids[: self.ids.index(part[-1].id) + 1]
-                error.stored = [job_id for job_id in tried if job_id not in refused]
-                raise error
-            self.ids[position] = refusal.other
+                found.stored = [job_id for job_id in tried if job_id not in refused]
+                raise found
+            self.ids[position] = found.id

@@ -16,12 +16,12 @@ from typing import Any, NamedTuple, TypeVar, overload
 from typing_extensions import Unpack
 
 from runtime import metrics
-from runtime.client.bulk import Bulk
+from runtime.client.bulk import Bulk, Stored, submit_many
 from runtime.client.counts import Counts
 from runtime.client.deadline import within
 from runtime.client.operations import Operations
 from runtime.client.prepare import Preparer
-from runtime.errors import JobNotFound, KeyReused, QueueFull, StatusConflict
+from runtime.errors import JobNotFound, KeyReused, LaneworkError, QueueFull, StatusConflict
 from runtime.handlers.handle import open_clients
 from runtime.jobs.job import Job
 from runtime.jobs.request import ClientOptions, JobRequest
@@ -108,15 +108,32 @@ class Lanework(Operations, Counts):
         shown = Job(new.id, new.type, new.lane, "pending", request.payload, created, new.max_attempts, number)
         return Submitted(shown, True, warnings)
 
-    async def enqueue_many(self, type: str, payloads: Iterable[Any], **options: Unpack[ClientOptions]) -> list[str]:
+    async def submit_many(self, requests: Sequence[JobRequest]) -> list[Stored | LaneworkError]:
+        """Stores jobs of any functions with one script call a shard. What was refused has its error in its place.
+
+        Raises nothing for a single job; where Redis does not answer, each has that error.
+        """
+        self._check_event_loop()
+        return await submit_many(requests, self._preparer, self._enqueue)
+
+    async def enqueue_many(
+        self,
+        type: str,
+        payloads: Iterable[Any],
+        *,
+        keys: Iterable[str] | None = None,
+        **options: Unpack[ClientOptions],
+    ) -> list[str]:
         """Stores jobs by the thousand; returns their ids in order, of equal ones that live (`unique`) theirs.
+
+        `keys`: an idempotency key for each payload.
 
         The payloads of a sequence are all checked against the schema before any is stored; those of another
         iterable, such as a generator, as they come, and only some are held at once. Raises as `enqueue`; an error's
         `stored` has the ids of those that were stored before it.
         """
         self._check_event_loop()
-        return await self._bulk.enqueue(type, payloads, {**options})
+        return await self._bulk.enqueue(type, payloads, {**options}, keys)
 
     async def get(self, job_id: str) -> Job:
         """Raises JobNotFound."""

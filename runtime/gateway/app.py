@@ -15,6 +15,7 @@ from starlette.types import Receive, Scope, Send
 from runtime import log, metrics
 from runtime.client import Lanework
 from runtime.errors import LaneworkError
+from runtime.gateway.batch import BatchApi
 from runtime.gateway.hosts import Hosts
 from runtime.gateway.operations import OperationsApi
 from runtime.gateway.problems import from_error, problem
@@ -27,7 +28,7 @@ Handler = Callable[[Request], Awaitable[Response]]
 def create_app(settings: Settings) -> Gateway:
     """The application; it may start before Redis does, and answers 503 until then."""
     lanework = Lanework(settings)
-    api, operations = Api(lanework), OperationsApi(lanework)
+    api, batch, operations = Api(lanework), BatchApi(lanework), OperationsApi(lanework)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
@@ -36,6 +37,7 @@ def create_app(settings: Settings) -> Gateway:
 
     routes = [
         _route("/jobs", POST=api.create, GET=api.list),
+        _route("/jobs/batch", POST=batch.create),
         _route("/jobs/pause", POST=operations.pause, GET=operations.paused),
         _route("/jobs/resume", POST=operations.resume),
         _route("/jobs/{id}", GET=api.show, DELETE=operations.cancel, PATCH=operations.move),
@@ -47,7 +49,7 @@ def create_app(settings: Settings) -> Gateway:
         _route("/job/{id}", GET=api.show),
         _route("/functions", GET=api.functions),
         _route("/functions/{function}", GET=operations.function),
-        _route("/functions/{function}/jobs", DELETE=operations.clear),
+        _route("/functions/{function}/jobs", POST=api.create_for, DELETE=operations.clear),
         _route("/functions/{function}/pause", POST=operations.pause),
         _route("/functions/{function}/resume", POST=operations.resume),
         _route("/functions/{function}/dead", GET=operations.dead, DELETE=operations.purge),

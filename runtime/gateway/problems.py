@@ -31,7 +31,7 @@ from runtime.errors import (
 )
 from runtime.values import codec
 
-TYPES = "urn:lanework:"
+TYPES = "/problems/"
 
 _STATUS: dict[type[LaneworkError], int] = {
     FunctionBroken: 409,
@@ -68,10 +68,10 @@ class BadRequest(LaneworkError):
 class _Json(Response):
     """Starlette's response with its headers made at once, at a third of the cost."""
 
-    def __init__(self, body: Any, status: int, headers: dict[str, str] | None) -> None:
+    def __init__(self, body: bytes, status: int, headers: dict[str, str] | None) -> None:
         self.status_code = status
         self.background = None
-        self.body = codec.to_json(body)
+        self.body = body
         self.raw_headers = [
             (b"content-type", b"application/json"),
             (b"content-length", b"%d" % len(self.body)),
@@ -85,30 +85,42 @@ class _Json(Response):
 
 
 def json_reply(body: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    return _Json(codec.to_json(body), status, headers)
+
+
+def rendered_reply(body: bytes, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    """A body that is JSON already."""
     return _Json(body, status, headers)
 
 
-def problem(status: int, code: str, detail: str, headers: dict[str, str] | None = None, **members: Any) -> Response:
-    body = {
-        "type": TYPES + code,
-        "title": HTTPStatus(status).phrase,
-        "status": status,
-        "detail": detail,
-        **members,
-    }
-    return Response(codec.to_json(body), status, headers, media_type="application/problem+json")
+def problem(status: int, code: str, detail: str, headers: dict[str, str] | None = None) -> Response:
+    return _reply(_body(status, code, detail), headers)
 
 
 def from_error(error: LaneworkError) -> Response:
+    body = describe(error)
+    return _reply(body, {"Retry-After": "1"} if body["status"] in (429, 503) else None)
+
+
+def describe(error: LaneworkError) -> dict[str, Any]:
+    """The problem that an error is; one that no request can bring about is logged."""
     if isinstance(error, BadRequest):
-        return problem(error.status, error.code, str(error), **error.members)
+        return _body(error.status, error.code, str(error), **error.members)
     status = next((_STATUS[kind] for kind in type(error).__mro__ if kind in _STATUS), 500)
     if status == 500:
         log.get("gateway").error("request.failed", code=error.code, exc_info=error)
     members: dict[str, Any] = {}
-    headers = {"Retry-After": "1"} if status in (429, 503) else None
     if isinstance(error, (PayloadInvalid, JobInvalid)):
         members["errors"] = error.errors
     elif isinstance(error, FunctionUnknown):
         members["near"] = error.near
-    return problem(status, error.code, str(error), headers, **members)
+    return _body(status, error.code, str(error), **members)
+
+
+def _body(status: int, code: str, detail: str, **members: Any) -> dict[str, Any]:
+    title = HTTPStatus(status).phrase
+    return {"type": TYPES + code, "title": title, "status": status, "detail": detail, **members}
+
+
+def _reply(body: dict[str, Any], headers: dict[str, str] | None) -> Response:
+    return Response(codec.to_json(body), body["status"], headers, media_type="application/problem+json")

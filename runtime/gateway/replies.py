@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 from collections.abc import Mapping
 from typing import Any
 
 from starlette.responses import Response
 
-from runtime.gateway.problems import json_reply
+from runtime.gateway.problems import json_reply, rendered_reply
 from runtime.jobs.job import Job
 from runtime.store.listing import Page
 from runtime.values import codec
 
+_TAG = re.compile(r'"[^"]*"')
 _UNSHOWABLE = (TypeError, ValueError, RecursionError)
 
 
@@ -19,10 +22,25 @@ def job_reply(
     job: Job, status: int = 200, headers: dict[str, str] | None = None, extras: Mapping[str, Any] | None = None
 ) -> Response:
     """`extras`: further fields beside the job's own."""
+    return rendered_reply(_render(job, extras or {}), status, headers)
+
+
+def validated_reply(job: Job, status: int, headers: dict[str, str], known: str) -> Response:
+    """The job with its entity tag, or 304 for a client that has just that. `known`: the header If-None-Match
+    (RFC 9110, section 13.1.2)."""
+    body = _render(job, {})
+    tag = f'"{hashlib.blake2b(body, digest_size=12).hexdigest()}"'
+    headers["ETag"] = tag
+    if known and (known.strip() == "*" or tag in _TAG.findall(known)):
+        return Response(None, 304, headers)
+    return rendered_reply(body, status, headers)
+
+
+def _render(job: Job, extras: Mapping[str, Any]) -> bytes:
     try:
-        return json_reply({**job.to_json(), **(extras or {})}, status, headers)
+        return codec.to_json({**job.to_json(), **extras})
     except _UNSHOWABLE:  # stored by somebody else, or by an older version
-        return json_reply({**job.to_safe_json(), **(extras or {})}, status, headers)
+        return codec.to_json({**job.to_safe_json(), **extras})
 
 
 def page_reply(page: Page) -> Response:

@@ -24,24 +24,45 @@ async def read_job(request: Request, limit: int) -> JobRequest:
     body = await read_json(request, limit)
     if not isinstance(body, dict):
         raise BadRequest(422, "job-invalid", 'a job is an object, such as {"type": "echo", "payload": {}}')
-    return JobRequest.parse(body, _key(request))
+    return JobRequest.parse(body, key(request))
 
 
-def _key(request: Request) -> str | None:
+def key(request: Request) -> str | None:
     """The `Idempotency-Key`, in the scope of the caller: keys of two callers never meet."""
-    key = _header(request, b"idempotency-key")
-    if not key:
+    own = header(request, b"idempotency-key")
+    if not own:
         return None
-    if len(key) > 255:
+    if len(own) > 255:
         raise BadRequest(422, "job-invalid", "Idempotency-Key has 1 to 255 characters")
-    caller = _header(request, b"authorization")
-    return f"{hashlib.sha256(caller.encode()).hexdigest()}:{key}"
+    return scoped_key(request, own)
+
+
+def scoped_key(request: Request, own: str) -> str:
+    """An idempotency key as it is stored for this caller."""
+    caller = header(request, b"authorization")
+    return f"{hashlib.sha256(caller.encode()).hexdigest()}:{own}"
+
+
+def has_body(request: Request) -> bool:
+    """Whether a body comes (RFC 9112, section 6.3)."""
+    return header(request, b"content-length") not in ("", "0") or bool(header(request, b"transfer-encoding"))
+
+
+def refuse_unknown(request: Request, known: set[str]) -> None:
+    """Refuses parameters of the query that nobody would heed. Raises BadRequest: 422."""
+    if request.scope["query_string"] and (unknown := set(request.query_params) - known):
+        names = f"{', '.join(sorted(unknown))}: {', '.join(sorted(known))}"
+        raise BadRequest(422, "query-invalid", f"no parameter {names}")
+
+
+def media_type(request: Request) -> str:
+    """The body's, without parameters; "" where none is named."""
+    kind = header(request, b"content-type")
+    return kind if kind == "application/json" else kind.partition(";")[0].strip().lower()
 
 
 async def read_json(request: Request, limit: int) -> Any:
-    kind = _header(request, b"content-type")
-    if kind != "application/json":
-        kind = kind.partition(";")[0].strip().lower()
+    kind = media_type(request)
     if kind != "application/json" and not kind.endswith("+json"):
         # also what keeps a page elsewhere from posting jobs to localhost: JSON needs its consent (CORS)
         problem = f"not {kind}" if kind else "and this request names no media type"
@@ -54,7 +75,7 @@ async def read_json(request: Request, limit: int) -> Any:
 
 async def _read(request: Request, limit: int) -> bytes:
     """The whole body, straight from the server: Starlette's own way there costs as much as parsing it."""
-    length = _header(request, b"content-length") or "0"
+    length = header(request, b"content-length") or "0"
     body: bytes = b""
     unfinished = length.isdecimal() and int(length) <= limit
     while unfinished and len(body) <= limit:
@@ -68,7 +89,7 @@ async def _read(request: Request, limit: int) -> bytes:
     raise BadRequest(413, "too-large", f"a body has at most {limit} bytes; pass large data by reference")
 
 
-def _header(request: Request, name: bytes) -> str:
+def header(request: Request, name: bytes) -> str:
     """A header's value or ""; far cheaper than Starlette's mapping, which matters for each request."""
     for key, value in request.scope["headers"]:
         if key == name:
@@ -78,13 +99,27 @@ def _header(request: Request, name: bytes) -> str:
 
 def lenient(request: Request) -> bool:
     """`Prefer: handling=lenient` (RFC 7240): take a default in place of what is out of range."""
-    return bool(_LENIENT.search(_header(request, b"prefer")))
+    return bool(_LENIENT.search(header(request, b"prefer")))
 
 
 def wait(request: Request) -> float:
-    """`Prefer: wait=N` (RFC 7240): seconds that the client would wait for a job to settle, at most 60."""
-    found = _WAIT.search(_header(request, b"prefer"))
-    return min(MAX_WAIT, float(found[1])) if found else 0.0
+    """Seconds to wait for a job to settle, at most 60: `Prefer: wait=N` (RFC 7240), or `?wait=N`.
+
+    Raises BadRequest: 422.
+    """
+    found = _WAIT.search(header(request, b"prefer"))
+    if found:
+        return min(MAX_WAIT, float(found[1]))
+    if not request.scope["query_string"]:
+        return 0.0
+    seconds = request.query_params.get("wait", "0")
+    if not _SMALL.fullmatch(seconds):
+        raise BadRequest(422, "query-invalid", "wait is a number of seconds")
+    return min(MAX_WAIT, float(seconds))
+
+
+def if_none_match(request: Request) -> str:
+    return header(request, b"if-none-match")
 
 
 async def read_object(request: Request, limit: int, known: set[str]) -> dict[str, Any]:
@@ -100,23 +135,20 @@ def refuse_foreign(request: Request) -> None:
 
     Browsers say where a request comes from (Fetch Metadata, and the Origin header); programs say nothing.
     """
-    site, origin = _header(request, b"sec-fetch-site"), _header(request, b"origin")
+    site, origin = header(request, b"sec-fetch-site"), header(request, b"origin")
     foreign = site in ("cross-site", "same-site") or (not site and origin not in ("", _own_origin(request)))
     if foreign:
         raise BadRequest(403, "foreign-page", "a page of another site cannot ask for this")
 
 
 def _own_origin(request: Request) -> str:
-    return f"{request.url.scheme}://{_header(request, b'host')}"
+    return f"{request.url.scheme}://{header(request, b'host')}"
 
 
 def read_filter(request: Request) -> dict[str, str]:
     """Which failed jobs are meant. Raises BadRequest: 422."""
     query = request.query_params
-    if unknown := set(query) - {"error", "after", "before", "limit"}:
-        raise BadRequest(
-            422, "query-invalid", f"no parameter {', '.join(sorted(unknown))}: error, after, before, limit"
-        )
+    refuse_unknown(request, {"error", "after", "before", "limit"})
     return dict(query)
 
 
@@ -155,10 +187,7 @@ class Query(NamedTuple):
 def read_query(request: Request) -> Query:
     """Raises BadRequest: 422."""
     query = request.query_params
-    if unknown := set(query) - {"limit", "cursor", "type", "status"}:
-        raise BadRequest(
-            422, "query-invalid", f"no parameter {', '.join(sorted(unknown))}: limit, cursor, type, status"
-        )
+    refuse_unknown(request, {"limit", "cursor", "type", "status"})
     limit = query.get("limit", "50")
     if not _SMALL.fullmatch(limit) or not 1 <= int(limit) <= 500:
         raise BadRequest(422, "query-invalid", "limit is a number from 1 to 500")

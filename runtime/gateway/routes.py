@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import asdict
 
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
@@ -12,9 +13,11 @@ from runtime.client import Lanework
 from runtime.errors import JobFailed, JobUnsettled, StoreError
 from runtime.gateway import gauges, requests
 from runtime.gateway.functions import describe_functions
+from runtime.gateway.options import read_payload_job
 from runtime.gateway.problems import BadRequest, json_reply
-from runtime.gateway.replies import job_reply, page_reply, result_reply
+from runtime.gateway.replies import job_reply, page_reply, result_reply, validated_reply
 from runtime.jobs.job import Job
+from runtime.jobs.request import JobRequest
 from runtime.values.clock import rfc3339
 
 
@@ -26,21 +29,45 @@ class Api:
         self._body_limit = lanework.settings.body_limit
 
     async def create(self, request: Request) -> Response:
-        """202 with the whole job, once it is stored; 200 with the one that a key found."""
-        job_request = await requests.read_job(request, self._body_limit)
+        """202 with the whole job once it is stored; 200 with the one that a key found, or, with `wait`, once it
+        has settled."""
+        requests.refuse_unknown(request, {"wait"})
+        return await self._submit(request, await requests.read_job(request, self._body_limit))
+
+    async def create_for(self, request: Request) -> Response:
+        """The same for a body that is the payload alone."""
+        function = request.path_params["function"]
+        return await self._submit(request, await read_payload_job(request, function, self._body_limit))
+
+    async def _submit(self, request: Request, job_request: JobRequest) -> Response:
+        wait = requests.wait(request)
         job, new, warnings = await self._lanework.submit(job_request, lenient=requests.lenient(request))
-        headers = {"Location": f"/jobs/{job.id}"}
-        if warnings:
-            headers["Preference-Applied"] = "handling=lenient"
-        return job_reply(job, 202 if new else 200, headers, {"warnings": warnings} if warnings else None)
+        if wait:
+            with contextlib.suppress(StoreError):  # it is stored all the same
+                job = await self._lanework.wait(job.id, wait)
+        applied = [f"wait={wait:g}"] if wait else []
+        applied += ["handling=lenient"] if warnings else []
+        headers = {"Location": f"/jobs/{job.id}"} | ({"Preference-Applied": ", ".join(applied)} if applied else {})
+        done = job.settled if wait else not new
+        if not done:
+            headers["Retry-After"] = "1"
+        return job_reply(job, 200 if done else 202, headers, {"warnings": warnings} if warnings else None)
 
     async def show(self, request: Request) -> Response:
-        """The job; with `Prefer: wait=N`, once it has settled."""
-        return job_reply(await self._find(request))
+        """The job; with `wait`, once it has settled, or as it is then, with 202."""
+        requests.refuse_unknown(request, {"wait"})
+        wait = requests.wait(request)
+        job = await self._find(request, wait)
+        headers = {"Preference-Applied": f"wait={wait:g}"} if wait else {}
+        unfinished = wait and not job.settled
+        if unfinished:
+            headers["Retry-After"] = "1"
+        return validated_reply(job, 202 if unfinished else 200, headers, requests.if_none_match(request))
 
     async def result(self, request: Request) -> Response:
         """The bare result as JSON; 409 while there is none."""
-        job = await self._find(request)
+        requests.refuse_unknown(request, {"wait"})
+        job = await self._find(request, requests.wait(request))
         if job.status == "completed":
             return result_reply(job)
         if not job.settled:
@@ -81,7 +108,6 @@ class Api:
             queues = gauges.away()
         return Response(generate_latest() + queues, media_type=CONTENT_TYPE_LATEST)
 
-    async def _find(self, request: Request) -> Job:
+    async def _find(self, request: Request, wait: float) -> Job:
         job_id = request.path_params["id"]
-        wait = requests.wait(request)
         return await (self._lanework.wait(job_id, wait) if wait else self._lanework.get(job_id))

@@ -43,4 +43,4 @@ async def test_jobs_that_wait_for_their_time_are_cleared_of_one_function_alone(h
 async def test_what_is_to_be_cleared_must_be_said(http, deployed, query):
     reply = await http.delete(f"/functions/add/jobs{query}")
 
-    assert (reply.status_code, reply.json()["type"]) == (422, "urn:lanework:query-invalid")
+    assert (reply.status_code, reply.json()["type"]) == (422, "/problems/query-invalid")

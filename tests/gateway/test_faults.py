@@ -66,7 +66,7 @@ def test_a_fault_is_a_500_and_its_traceback_has_no_secret(faulty):
         headers = {"Authorization": f"Bearer {SECRET}", "Idempotency-Key": SECRET, "Cookie": f"session={SECRET}"}
         reply = http.request(method, path, headers=headers, **more)
 
-        assert (reply.status_code, reply.json()["type"]) == (500, "urn:lanework:internal-error"), (method, path)
+        assert (reply.status_code, reply.json()["type"]) == (500, "/problems/internal-error"), (method, path)
         assert "a fault of its own" not in reply.text
 
     said = log.read_text()

@@ -46,7 +46,7 @@ async def ask_all(client):
 async def test_without_redis_requests_are_refused_with_a_time_to_retry(severed):
     async with await severed("redis://127.0.0.1:1") as client:
         async for reply, took in ask_all(client):
-            assert (reply.status_code, reply.json()["type"]) == (503, "urn:lanework:store-unavailable")
+            assert (reply.status_code, reply.json()["type"]) == (503, "/problems/store-unavailable")
             assert reply.headers["retry-after"] == "1"
             assert took < 2.0
         assert (await client.get("/healthz")).status_code == 200

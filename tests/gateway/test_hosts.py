@@ -60,7 +60,7 @@ async def test_a_foreign_host_is_a_problem_and_nothing_redirects_there(http):
     foreign = await http.get("/jobs", headers={"Host": "evil.example"})
     redirected = await http.get("/jobs/", headers={"Host": "evil.example"})
 
-    assert (foreign.status_code, foreign.json()["type"]) == (421, "urn:lanework:host-unknown")
+    assert (foreign.status_code, foreign.json()["type"]) == (421, "/problems/host-unknown")
     assert redirected.status_code == 421
     assert (await http.get("/jobs/")).status_code == 404
 
@@ -120,7 +120,7 @@ async def test_a_pipelined_request_is_not_ended_while_the_one_before_it_is_answe
         server.should_exit = True
         await serving
 
-    assert got.count(b"HTTP/1.1 200 OK") == 2
+    assert (got.count(b"HTTP/1.1 202 Accepted"), got.count(b"HTTP/1.1 200 OK")) == (1, 1)
     assert b"408" not in got
 
 

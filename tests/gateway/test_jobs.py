@@ -69,7 +69,7 @@ async def test_a_result_is_refused_while_there_is_none(http, deployed):
 
     reply = await http.get(f"/jobs/{job['id']}/result")
 
-    assert (reply.status_code, reply.json()["type"]) == (409, "urn:lanework:job-unsettled")
+    assert (reply.status_code, reply.json()["type"]) == (409, "/problems/job-unsettled")
 
 
 async def test_a_failed_job_tells_why_it_has_no_result(http, worker):
@@ -83,7 +83,7 @@ async def test_a_failed_job_tells_why_it_has_no_result(http, worker):
 
     assert (done["status"], done["error"]["type"]) == ("failed", "ValueError")
     assert "bad day" in done["error"]["traceback"]
-    assert (reply.status_code, reply.json()["type"]) == (409, "urn:lanework:job-failed")
+    assert (reply.status_code, reply.json()["type"]) == (409, "/problems/job-failed")
     assert "ValueError: bad day" in reply.json()["detail"]
 
 

@@ -147,4 +147,4 @@ async def test_a_rare_filter_says_that_it_has_not_looked_at_everything(http, cli
 async def test_a_cursor_that_no_page_gave_is_refused(http, deployed, cursor):
     reply = await http.get("/jobs", params={"cursor": cursor})
 
-    assert (reply.status_code, reply.json()["type"]) == (422, "urn:lanework:query-invalid")
+    assert (reply.status_code, reply.json()["type"]) == (422, "/problems/query-invalid")

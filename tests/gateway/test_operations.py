@@ -39,7 +39,7 @@ async def test_a_waiting_job_is_cancelled(http, deployed, method):
 
     assert (reply.status_code, reply.json()["status"]) == (200, "cancelled")
     again = await http.request(method, path)
-    assert (again.status_code, again.json()["type"]) == (409, "urn:lanework:status-conflict")
+    assert (again.status_code, again.json()["type"]) == (409, "/problems/status-conflict")
     assert (await http.get(f"/jobs/{job['id']}/result")).status_code == 409
 
 
@@ -98,7 +98,7 @@ async def test_an_idempotency_key_finds_the_first_job(http, deployed):
 
     assert (first.status_code, second.status_code) == (202, 200)
     assert first.json()["id"] == second.json()["id"]
-    assert (other.status_code, other.json()["type"]) == (422, "urn:lanework:key-reused")
+    assert (other.status_code, other.json()["type"]) == (422, "/problems/key-reused")
     assert stranger.status_code == 202
 
 
@@ -113,7 +113,7 @@ async def test_a_full_queue_answers_429_with_retry_after(http, client):
 
     reply = await http.post("/jobs", json={"type": "f"})
 
-    assert (reply.status_code, reply.json()["type"]) == (429, "urn:lanework:queue-full")
+    assert (reply.status_code, reply.json()["type"]) == (429, "/problems/queue-full")
     assert int(reply.headers["retry-after"]) >= 1
 
 
@@ -145,7 +145,7 @@ async def test_then_jobs_are_read_and_checked_like_any_other(http, deployed):
 async def test_a_wrong_option_is_refused_by_field(http, deployed, field, value):
     reply = await post(http, **{field: value})
 
-    assert (reply.status_code, reply.json()["type"]) == (422, "urn:lanework:job-invalid")
+    assert (reply.status_code, reply.json()["type"]) == (422, "/problems/job-invalid")
     assert reply.json()["errors"][0]["field"] == f"/{field}"
 
 

@@ -14,7 +14,7 @@ LONG = "limit=" + "9" * 5000
 
 def assert_problem(reply, status, code):
     problem = reply.json()
-    assert (reply.status_code, problem["type"]) == (status, f"urn:lanework:{code}"), problem
+    assert (reply.status_code, problem["type"]) == (status, f"/problems/{code}"), problem
     assert reply.headers["content-type"] == "application/problem+json"
     assert problem["status"] == status
     assert problem["title"]

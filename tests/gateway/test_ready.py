@@ -25,8 +25,8 @@ async def test_a_gateway_is_not_ready_before_it_knows_a_function(http, client):
     await deploy(client, echo=echo)
     after = await http.get("/readyz")
 
-    assert (before.status_code, before.json()["type"]) == (503, "urn:lanework:not-ready")
-    assert (refused.status_code, refused.json()["type"]) == (404, "urn:lanework:function-unknown")
+    assert (before.status_code, before.json()["type"]) == (503, "/problems/not-ready")
+    assert (refused.status_code, refused.json()["type"]) == (404, "/problems/function-unknown")
     assert "no worker has come up yet" in refused.json()["detail"]
     assert after.status_code == 200
     assert (await http.post("/jobs", json={"type": "echo"})).status_code == 202
@@ -127,7 +127,7 @@ async def test_a_job_for_what_loads_nowhere_is_refused_with_the_reason(http, cli
         with pytest.raises(FunctionBroken):
             await client.enqueue("torn")
 
-    assert (reply.status_code, reply.json()["type"]) == (409, "urn:lanework:function-broken")
+    assert (reply.status_code, reply.json()["type"]) == (409, "/problems/function-broken")
     assert "nothing_of_that_name" in reply.json()["detail"]
 
 
