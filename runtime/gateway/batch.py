@@ -16,6 +16,7 @@ from runtime.client import Lanework
 from runtime.client.bulk import Stored
 from runtime.errors import LaneworkError
 from runtime.gateway import requests
+from runtime.gateway.endpoint import Paths
 from runtime.gateway.problems import BadRequest, describe, json_reply
 from runtime.jobs.request import JobRequest
 from runtime.values import codec
@@ -72,6 +73,10 @@ class BatchApi:
             raise BadRequest(422, "batch-invalid", 'a batch is an array of jobs, such as [{"type": "echo"}]')
         for item in items:
             yield len(body) // len(items), item
+
+
+def paths(lanework: Lanework) -> Paths:
+    return {"/jobs/batch": {"POST": BatchApi(lanework).create}}
 
 
 class _Part:

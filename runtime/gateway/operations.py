@@ -10,6 +10,7 @@ from starlette.responses import Response
 
 from runtime.client import Lanework
 from runtime.gateway import requests
+from runtime.gateway.endpoint import Paths
 from runtime.gateway.functions import describe_function
 from runtime.gateway.problems import BadRequest, json_reply
 from runtime.gateway.replies import job_reply, page_reply
@@ -105,6 +106,26 @@ class OperationsApi:
         status = requests.read_waiting_status(request)
         cleared = await self._lanework.clear(request.path_params["function"], status, _CLEAR_WITHIN)
         return json_reply(cleared._asdict())
+
+
+def paths(lanework: Lanework) -> Paths:
+    api = OperationsApi(lanework)
+    return {
+        "/jobs/pause": {"POST": api.pause, "GET": api.paused},
+        "/jobs/resume": {"POST": api.resume},
+        "/jobs/{id}": {"DELETE": api.cancel, "PATCH": api.move},
+        "/jobs/{id}/cancel": {"POST": api.cancel},
+        "/jobs/{id}/retry": {"POST": api.retry},
+        "/jobs/{id}/run": {"POST": api.run},
+        "/functions/{function}": {"GET": api.function},
+        "/functions/{function}/jobs": {"DELETE": api.clear},
+        "/functions/{function}/pause": {"POST": api.pause},
+        "/functions/{function}/resume": {"POST": api.resume},
+        "/functions/{function}/dead": {"GET": api.dead, "DELETE": api.purge},
+        "/functions/{function}/dead/replay": {"POST": api.replay},
+        "/lanes/{lane}/pause": {"POST": api.pause},
+        "/lanes/{lane}/resume": {"POST": api.resume},
+    }
 
 
 def _subject(what: dict[str, str]) -> str:

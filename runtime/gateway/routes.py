@@ -1,4 +1,4 @@
-"""What the gateway answers."""
+"""The core of the gateway: enqueue a job, report its status, say what is there."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from starlette.responses import Response
 from runtime.client import Lanework
 from runtime.errors import JobFailed, JobUnsettled, StoreError
 from runtime.gateway import gauges, requests
+from runtime.gateway.endpoint import Paths
 from runtime.gateway.functions import describe_functions
 from runtime.gateway.options import read_payload_job
 from runtime.gateway.problems import BadRequest, json_reply
@@ -111,3 +112,21 @@ class Api:
     async def _find(self, request: Request, wait: float) -> Job:
         job_id = request.path_params["id"]
         return await (self._lanework.wait(job_id, wait) if wait else self._lanework.get(job_id))
+
+
+def paths(lanework: Lanework) -> Paths:
+    api = Api(lanework)
+    return {
+        "/jobs": {"POST": api.create, "GET": api.list},
+        "/jobs/{id}": {"GET": api.show},
+        "/jobs/{id}/result": {"GET": api.result},
+        "/job": {"POST": api.create},
+        "/job/{id}": {"GET": api.show},
+        "/functions": {"GET": api.functions},
+        "/functions/{function}/jobs": {"POST": api.create_for},
+        "/workers": {"GET": api.workers},
+        "/healthz": {"GET": api.alive},
+        "/readyz": {"GET": api.ready},
+        "/health": {"GET": api.ready},
+        "/metrics": {"GET": api.metrics},
+    }
