@@ -13,14 +13,20 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from runtime.client import Lanework
-from runtime.gateway import batch, operations, routes
+from runtime.gateway import batch, description, operations, problem_pages, routes
 from runtime.gateway.endpoint import Endpoint, Paths
 from runtime.gateway.hosts import Hosts
 from runtime.gateway.problems import problem
 from runtime.settings import Settings
 
 # the core first; each further part is put on beside it, and knows nothing of the others
-PARTS: tuple[Callable[[Lanework], Paths], ...] = (routes.paths, batch.paths, operations.paths)
+PARTS: tuple[Callable[[Lanework], Paths], ...] = (
+    routes.paths,
+    batch.paths,
+    operations.paths,
+    description.paths,
+    problem_pages.paths,
+)
 
 
 def create_app(settings: Settings) -> Gateway:

@@ -31,9 +31,14 @@ def validated_reply(job: Job, status: int, headers: dict[str, str], known: str) 
     body = _render(job, {})
     tag = f'"{hashlib.blake2b(body, digest_size=12).hexdigest()}"'
     headers["ETag"] = tag
-    if known and (known.strip() == "*" or tag in _TAG.findall(known)):
+    if matches(tag, known):
         return Response(None, 304, headers)
     return rendered_reply(body, status, headers)
+
+
+def matches(tag: str, known: str) -> bool:
+    """Whether the header If-None-Match names this entity tag."""
+    return bool(known) and (known.strip() == "*" or tag in _TAG.findall(known))
 
 
 def _render(job: Job, extras: Mapping[str, Any]) -> bytes:

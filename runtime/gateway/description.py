@@ -1,0 +1,96 @@
+"""The API described: `/openapi.json`, and the page that shows it, whose files come out of the package."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from runtime.client import Lanework
+from runtime.errors import StoreError
+from runtime.gateway import requests
+from runtime.gateway.endpoint import Paths
+from runtime.gateway.openapi.document import build
+from runtime.gateway.problems import BadRequest, rendered_reply
+from runtime.gateway.replies import matches
+from runtime.store.registry import Deployed
+from runtime.values import codec
+
+_FILES = {
+    "docs.js": "text/javascript",
+    "swagger-ui-bundle.js": "text/javascript",
+    "swagger-ui.css": "text/css",
+}
+SECURITY = {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    ),
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+}
+
+
+class DescriptionApi:
+    """The handlers, on one connection to Lanework."""
+
+    def __init__(self, lanework: Lanework) -> None:
+        self._lanework = lanework
+        self._functions: dict[str, Deployed] | None = None
+        self._body = self._tag = b""
+
+    async def document(self, request: Request) -> Response:
+        """The document as of the functions that are known now; without any while Redis is away."""
+        try:
+            functions = await self._lanework.functions()
+        except StoreError:
+            functions = self._functions or {}
+        if functions != self._functions:
+            self._body = codec.to_json(build(functions, self._lanework.settings))
+            self._tag = f'"{hashlib.blake2b(self._body, digest_size=12).hexdigest()}"'.encode()
+            self._functions = functions
+        headers = {"ETag": self._tag.decode(), "Cache-Control": "no-cache"}
+        if matches(headers["ETag"], requests.if_none_match(request)):
+            return Response(None, 304, headers)
+        return rendered_reply(self._body, 200, headers)
+
+    async def page(self, request: Request) -> Response:
+        return Response(_static("docs.html"), 200, SECURITY, media_type="text/html")
+
+    async def file(self, request: Request) -> Response:
+        """A file of the page."""
+        name = request.path_params["file"]
+        if name not in _FILES:
+            raise BadRequest(404, "no-such-path", f"/docs has {', '.join(_FILES)}")
+        headers = {**SECURITY, "Cache-Control": "public, max-age=86400", "Vary": "Accept-Encoding"}
+        body = _static(name)
+        if name != "docs.js":
+            if "gzip" in requests.header(request, b"accept-encoding"):
+                headers["Content-Encoding"] = "gzip"
+            else:
+                body = gzip.decompress(body)
+        return Response(body, 200, headers, media_type=_FILES[name])
+
+
+@cache
+def _static(name: str) -> bytes:
+    folder: Any = files("runtime.gateway") / "static"
+    packed = folder / f"{name}.gz"
+    return bytes(packed.read_bytes() if packed.is_file() else (folder / name).read_bytes())
+
+
+def paths(lanework: Lanework) -> Paths:
+    api = DescriptionApi(lanework)
+    return {
+        "/openapi.json": {"GET": api.document},
+        "/docs": {"GET": api.page},
+        "/docs/{file}": {"GET": api.file},
+        "/swagger": {"GET": api.page},
+        "/swagger/index.html": {"GET": api.page},
+    }

@@ -1,0 +1,54 @@
+"""The OpenAPI 3.1 document of a gateway and the functions that it knows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib.metadata import version
+from typing import Any
+
+from runtime.gateway.openapi import functions as of_functions
+from runtime.gateway.openapi import paths, schemas
+from runtime.settings import Settings
+from runtime.store.registry import Deployed
+
+_TAGS = {
+    "Jobs": "Enqueue jobs, look at them, wait for them.",
+    "Functions": "What is deployed; each function's jobs by its own schema.",
+    "Queues": "Pause, resume and clear.",
+    "Failed jobs": "What failed is kept for a while, and can be run again.",
+    "Health": "For probes and Prometheus.",
+    "Description": "This document and its pages.",
+}
+_ABOUT = (
+    "Post a job and read its result. A job is a request to run one function on one payload; functions are what "
+    "workers have published, and each one's payload is checked before its job is stored. Errors are problems "
+    "(RFC 9457)."
+)
+
+
+def build(deployed: Mapping[str, Deployed], settings: Settings) -> dict[str, Any]:
+    """`deployed`: functions by name or alias."""
+    operations = paths.operations(settings)
+    components = schemas.components(settings)
+    for name, function in deployed.items():
+        if function.broken is not None:
+            continue
+        components |= of_functions.components(function)
+        sample = of_functions.example(function)
+        operations[f"/functions/{name}/jobs"] = {
+            "post": paths.function_operation(name, function.doc, sample, settings)
+        }
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Lanework",
+            "version": version("lanework"),
+            "description": _ABOUT,
+            "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        },
+        "servers": [{"url": "/", "description": "this gateway"}],
+        "tags": [{"name": name, "description": text} for name, text in _TAGS.items()],
+        "paths": operations,
+        "components": {"schemas": components, "responses": paths.problem_responses()},
+        "security": [],
+    }

@@ -1,0 +1,251 @@
+"""The schemas of what the API takes and gives, beside those of the functions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from runtime.gateway.options import NAMES
+from runtime.jobs.job import STATUSES
+from runtime.jobs.request import MAX_ATTEMPTS, MAX_FOLLOW_UPS
+from runtime.settings import Settings
+
+Schema = dict[str, Any]
+
+_UUID = {"type": "string", "format": "uuid"}
+_TIME = {"type": "string", "format": "date-time"}
+_NOTHING = {"type": "null"}
+_LENGTH = r"^[0-9]{1,8}(\.[0-9]{1,3})?(ms|s|m|h|d)?$"
+_NUMBER = {"type": "number", "minimum": 0, "maximum": 3_153_600_000}
+
+
+def ref(name: str) -> Schema:
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+def obj(properties: Schema, *, optional: tuple[str, ...] = (), closed: bool = False, **rest: Any) -> Schema:
+    """An object; all properties that are not `optional` are required. `closed`: it has no others."""
+    required = [name for name in properties if name not in optional]
+    schema: Schema = {"type": "object", "properties": properties, **rest}
+    if required:
+        schema["required"] = required
+    if closed:
+        schema["additionalProperties"] = False
+    return schema
+
+
+def nullable(schema: Schema) -> Schema:
+    if "$ref" in schema or "anyOf" in schema:
+        return {"anyOf": [schema, _NOTHING]}
+    return {**schema, "type": [schema["type"], "null"]}
+
+
+def array(items: Schema, **rest: Any) -> Schema:
+    return {"type": "array", "items": items, **rest}
+
+
+def job_options(settings: Settings) -> dict[str, Schema]:
+    """What may be said with a job, by name."""
+    lanes: list[Any] = list(settings.lanes)
+    numbers = [] if settings.lanes[0].isdecimal() else list(range(len(lanes)))
+    length: Schema = {"anyOf": [_NUMBER, {"type": "string", "pattern": _LENGTH}], "examples": ["10m"]}
+    moment = {
+        "anyOf": [
+            {"type": "integer", "minimum": 0, "maximum": 221_845_132_800_000, "description": "Unix milliseconds"},
+            {"type": "string", "format": "date-time"},
+        ]
+    }
+    return {
+        "priority": {"enum": [*lanes, *numbers], "description": "a lane's name, or its number from the lowest"},
+        "max_attempts": {"type": "integer", "minimum": 1, "maximum": MAX_ATTEMPTS},
+        "run_at": {**moment, "description": "when it starts; a past time means now"},
+        "delay": {**length, "description": "seconds from now, or text such as 10m; not with run_at"},
+        "ttl": {**length, "description": "how long after it may start it fails as expired if it has not"},
+        "start_before": {**moment, "description": "by when it must have started"},
+        "backoff": {"anyOf": [*length["anyOf"], ref("Backoff")], "description": "between two attempts"},
+        "unique": {
+            "type": "string",
+            "minLength": 1,
+            "description": '"payload", or a key: while an equal job waits or runs, that one is answered',
+        },
+        "then": {
+            "type": "array",
+            "items": ref("FollowUp"),
+            "maxItems": MAX_FOLLOW_UPS,
+            "description": "jobs that start when this one has completed",
+        },
+    }
+
+
+def components(settings: Settings) -> dict[str, Schema]:
+    """All schemas that stand in the document whatever functions there are."""
+    options = job_options(settings)
+    return {
+        "Status": {"type": "string", "enum": list(STATUSES)},
+        "Job": _job(),
+        "Attempt": obj(
+            {
+                "attempt": {"type": "integer"},
+                "started_at": nullable(_TIME),
+                "ended_at": nullable(_TIME),
+                "outcome": nullable({"type": "string"}),
+                "worker": nullable({"type": "string"}),
+                "version": nullable({"type": "string"}),
+                "error": nullable(ref("JobError")),
+                "ran_again_after_ms": {"type": "integer"},
+            },
+            optional=("ran_again_after_ms",),
+        ),
+        "JobError": obj(
+            {"type": {"type": "string"}, "message": {"type": "string"}, "traceback": {"type": "string"}},
+            optional=("message", "traceback"),
+            description="Why an attempt failed: the exception's class, its message, a shortened traceback.",
+        ),
+        "JobRequest": obj(
+            {"type": {"type": "string"}, "payload": {}, **options},
+            optional=("payload", *options),
+            closed=True,
+            description="A job of any function. `job_type` is understood for type, and `input` for payload.",
+        ),
+        "FollowUp": obj({"type": {"type": "string"}, "payload": {}, **options}, optional=("payload", *options)),
+        "Backoff": obj(
+            {"base": options["ttl"], "cap": options["ttl"]},
+            optional=("base", "cap"),
+            description="Exponential from `base` up to `cap`, with full jitter.",
+        ),
+        "JobPage": obj(
+            {
+                "jobs": array(ref("Job")),
+                "cursor": nullable({"type": "string", "description": "of the next page, null behind the last"}),
+                "partial": {"type": "boolean", "description": "shorter than was asked for; go on with the cursor"},
+            }
+        ),
+        "BatchItem": {
+            "allOf": [ref("JobRequest")],
+            "description": "A job; `idempotency_key` may stand beside its other fields.",
+        },
+        "BatchReply": obj(
+            {
+                "stored": {"type": "integer"},
+                "refused": {"type": "integer"},
+                "results": array({"anyOf": [ref("StoredJob"), obj({"problem": ref("Problem")}, closed=True)]}),
+            },
+            description="One result for each job, in the order of the request.",
+        ),
+        "StoredJob": obj({"id": _UUID, "new": {"type": "boolean"}}, closed=True),
+        "Function": obj(
+            {
+                "name": {"type": "string"},
+                "serves": {"type": "string", "description": "the function's own name, where `name` is an alias"},
+                "doc": {"type": "string"},
+                "version": {"type": "string"},
+                "lane": {"type": "string"},
+                "timeout": {"type": "number"},
+                "max_attempts": {"type": "integer"},
+                "schema": {"type": "object", "description": "JSON Schema of the payload"},
+                "returns": {"type": "object", "description": "JSON Schema of the result"},
+                "broken": nullable({"type": "string"}),
+                "trouble": nullable({"type": "string"}),
+                "paused": {"type": "boolean"},
+                "waiting": {"type": "integer"},
+                "running": {"type": "integer"},
+                "failed": {"type": "integer"},
+            }
+        ),
+        "FunctionList": obj({"functions": array(ref("Function"))}),
+        "Worker": obj(
+            {
+                "id": {"type": "string"},
+                "functions": {"type": "object", "additionalProperties": {"type": "string"}},
+                "concurrency": {"type": "integer"},
+                "processes": {"type": "integer"},
+                "started_at": _TIME,
+                "metrics": {"type": "string"},
+                "broken": {"type": "object", "additionalProperties": {"type": "string"}},
+            }
+        ),
+        "WorkerList": obj({"workers": array(ref("Worker"))}),
+        "Paused": obj(
+            {
+                "paused": {"type": "boolean", "description": "whether everything is"},
+                "functions": array({"type": "string"}),
+                "lanes": array({"type": "string"}),
+            }
+        ),
+        "Message": obj({"message": {"type": "string"}}),
+        "Alive": obj({"status": {"const": "ok"}}),
+        "Replayed": obj({"replayed": {"type": "integer"}}),
+        "Purged": obj({"purged": {"type": "integer"}}),
+        "Cleared": obj({"cancelled": {"type": "integer"}, "partial": {"type": "boolean"}}),
+        "Problem": obj(
+            {
+                "type": {"type": "string", "format": "uri-reference"},
+                "title": {"type": "string"},
+                "status": {"type": "integer"},
+                "detail": {"type": "string"},
+                "errors": array(obj({"field": {"type": "string"}, "message": {"type": "string"}})),
+                "near": array({"type": "string"}),
+            },
+            optional=("errors", "near"),
+            description="RFC 9457. `type` is a page that explains it; `errors` names fields by JSON Pointer.",
+        ),
+        "Move": obj(
+            {name: options[name] for name in ("run_at", "delay")}, optional=("run_at", "delay"), closed=True
+        )
+        | {"minProperties": 1, "maxProperties": 1},
+        "Replay": obj(
+            {
+                "error": {"type": "string", "description": "a part of the error's type or message"},
+                "after": options["run_at"],
+                "before": options["run_at"],
+                "limit": {"type": "integer", "minimum": 1},
+                "rate": {"type": "string", "pattern": "^[1-9][0-9]{0,5}/[smh]$", "examples": ["100/m"]},
+            },
+            optional=("error", "after", "before", "limit", "rate"),
+            closed=True,
+        ),
+    }
+
+
+def _job() -> Schema:
+    known = {
+        "id": _UUID,
+        "type": {"type": "string"},
+        "lane": {"type": "string"},
+        "priority": {"type": "integer"},
+        "status": ref("Status"),
+        "payload": {"description": "as it was sent"},
+        "result": {"description": "what the function returned; null until it has completed"},
+        "error": nullable(ref("JobError")),
+        "attempt": {"type": "integer", "description": "the number of the last attempt"},
+        "max_attempts": {"type": "integer"},
+        "attempts": array(ref("Attempt")),
+        "progress": {"description": "the last report, or null"},
+        "created_at": _TIME,
+        "updated_at": _TIME,
+        **{
+            name: nullable(_TIME)
+            for name in ("run_at", "started_at", "finished_at", "start_before", "cancel_requested_at")
+        },
+        "parent": nullable(_UUID),
+        "children": array(_UUID),
+        "links": obj({"self": {"type": "string"}, "result": {"type": "string"}}),
+        "warnings": array({"type": "string"}),
+        **{f"{name}_omitted": {"const": True} for name in ("payload", "result", "history", "children")},
+    }
+    optional = ("warnings", *(f"{name}_omitted" for name in ("payload", "result", "history", "children")))
+    return obj(known, optional=optional, description="A job, whole; lists leave out what is large.")
+
+
+def option_parameters(settings: Settings) -> list[Schema]:
+    """The options as parameters of a query, for requests whose body is the payload."""
+    options = job_options(settings)
+    parameters = []
+    for name in NAMES:
+        schema = dict(options[name])
+        description = schema.pop("description", "")
+        if name == "backoff":
+            schema = {"type": "string", "pattern": _LENGTH}
+        parameters.append(
+            {"name": name, "in": "query", "required": False, "description": description, "schema": schema}
+        )
+    return parameters
