@@ -28,6 +28,11 @@ def missing(what: str) -> None:
     pytest.skip(f"{what} is missing")
 
 
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return int(free.getsockname()[1])
+
+
 def docker_answers() -> bool:
     try:
         done = subprocess.run(["docker", "info"], capture_output=True, timeout=20, check=False)

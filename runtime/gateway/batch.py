@@ -43,7 +43,9 @@ class BatchApi:
         try:
             async for size, item in self._items(request):
                 if part.count == MAX_JOBS:
-                    raise BadRequest(413, "too-large", f"a batch has at most {MAX_JOBS} jobs: send the rest anew")
+                    raise BadRequest(
+                        422, "batch-invalid", f"a batch has at most {MAX_JOBS} jobs: send the rest anew"
+                    )
                 part.add(item, size)
                 if part.is_full:
                     await part.store()
@@ -71,6 +73,8 @@ class BatchApi:
             raise BadRequest(400, "bad-json", f"the body is not JSON: {error}") from None
         if not isinstance(items, list):
             raise BadRequest(422, "batch-invalid", 'a batch is an array of jobs, such as [{"type": "echo"}]')
+        if len(items) > MAX_JOBS:
+            raise BadRequest(422, "batch-invalid", f"a batch has at most {MAX_JOBS} jobs")
         for item in items:
             yield len(body) // len(items), item
 

@@ -16,16 +16,12 @@ from runtime.errors import StoreError
 from runtime.gateway import requests
 from runtime.gateway.endpoint import Paths
 from runtime.gateway.openapi.document import build
+from runtime.gateway.openapi.paths import PAGE_FILES
 from runtime.gateway.problems import BadRequest, rendered_reply
 from runtime.gateway.replies import matches
 from runtime.store.registry import Deployed
 from runtime.values import codec
 
-_FILES = {
-    "docs.js": "text/javascript",
-    "swagger-ui-bundle.js": "text/javascript",
-    "swagger-ui.css": "text/css",
-}
 SECURITY = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
@@ -66,8 +62,8 @@ class DescriptionApi:
     async def file(self, request: Request) -> Response:
         """A file of the page."""
         name = request.path_params["file"]
-        if name not in _FILES:
-            raise BadRequest(404, "no-such-path", f"/docs has {', '.join(_FILES)}")
+        if name not in PAGE_FILES:
+            raise BadRequest(404, "no-such-path", f"/docs has {', '.join(PAGE_FILES)}")
         headers = {**SECURITY, "Cache-Control": "public, max-age=86400", "Vary": "Accept-Encoding"}
         body = _static(name)
         if name != "docs.js":
@@ -75,7 +71,7 @@ class DescriptionApi:
                 headers["Content-Encoding"] = "gzip"
             else:
                 body = gzip.decompress(body)
-        return Response(body, 200, headers, media_type=_FILES[name])
+        return Response(body, 200, headers, media_type="text/css" if name.endswith(".css") else "text/javascript")
 
 
 @cache

@@ -137,8 +137,8 @@ def _subject(what: dict[str, str]) -> str:
 
 def _filter(filters: dict[str, Any]) -> Callable[[Job], bool]:
     """Failed jobs by a part of their error, and by when they failed."""
-    part = filters.get("error")
-    if part is not None and not isinstance(part, str):
+    part = filters.get("error", "")
+    if not isinstance(part, str):
         raise BadRequest(422, "filter-invalid", "error is a part of the error's type or message")
     after = _read("after", durations.unix_ms, filters["after"]) if "after" in filters else 0
     before = _read("before", durations.unix_ms, filters["before"]) if "before" in filters else float("inf")
@@ -146,18 +146,20 @@ def _filter(filters: dict[str, Any]) -> Callable[[Job], bool]:
     def fits(job: Job) -> bool:
         error = job.error or {}
         shown = f"{error.get('type')}: {error.get('message')}"
-        return after <= (job.finished_at or 0) <= before and (part is None or part in shown)
+        return after <= (job.finished_at or 0) <= before and part in shown
 
     return fits
 
 
 def _limit(filters: dict[str, Any]) -> int | None:
-    limit = filters.get("limit")
+    if "limit" not in filters:
+        return None
+    limit = filters["limit"]
     if isinstance(limit, str) and limit.isascii() and limit.isdecimal() and len(limit) < 10:
         limit = int(limit)
-    if limit is not None and (type(limit) is not int or limit < 1):
-        raise BadRequest(422, "filter-invalid", "limit is a number from 1 on")
-    return limit
+    if isinstance(limit, bool) or not isinstance(limit, (int, float)) or limit < 1 or limit != int(limit):
+        raise BadRequest(422, "filter-invalid", "limit is a whole number from 1 on")
+    return int(limit)
 
 
 def _read(name: str, read: Callable[[Any], Any], value: Any) -> Any:

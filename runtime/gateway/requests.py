@@ -29,12 +29,12 @@ async def read_job(request: Request, limit: int) -> JobRequest:
 
 def key(request: Request) -> str | None:
     """The `Idempotency-Key`, in the scope of the caller: keys of two callers never meet."""
-    own = header(request, b"idempotency-key")
-    if not own:
+    own = next((value for name, value in request.scope["headers"] if name == b"idempotency-key"), None)
+    if own is None:
         return None
-    if len(own) > 255:
-        raise BadRequest(422, "job-invalid", "Idempotency-Key has 1 to 255 characters")
-    return scoped_key(request, own)
+    if not re.fullmatch(rb"[!-~]{1,255}", own):
+        raise BadRequest(422, "job-invalid", "Idempotency-Key has 1 to 255 visible characters")
+    return scoped_key(request, own.decode())
 
 
 def scoped_key(request: Request, own: str) -> str:
@@ -167,7 +167,7 @@ def read_waiting_status(request: Request) -> Literal["pending", "scheduled"]:
 def read_window(request: Request) -> tuple[int, int]:
     """`limit`, and how many come before (`cursor`). Raises BadRequest: 422."""
     query = request.query_params
-    limit, cursor = query.get("limit", "50"), query.get("cursor", "0")
+    limit, cursor = query.get("limit", "50"), query.get("cursor") or "0"
     if set(query) - {"limit", "cursor"} or not _SMALL.fullmatch(limit) or not 1 <= int(limit) <= 500:
         raise BadRequest(422, "query-invalid", "limit is a number from 1 to 500, cursor what the page before gave")
     if not _SMALL.fullmatch(cursor):
@@ -194,4 +194,4 @@ def read_query(request: Request) -> Query:
     status = query.get("status")
     if status is not None and status not in STATUSES:
         raise BadRequest(422, "query-invalid", f"status is one of {', '.join(STATUSES)}")
-    return Query(int(limit), query.get("cursor"), query.get("type"), status)
+    return Query(int(limit), query.get("cursor") or None, query.get("type"), status)

@@ -98,6 +98,9 @@ class JobRequest:
             problem = "is required" if kind is None else "is the name of a function"
             raise _wrong("type", problem, 'name the function, such as {"type": "echo"}')
         options = {name: body[name] for name in body if name in _OPTIONS and body[name] is not None}
+        attempts = options.get("max_attempts")
+        if isinstance(attempts, float) and attempts.is_integer():
+            options["max_attempts"] = int(attempts)  # 1.0 is an integer of JSON too
         if "then" in options:
             options["then"] = _following(options["then"], depth + 1)
         return cls(kind, _either(body, "payload", "input"), key=key, **options)

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import math
 import re
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0, "w": 604_800.0}
 _LENGTH = re.compile(r"\s*(\d{1,15}(?:\.\d{1,15})?)\s*(ms|s|m|h|d|w)?\s*")
 _RATE = re.compile(r"\s*(\d{1,9})\s*/\s*(\d{1,9})?\s*(ms|s|m|h|d|w)\s*")
 _MAX_SECONDS = 100 * 365 * 86_400.0
 _MIN_KEPT = 1000  # ms
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND = timedelta(milliseconds=1)
+_LEAP_SECOND = re.compile(r"(:[0-5][0-9]):60")
 _MAX_UNIX_MS = 221_845_132_800_000  # the year 9000: with what is added to it, times keep four-digit years
 
 
@@ -33,20 +36,25 @@ def kept_ms(seconds: float) -> int:
     return max(_MIN_KEPT, int(seconds * 1000))
 
 
-def unix_ms(value: int | str | datetime) -> int:
-    """Unix milliseconds from such a number, or from RFC 3339 with a zone. Raises ValueError."""
+def unix_ms(value: float | str | datetime) -> int:
+    """Unix milliseconds from such a number, or from RFC 3339 with a zone.
+
+    A time before 1970 is 1970, one behind 9000 is 9000. Raises ValueError.
+    """
     message = 'a time is Unix milliseconds or RFC 3339 with a zone, such as "2030-01-31T09:00:00Z"'
     if isinstance(value, str) and re.fullmatch(r"[0-9]{9,15}", value):  # as in a query; "2030" is no time
         value = int(value)
     if isinstance(value, str):
         try:
-            value = datetime.fromisoformat(value)
+            value = datetime.fromisoformat(_LEAP_SECOND.sub(r"\1:59", value.upper()))
         except ValueError:
             raise ValueError(message) from None
     if isinstance(value, datetime):
         if value.tzinfo is None:
             raise ValueError(message)
-        value = round(value.timestamp() * 1000)
+        value = min(max(0, round((value - _EPOCH) / _MILLISECOND)), _MAX_UNIX_MS)
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)  # 1.0 is an integer of JSON too
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= _MAX_UNIX_MS:
         raise ValueError(f"{message}, from 1970 to 9000")
     return value

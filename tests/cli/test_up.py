@@ -8,8 +8,8 @@ import httpx
 import psutil
 import pytest
 
-from tests.gateway.conftest import free_port
 from tests.processes import alive, command
+from tests.servers import free_port
 
 FUNCTIONS = str(Path(__file__).parents[2] / "functions")
 WAIT = {"Prefer": "wait=20"}

@@ -12,8 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.gateway.conftest import free_port
-from tests.servers import docker_answers, has_image, missing
+from tests.servers import docker_answers, free_port, has_image, missing
 
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.containers

@@ -19,7 +19,7 @@ from runtime.store.connect import opened
 from runtime.worker import reader
 from runtime.worker import worker as worker_module
 from tests.conftest import deploy
-from tests.gateway.conftest import free_port
+from tests.servers import free_port
 
 WAIT = 30
 

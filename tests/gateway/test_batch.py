@@ -95,7 +95,7 @@ async def test_what_came_before_a_limit_stands_and_is_reported(http, deployed):
 
     body = reply.json()
     assert (reply.status_code, body["stored"], body["refused"]) == (207, 10_000, 1)
-    assert body["results"][-1]["problem"]["status"] == 413
+    assert body["results"][-1]["problem"]["type"] == "/problems/batch-invalid"
 
 
 async def test_a_long_line_ends_the_batch_with_what_came_before_stored(http, deployed):

@@ -7,7 +7,7 @@ import sys
 import httpx
 import pytest
 
-from tests.gateway.conftest import free_port
+from tests.servers import free_port
 
 SECRET = "planted-" + "secret"
 FAULTY = """

@@ -8,8 +8,8 @@ import time
 import httpx
 import pytest
 
-from tests.gateway.conftest import _listens, free_port
-from tests.servers import missing
+from tests.gateway.conftest import _listens
+from tests.servers import free_port, missing
 
 
 async def test_a_gateway_with_redis_and_functions_is_alive_and_ready(http, deployed):

@@ -8,7 +8,7 @@ import pytest
 from runtime.gateway import protocol
 from runtime.gateway.hosts import Hosts
 from tests.conftest import deploy
-from tests.gateway.conftest import free_port
+from tests.servers import free_port
 
 
 def refused(settings, name, **given):

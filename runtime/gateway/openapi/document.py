@@ -28,11 +28,11 @@ _ABOUT = (
 
 def build(deployed: Mapping[str, Deployed], settings: Settings) -> dict[str, Any]:
     """`deployed`: functions by name or alias."""
-    operations = paths.operations(settings)
-    components = schemas.components(settings)
-    for name, function in deployed.items():
-        if function.broken is not None:
-            continue
+    loaded = {name: function for name, function in deployed.items() if function.broken is None}
+    operations = paths.operations(settings, list(loaded))
+    needs_payload = {name: bool(function.schema.get("required")) for name, function in loaded.items()}
+    components = schemas.components(settings, needs_payload)
+    for name, function in loaded.items():
         components |= of_functions.components(function)
         sample = of_functions.example(function)
         operations[f"/functions/{name}/jobs"] = {

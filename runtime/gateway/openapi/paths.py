@@ -5,10 +5,23 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from runtime.gateway.openapi.schemas import Schema, array, option_parameters, ref
+from runtime.gateway.explained import EXPLAINED
+from runtime.gateway.openapi.schemas import Schema, array, lane_names, option_parameters, ref
 from runtime.jobs.job import STATUSES
 from runtime.settings import Settings
 
+_REFUSED_ALONE = {"description": "anything else is refused by itself, and the rest of the batch stored"}
+_PAGE_KINDS = ("text/javascript", "text/css")
+_LINKS = {  # from a job that was created, by the operation that takes its id
+    "look": "show_job",
+    "result": "show_result",
+    "cancel": "cancel_job",
+    "delete": "delete_job",
+    "move": "move_job",
+    "run": "run_job",
+    "retry": "retry_job",
+}
+PAGE_FILES = ("docs.js", "swagger-ui-bundle.js", "swagger-ui.css")
 _PROBLEMS = {
     400: "the body cannot be read",
     403: "a page of another site asked",
@@ -41,15 +54,17 @@ _IF_NONE_MATCH = {
     "in": "header",
     "required": False,
     "description": "the `ETag` that is known: 304 where the job has not changed",
-    "schema": {"type": "string", "pattern": '^"[!#-~]*"$'},
+    "schema": {"type": "string"},
 }
 _ID = {"name": "id", "in": "path", "required": True, "schema": {"type": "string", "format": "uuid"}}
-_FUNCTION = {"name": "function", "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}
 
 
-def operations(settings: Settings) -> dict[str, dict[str, Schema]]:
-    """Operation objects by path and method."""
-    lane = {"name": "lane", "in": "path", "required": True, "schema": {"enum": list(settings.lanes)}}
+def operations(settings: Settings, functions: Sequence[str]) -> dict[str, dict[str, Schema]]:
+    """Operation objects by path and method. `functions`: the names that are known."""
+    lane = _path("lane", [str(value) for value in lane_names(settings)])
+    function = _path("function", functions)
+    # each function that is known has a path of its own for that
+    other = {**function, "schema": {"type": "string", "minLength": 1, "not": {"enum": list(functions)}}}
     job, found = _reply("the job, as it is now", "Job"), _reply("the job that the key found, or settled", "Job")
     accepted = _reply("the whole job, stored", "Job", location=True)
     message = {"200": _reply("done", "Message")}
@@ -58,7 +73,7 @@ def operations(settings: Settings) -> dict[str, dict[str, Schema]]:
     create = {"200": found, "202": accepted}
     look = {"200": job | _tagged(), "202": _reply("not settled in time", "Job"), "304": _unchanged()}
     body = _body(ref("JobRequest"), {"type": "math", "payload": {"a": "5", "b": "3"}})
-    return {
+    paths: dict[str, dict[str, Schema]] = {
         "/jobs": {
             "post": _op("create_job", "Jobs", "Enqueue a job", create, 400, 403, 404, 409, 413, 415, 422, 429)
             | {"parameters": [_WAIT, _KEY], "requestBody": body},
@@ -136,14 +151,9 @@ def operations(settings: Settings) -> dict[str, dict[str, Schema]]:
             "get": _op(
                 "show_function", "Functions", "One function", {"200": _reply("the function", "Function")}, 404
             )
-            | {"parameters": [_FUNCTION]}
+            | {"parameters": [function]}
         },
         "/functions/{function}/jobs": {
-            "post": _op("create_function_job", "Jobs", "Enqueue the body as a payload", create, *_ENQUEUE_PROBLEMS)
-            | {
-                "parameters": [_FUNCTION, _WAIT, _KEY, *option_parameters(settings)],
-                "requestBody": _body({}, None) | {"required": False},
-            },
             "delete": _op(
                 "clear_function",
                 "Queues",
@@ -153,21 +163,21 @@ def operations(settings: Settings) -> dict[str, dict[str, Schema]]:
                 404,
                 422,
             )
-            | {"parameters": [_FUNCTION, _status(["pending", "scheduled"], required=True)]},
+            | {"parameters": [function, _status(["pending", "scheduled"], required=True)]},
         },
         "/functions/{function}/pause": {
             "post": _op("pause_function", "Queues", "Take none of its jobs", message, 403, 404, 409)
-            | {"parameters": [_FUNCTION]}
+            | {"parameters": [function]}
         },
         "/functions/{function}/resume": {
             "post": _op("resume_function", "Queues", "Take its jobs again", message, 403, 404)
-            | {"parameters": [_FUNCTION]}
+            | {"parameters": [function]}
         },
         "/functions/{function}/dead": {
             "get": _op(
                 "list_dead", "Failed jobs", "Its failed jobs", {"200": _reply("a page", "JobPage")}, 404, 422
             )
-            | {"parameters": [_FUNCTION, _limit(), _offset()]},
+            | {"parameters": [function, _limit(), _offset()]},
             "delete": _op(
                 "purge_dead",
                 "Failed jobs",
@@ -177,7 +187,7 @@ def operations(settings: Settings) -> dict[str, dict[str, Schema]]:
                 404,
                 422,
             )
-            | {"parameters": [_FUNCTION, *failed_filter]},
+            | {"parameters": [function, *failed_filter]},
         },
         "/functions/{function}/dead/replay": {
             "post": _op(
@@ -192,7 +202,7 @@ def operations(settings: Settings) -> dict[str, dict[str, Schema]]:
                 422,
             )
             | {
-                "parameters": [_FUNCTION],
+                "parameters": [function],
                 "requestBody": _body(ref("Replay"), {"error": "Timeout", "rate": "100/m"}),
             }
         },
@@ -235,23 +245,25 @@ def operations(settings: Settings) -> dict[str, dict[str, Schema]]:
             | {"deprecated": True}
         },
         "/docs/{file}": {
-            "get": _op("show_docs_file", "Description", "A file of that page", {"200": _text("*/*")}, 404)
-            | {"parameters": [{"name": "file", "in": "path", "required": True, "schema": {"type": "string"}}]}
+            "get": _op(
+                "show_docs_file",
+                "Description",
+                "A file of that page",
+                {"200": _text("text/javascript", "text/css")},
+                404,
+            )
+            | {"parameters": [_path("file", PAGE_FILES)]}
         },
         "/problems/{code}": {
             "get": _op("show_problem", "Description", "What a problem means", {"200": _text("text/html")}, 404)
-            | {
-                "parameters": [
-                    {
-                        "name": "code",
-                        "in": "path",
-                        "required": True,
-                        "schema": {"type": "string", "pattern": "^[a-z-]+$"},
-                    }
-                ]
-            }
+            | {"parameters": [_path("code", sorted(EXPLAINED))]}
         },
     }
+    post = _op("create_function_job", "Jobs", "Enqueue the body as a payload", create, *_ENQUEUE_PROBLEMS)
+    body = _body({}, None) | {"required": False}
+    parameters = [other, _WAIT, _KEY, *option_parameters(settings)]
+    paths["/functions/{function}/jobs"]["post"] = post | {"parameters": parameters, "requestBody": body}
+    return paths
 
 
 _ENQUEUE_PROBLEMS = (400, 403, 404, 409, 413, 415, 422, 429)
@@ -293,6 +305,10 @@ def _reply(text: str, schema: str, *, location: bool = False) -> Schema:
     reply = _json_reply(text, ref(schema))
     if location:
         reply["headers"] = {"Location": {"description": "the job", "schema": {"type": "string"}}}
+        reply["links"] = {
+            name: {"operationId": operation, "parameters": {"id": "$response.body#/id"}}
+            for name, operation in _LINKS.items()
+        }
     return reply
 
 
@@ -300,8 +316,8 @@ def _json_reply(text: str, schema: Schema) -> Schema:
     return {"description": text, "content": {"application/json": {"schema": schema}}}
 
 
-def _text(kind: str) -> Schema:
-    return {"description": "the text", "content": {kind: {"schema": {"type": "string"}}}}
+def _text(*kinds: str) -> Schema:
+    return {"description": "the text", "content": {kind: {"schema": {"type": "string"}} for kind in kinds}}
 
 
 def _tagged() -> Schema:
@@ -328,7 +344,10 @@ def _batch_body() -> Schema:
     return {
         "required": True,
         "content": {
-            "application/json": {"schema": array(ref("BatchItem"), maxItems=10_000), "example": sample},
+            "application/json": {
+                "schema": array({"anyOf": [ref("BatchItem"), _REFUSED_ALONE]}, maxItems=10_000),
+                "example": sample,
+            },
             "application/x-ndjson": {"schema": {"type": "string", "description": "a job a line"}},
         },
     }
@@ -339,16 +358,22 @@ def _query(name: str, schema: Schema, *, required: bool = False, text: str = "")
     return parameter | ({"description": text} if text else {})
 
 
+def _path(name: str, values: Sequence[str]) -> Schema:
+    """A part of the path; one of `values`, where there are any."""
+    schema = {"type": "string", "enum": list(values)} if values else {"type": "string", "minLength": 1}
+    return {"name": name, "in": "path", "required": True, "schema": schema}
+
+
 def _limit() -> Schema:
     return _query("limit", {"type": "integer", "minimum": 1, "maximum": 500, "default": 50})
 
 
 def _cursor() -> Schema:
-    return _query("cursor", {"type": "string", "pattern": "^$"}, text="what the page before gave as `cursor`")
+    return _query("cursor", {"type": "string"}, text="what the page before gave as `cursor`")
 
 
 def _offset() -> Schema:
-    return _query("cursor", {"type": "string", "pattern": "^[0-9]{1,6}$"}, text="what the page before gave")
+    return _query("cursor", {"type": "string", "pattern": "^[0-9]{0,6}$"}, text="what the page before gave")
 
 
 def _status(values: Sequence[str], *, required: bool = False) -> Schema:

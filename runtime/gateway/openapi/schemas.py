@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from runtime.gateway.options import NAMES
@@ -14,7 +15,7 @@ Schema = dict[str, Any]
 _UUID = {"type": "string", "format": "uuid"}
 _TIME = {"type": "string", "format": "date-time"}
 _NOTHING = {"type": "null"}
-_LENGTH = r"^[0-9]{1,8}(\.[0-9]{1,3})?(ms|s|m|h|d)?$"
+_LENGTH = r"^([0-9]{1,7}(\.[0-9]{1,3})?(ms|s|m)?|[0-9]{1,4}(\.[0-9]{1,3})?[hd])$"
 _NUMBER = {"type": "number", "minimum": 0, "maximum": 3_153_600_000}
 
 
@@ -43,10 +44,21 @@ def array(items: Schema, **rest: Any) -> Schema:
     return {"type": "array", "items": items, **rest}
 
 
+def lane_names(settings: Settings) -> list[Any]:
+    """What `priority` may be: names of lanes, their numbers, and the three that are always understood."""
+    numbers = [] if settings.lanes[0].isdecimal() else list(range(len(settings.lanes)))
+    return [*dict.fromkeys((*settings.lanes, "low", "normal", "high")), *numbers]
+
+
+def _priority(settings: Settings) -> Schema:
+    names = [name for name in lane_names(settings) if isinstance(name, str)]
+    numbers = [number for number in lane_names(settings) if isinstance(number, int)]
+    kinds = [{"type": "string", "enum": names}] + ([{"type": "integer", "enum": numbers}] if numbers else [])
+    return {"anyOf": kinds, "description": "a lane's name, or its number from the lowest"}
+
+
 def job_options(settings: Settings) -> dict[str, Schema]:
     """What may be said with a job, by name."""
-    lanes: list[Any] = list(settings.lanes)
-    numbers = [] if settings.lanes[0].isdecimal() else list(range(len(lanes)))
     length: Schema = {"anyOf": [_NUMBER, {"type": "string", "pattern": _LENGTH}], "examples": ["10m"]}
     moment = {
         "anyOf": [
@@ -55,7 +67,7 @@ def job_options(settings: Settings) -> dict[str, Schema]:
         ]
     }
     return {
-        "priority": {"enum": [*lanes, *numbers], "description": "a lane's name, or its number from the lowest"},
+        "priority": _priority(settings),
         "max_attempts": {"type": "integer", "minimum": 1, "maximum": MAX_ATTEMPTS},
         "run_at": {**moment, "description": "when it starts; a past time means now"},
         "delay": {**length, "description": "seconds from now, or text such as 10m; not with run_at"},
@@ -69,16 +81,22 @@ def job_options(settings: Settings) -> dict[str, Schema]:
         },
         "then": {
             "type": "array",
-            "items": ref("FollowUp"),
+            "items": ref("JobRequest"),
             "maxItems": MAX_FOLLOW_UPS,
             "description": "jobs that start when this one has completed",
         },
     }
 
 
-def components(settings: Settings) -> dict[str, Schema]:
-    """All schemas that stand in the document whatever functions there are."""
+def components(settings: Settings, functions: Mapping[str, bool]) -> dict[str, Schema]:
+    """The schemas that stand in the document beside the functions' own.
+
+    `functions`: whether each needs a payload, by name.
+    """
     options = job_options(settings)
+    requests = {f"{name}.request": _request(name, functions) for name in functions}
+    requests = requests or {"AnyJobRequest": _request(None, {})}
+    options["then"] = {**options["then"], "items": {"anyOf": [ref(name) for name in requests]}}
     return {
         "Status": {"type": "string", "enum": list(STATUSES)},
         "Job": _job(),
@@ -100,16 +118,16 @@ def components(settings: Settings) -> dict[str, Schema]:
             optional=("message", "traceback"),
             description="Why an attempt failed: the exception's class, its message, a shortened traceback.",
         ),
-        "JobRequest": obj(
-            {"type": {"type": "string"}, "payload": {}, **options},
-            optional=("payload", *options),
-            closed=True,
-            description="A job of any function. `job_type` is understood for type, and `input` for payload.",
-        ),
-        "FollowUp": obj({"type": {"type": "string"}, "payload": {}, **options}, optional=("payload", *options)),
+        **{_option_name(name): schema for name, schema in options.items()},
+        **requests,
+        "JobRequest": {
+            "description": "A job. In place of `type` and `payload`, `job_type` and `input` are understood.",
+            "anyOf": [ref(name) for name in requests],
+        },
         "Backoff": obj(
             {"base": options["ttl"], "cap": options["ttl"]},
             optional=("base", "cap"),
+            closed=True,
             description="Exponential from `base` up to `cap`, with full jitter.",
         ),
         "JobPage": obj(
@@ -206,6 +224,20 @@ def components(settings: Settings) -> dict[str, Schema]:
     }
 
 
+def _option_name(name: str) -> str:
+    return "".join(part.capitalize() for part in name.split("_"))
+
+
+def _request(function: str | None, needs_payload: Mapping[str, bool]) -> Schema:
+    """A job of a function, or of any."""
+    options = {name: nullable(ref(_option_name(name))) for name in (*NAMES, "then")}
+    kind: Schema = {"type": "string"} if function is None else {"const": function}
+    payload: Schema = {} if function is None else ref(f"{function}.payload")
+    optional = tuple(options) if needs_payload.get(function or "") else ("payload", *options)
+    both = {"not": {"required": ["run_at", "delay"], "properties": {"run_at": {}, "delay": {}}}}
+    return obj({"type": kind, "payload": payload, **options}, optional=optional, closed=True, **both)
+
+
 def _job() -> Schema:
     known = {
         "id": _UUID,
@@ -230,7 +262,7 @@ def _job() -> Schema:
         "children": array(_UUID),
         "links": obj({"self": {"type": "string"}, "result": {"type": "string"}}),
         "warnings": array({"type": "string"}),
-        **{f"{name}_omitted": {"const": True} for name in ("payload", "result", "history", "children")},
+        **{f"{name}_omitted": {"type": "boolean"} for name in ("payload", "result", "history", "children")},
     }
     optional = ("warnings", *(f"{name}_omitted" for name in ("payload", "result", "history", "children")))
     return obj(known, optional=optional, description="A job, whole; lists leave out what is large.")
@@ -245,6 +277,9 @@ def option_parameters(settings: Settings) -> list[Schema]:
         description = schema.pop("description", "")
         if name == "backoff":
             schema = {"type": "string", "pattern": _LENGTH}
+        if name in ("run_at", "start_before"):  # "2030" would be a year
+            unix = {"type": "integer", "minimum": 100_000_000, "maximum": 221_845_132_800_000}
+            schema = {"anyOf": [unix, {"type": "string", "format": "date-time"}]}
         parameters.append(
             {"name": name, "in": "query", "required": False, "description": description, "schema": schema}
         )

@@ -1,0 +1,27 @@
+"""What OpenAPI cannot say about the API, for Schemathesis: two parameters that exclude each other, keys that
+stand for one request each, and that integers have at most 64 bits."""
+
+import uuid
+from typing import Any
+
+import schemathesis
+
+
+@schemathesis.hook  # type: ignore[untyped-decorator]
+def filter_case(context: Any, case: Any) -> bool:
+    query = case.query or {}
+    return not ("run_at" in query and "delay" in query) and _fits(case.body)
+
+
+@schemathesis.hook  # type: ignore[untyped-decorator]
+def before_call(context: Any, case: Any, kwargs: Any) -> None:
+    if case.headers and case.headers.get("Idempotency-Key") and case.meta and case.meta.generation.mode.is_positive:
+        case.headers["Idempotency-Key"] = str(uuid.uuid4())
+
+
+def _fits(value: Any) -> bool:
+    if isinstance(value, dict):
+        return all(_fits(item) for item in value.values())
+    if isinstance(value, list):
+        return all(_fits(item) for item in value)
+    return not isinstance(value, int) or -(2**63) <= value < 2**64
