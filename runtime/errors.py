@@ -7,7 +7,7 @@ LaneworkError
 ├── FunctionBroken         function-broken       its module loads nowhere, and never has
 ├── NotReady               not-ready             a gateway that does not know the functions yet
 ├── PayloadInvalid         payload-invalid       the payload does not fit the function's schema
-├── JobInvalid             job-invalid           a job that asks for what cannot be
+├── JobInvalid             job-invalid           a job with an impossible option
 ├── KeyReused              key-reused            an idempotency key that stands for another job
 ├── QueueFull              queue-full            as many jobs wait as the function allows
 ├── StatusConflict         status-conflict       a change that the job's status does not allow
@@ -31,7 +31,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar, TypedDict
 
-ERRORS_SHOWN = 20  # a payload with a hundred thousand wrong fields is told of the first
+ERRORS_SHOWN = 20  # of a payload with a hundred thousand wrong fields, the first are reported
 
 
 class FieldError(TypedDict):

@@ -83,7 +83,7 @@ class Settings(BaseSettings):
     batch_limit: int = Field(32 << 20, ge=1024, description="bytes of the largest array of jobs in one request")
     url: str = Field("http://127.0.0.1:8080", description="the gateway that the command line talks to")
 
-    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="debug tells every attempt")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="debug logs every attempt")
     log_format: Literal["auto", "console", "json"] = Field("auto", description="auto: console on a terminal")
 
     @field_validator("lanes", "functions", "hosts", "expect", mode="before")

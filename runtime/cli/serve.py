@@ -101,7 +101,7 @@ async def _worker(settings: Settings) -> int:
 
 def _end_within(seconds: float, failed: BaseException | None) -> None:
     """Ends the process by then at the latest. Threads of handlers, or of what modules import, would keep it for
-    ever, and whoever started it would believe that it works. What those do is lost with it; jobs are not."""
+    ever, and its supervisor would believe that it works. What those do is lost with it; jobs are not."""
 
     def end() -> None:
         threads = [thread.name for thread in threading.enumerate() if thread is not timer and not thread.daemon]

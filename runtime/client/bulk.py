@@ -159,7 +159,7 @@ class _Batches:
             self.done = self._begun
 
     async def _store_part(self, part: list[NewJob]) -> None:
-        """Puts the ids of those found in place of theirs that were not stored."""
+        """Replaces refused jobs' ids with the existing jobs' ids."""
         _, refused = await self._store(part)
         for position, job_id in enumerate(self.ids) if refused else ():
             refusal = refused.get(job_id)

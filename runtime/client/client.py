@@ -124,7 +124,7 @@ class Lanework(Operations, Counts):
         keys: Iterable[str] | None = None,
         **options: Unpack[ClientOptions],
     ) -> list[str]:
-        """Stores jobs by the thousand; returns their ids in order, of equal ones that live (`unique`) theirs.
+        """Stores jobs by the thousand; returns ids in order, for a duplicate (`unique`) the living job's.
 
         `keys`: an idempotency key for each payload.
 
@@ -195,7 +195,7 @@ class Lanework(Operations, Counts):
         try:
             created, refused = await self._enqueue([entry.job for entry in entries])
         except Exception as error:
-            # those that came meanwhile would only wait for the same answer
+            # entries that arrived meanwhile would only wait for the same error
             for entry in [*entries, *self._commit.take_waiting()]:
                 if not entry.stored.done():
                     entry.stored.set_exception(error)

@@ -52,7 +52,7 @@ class Contract:
         if payload is None and self.deployed.schema.get("type") == "object":
             payload = {}
         # Where unions contain themselves, each level of nesting multiplies what is tried: for whether it fits, and
-        # far more for why not. The worker validates again, and nobody waits behind it there.
+        # far more for why not. The worker validates again, and delays no other request.
         if self._recursive and _is_deeper(payload, _MAX_DEPTH_EXPLAINED):
             if not _is_deeper(payload, _MAX_DEPTH_CHECKED) and not self._is_valid(payload):
                 raise PayloadInvalid(self.deployed.name, [{"field": "", "message": "does not fit the schema"}])
@@ -75,7 +75,7 @@ class Contract:
 
 
 class Deployments(Protocol):
-    """Where it is told what is deployed."""
+    """Source of what is deployed."""
 
     async def functions(self) -> dict[str, Deployed]: ...
     async def restore(self, deployed: Sequence[Deployed]) -> bool: ...
@@ -84,7 +84,7 @@ class Deployments(Protocol):
 class Contracts:
     """All contracts, read from Redis when asked for; one that is known serves while it is read anew.
 
-    A change is seen within 1.5 s: by then, who asks waits for the reading.
+    A change is seen within 1.5 s: after that, a caller waits for the reading.
     """
 
     def __init__(self, registry: Deployments) -> None:
@@ -117,7 +117,7 @@ class Contracts:
         return self._known
 
     def _start_reading(self) -> asyncio.Task[None]:
-        """One reading for all that ask meanwhile."""
+        """One reading for all concurrent callers."""
         if self._reading is None or self._reading.done():
             self._reading = asyncio.get_running_loop().create_task(self._read())
             self._reading.add_done_callback(lambda task: task.cancelled() or task.exception())

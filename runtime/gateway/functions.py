@@ -57,7 +57,7 @@ async def describe_function(lanework: Lanework, name: str) -> dict[str, Any]:
 
 
 def _rollout(deployed: Deployed, workers: Sequence[WorkerInfo]) -> dict[str, Any]:
-    """Which workers have which version, and what is amiss with that."""
+    """Which workers have which version, and what is wrong with that."""
     name = deployed.name
     having = [worker for worker in workers if name in worker.functions]
     failing = {worker.id: worker.broken[name] for worker in workers if name in worker.broken}

@@ -24,7 +24,7 @@ async def collect(lanework: Lanework) -> bytes:
 
 
 def away() -> bytes:
-    """The same while Redis does not answer: no gauge but the one that says so."""
+    """The same while Redis does not answer: only the gauge that shows that."""
     return generate_latest(_registry(up=False))
 
 

@@ -83,7 +83,7 @@ class OperationsApi:
         return page_reply(page)
 
     async def replay(self, request: Request) -> Response:
-        """Runs a function's failed jobs again: all, or those that fit `error`, `after` and `before`."""
+        """Runs a function's failed jobs again: all, or those that match `error`, `after` and `before`."""
         body = await requests.read_object(request, self._body_limit, {"error", "after", "before", "limit", "rate"})
         every = 0.0
         if "rate" in body:

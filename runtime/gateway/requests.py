@@ -49,7 +49,7 @@ def has_body(request: Request) -> bool:
 
 
 def refuse_unknown(request: Request, known: set[str]) -> None:
-    """Refuses parameters of the query that nobody would heed. Raises BadRequest: 422."""
+    """Refuses parameters of the query that would be ignored. Raises BadRequest: 422."""
     if request.scope["query_string"] and (unknown := set(request.query_params) - known):
         names = f"{', '.join(sorted(unknown))}: {', '.join(sorted(known))}"
         raise BadRequest(422, "query-invalid", f"no parameter {names}")
@@ -176,7 +176,7 @@ def read_window(request: Request) -> tuple[int, int]:
 
 
 class Query(NamedTuple):
-    """What a list of jobs is asked for with."""
+    """The parameters of a list of jobs."""
 
     limit: int
     cursor: str | None

@@ -15,7 +15,7 @@ from runtime.jobs.failure import load_trace
 
 @dataclass(slots=True)
 class Catalogue:
-    """Functions by job type, aliases included, and by name the tracebacks of those that did not load."""
+    """Functions by job type, aliases included, and the tracebacks of modules that did not load, by name."""
 
     functions: dict[str, Spec] = field(default_factory=dict)
     broken: dict[str, str] = field(default_factory=dict)

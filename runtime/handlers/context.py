@@ -63,7 +63,7 @@ class Context:
         """Whether this attempt should stop: its job was cancelled, it timed out, lost its lease, or its worker
         is leaving. Whatever it returns from then on is not recorded: half of the work is not a result.
 
-        An `async def` handler is cancelled besides; a `def` handler that works long asks here, or calls `check`.
+        An `async def` handler is also cancelled; a long-running `def` handler checks here, or calls `check`.
         """
         return self._stopped
 

@@ -39,7 +39,7 @@ class Source:
 
 
 class Sources:
-    """The modules of a folder; those that have not changed since the last look are not read again."""
+    """The modules of a folder; unchanged ones are not read again."""
 
     def __init__(self, folder: Path) -> None:
         """Raises FunctionInvalid where there is no such folder."""
@@ -107,7 +107,7 @@ def _read(folder: Path, files: Sequence[Path]) -> tuple[str, dict[str, bytes]]:
 
 
 def _text(name: str) -> str:
-    """A file's name as text that can be told; bytes that are no UTF-8 are escaped."""
+    """A file's name as printable text; bytes that are not UTF-8 are escaped."""
     return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 

@@ -1,4 +1,4 @@
-"""How a function's jobs are run, and the decorator that says so."""
+"""How a function's jobs are run, and the decorator that sets it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Handler = TypeVar("Handler", bound=Callable[..., Any])
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bounds:
-    """What a policy asks of whoever stores a function's jobs, and so is published with it.
+    """The part of a policy that applies when a job is stored, and is published with the function.
 
     `concurrency`: how many attempts may run at once in the whole fleet, for each value of the payload's
     key `concurrency_key` where that is given. `rate`: how many may start in a time, such as "100/m".

@@ -123,7 +123,7 @@ class Function(Spec):
         return "loop" if self.is_async else "thread"
 
     def arguments(self, packed: bytes, context: Callable[[], Context]) -> dict[str, Any]:
-        """What the handler is called with for a packed payload; `context` is asked for one where it takes one.
+        """What the handler is called with for a packed payload; `context` makes one if the handler takes one.
 
         Raises PayloadInvalid.
         """

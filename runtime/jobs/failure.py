@@ -14,7 +14,7 @@ _NAME = 200
 _MESSAGE = 2_000
 _TRACEBACK = 4_000
 _FRAMES = 12
-# packages whose frames say nothing to who wrote a function: those that run it, and those that load it
+# packages whose frames mean nothing to a function's author: they run it or load it
 _RUNNING = ("runtime.worker",)
 _LOADING = ("runtime.worker", "runtime.handlers", "importlib")
 
@@ -38,7 +38,7 @@ class Crashed(Exception):
 
 
 class ForkserverLost(Crashed):
-    """The process of an attempt was lost with the one that starts them: nobody can tell which attempt caused it."""
+    """The process of an attempt was lost with the fork server; which attempt caused it is unknown."""
 
     def __init__(self) -> None:
         super().__init__("its process was lost together with the one that starts them")
@@ -104,7 +104,7 @@ def failure(error: BaseException, retry: Retry | None = None, words: str = "") -
 
 
 def load_trace(error: BaseException) -> str:
-    """Why a module does not load: its own frames, without those that led there."""
+    """Why a module does not load: its own frames, without those of the loader."""
     own = _frames(error, _LOADING)
     summary = "".join(traceback.format_exception_only(error))
     head = "Traceback (most recent call last):\n" if own else ""

@@ -1,4 +1,4 @@
-"""What is asked for with a new job, checked and made ready to be stored."""
+"""A request for a new job, checked and made ready to be stored."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MAX_STARTED_BYTES = 64 << 20
 
 
 class Options(TypedDict, total=False):
-    """What is asked for with a job; see `JobRequest`."""
+    """Options of a job; see `JobRequest`."""
 
     priority: str | int | None
     max_attempts: int | None
@@ -63,7 +63,7 @@ class JobRequest:
     key: str | None = None
 
     def __post_init__(self) -> None:
-        """Raises JobInvalid for what is wrong in itself, however it is asked for."""
+        """Raises JobInvalid for a request that is wrong in itself, wherever it was made."""
         if not isinstance(self.type, str):
             raise _wrong("type", "is the name of a function")
         if self.then:
@@ -73,7 +73,7 @@ class JobRequest:
 
     @property
     def plain(self) -> bool:
-        """Whether nothing but type, payload, priority and attempts is asked for, as nearly always."""
+        """Whether it has only type, payload, priority and attempts, as nearly every request."""
         return (
             self.key is None
             and self.unique is None

@@ -17,7 +17,7 @@ from runtime.store.wire import Command
 from runtime.values import codec
 
 _PAGE = 500
-_STAGED_MS = 3_600_000  # staged jobs outlive their attempt that long where nobody ends it
+_STAGED_MS = 3_600_000  # how long staged jobs outlive an attempt that is never ended
 _ENDS: dict[int, End] = {0: "lost", 1: "ended", 2: "cancelled"}
 
 
@@ -120,7 +120,7 @@ class AttemptStore:
         return await blpop(blocking, self._bells(functions, ear), timeout) is not None
 
     async def orders(self, blocking: Redis, timeout: float) -> list[tuple[str, int]]:
-        """Attempts that this worker is told to cancel; waits for them, at most `timeout` seconds."""
+        """Attempts that this worker is to cancel; waits for them, at most `timeout` seconds."""
         reply = await blpop(blocking, [self._keys.orders(self._shard, self._worker)], timeout)
         if reply is None:
             return []
@@ -200,7 +200,7 @@ class AttemptStore:
         while True:
             try:
                 pending = sync.xpending_range(key, GROUP, start, "+", _PAGE, HELD)
-            except ResponseError:  # nobody has made its group yet
+            except ResponseError:  # its group does not exist yet
                 return
             for entry in (row["message_id"] for row in pending):
                 for _, fields in sync.xrange(key, entry, entry, count=1):

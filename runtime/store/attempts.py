@@ -1,4 +1,4 @@
-"""What a worker is told of attempts, and what it tells."""
+"""Messages between worker and store."""
 
 from __future__ import annotations
 

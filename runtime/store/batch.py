@@ -17,7 +17,7 @@ class GroupCommit(Generic[Item]):
     """Calls `flush` with batches: within a turn of the loop when idle, and with all that gathered otherwise.
 
     Batches go out one after the other, in the order of their items, of at most `max_items` items and some
-    4 MiB as `weigh` tells an item's bytes. `flush` answers for its own errors; one that escapes it is
+    4 MiB, where `weigh` gives an item's bytes. `flush` handles its own errors; one that escapes is
     logged.
     """
 

@@ -23,7 +23,7 @@ from runtime.store.wire import Wire
 
 SyncRedis = redis.Redis
 
-# A command that takes longer than this counts as lost: whoever sent it decides what to do.
+# A command that takes longer than this counts as lost; its caller decides what to do.
 TIMEOUT = 1.5
 _PART = 1000  # members of a set that one call reads
 OVERDUE = 3.0  # seconds by which the answer to a read that blocks may come late

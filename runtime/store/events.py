@@ -46,7 +46,7 @@ class Events:
 
 
 class Waiters:
-    """Waiting for jobs to settle: one reader a shard serves all that wait, and none runs while nobody does."""
+    """Waiting for jobs to settle: one reader a shard serves all waiters, and runs only while there are any."""
 
     def __init__(self, jobs: Jobs, blocking: Redis, keys: Keys) -> None:
         self._jobs = jobs

@@ -41,7 +41,7 @@ class _Look(NamedTuple):
 
 
 class Listed(NamedTuple):
-    """Jobs as lists show them; `read` is how many of those that were wanted this tells of, `octets` their size."""
+    """Jobs as lists show them; `read`: how many of the wanted ones were looked at, `octets`: their size."""
 
     jobs: list[Job]
     read: int
@@ -71,7 +71,7 @@ class Jobs:
             await self._client.set(self._keys.probe, 1, px=1000)
 
     async def enqueue(self, batch: Sequence[NewJob]) -> tuple[int, dict[str, Refusal]]:
-        """Stores jobs; returns Redis' time of it (Unix ms), and those that were refused by their ids.
+        """Stores jobs; returns Redis' time (Unix ms), and refusals by job id.
 
         All of a shard's jobs or none. A call that got no answer may be repeated with the same batch. Raises
         StoreUnavailable, after 1.5 s without an answer.

@@ -45,7 +45,7 @@ class Keys:
         return f"{self.root(shard)}:bell:{function}"
 
     def stored(self, shard: int, job_id: str) -> str:
-        """Says that the batch which began with this job was stored."""
+        """Marks the batch that began with this job as stored."""
         return f"{self.root(shard)}:stored:{job_id}"
 
     def backs(self, shard: int) -> str:
@@ -53,7 +53,7 @@ class Keys:
         return f"{self.root(shard)}:backs"
 
     def alive(self, shard: int, worker: str) -> str:
-        """Says that a worker was heard of within the last lease."""
+        """Marks a worker as alive within the last lease."""
         return f"{self.root(shard)}:alive:{worker}"
 
     def due(self, shard: int) -> str:
@@ -109,7 +109,7 @@ class Keys:
         return f"{self.root(shard)}:key:{digest}"
 
     def orders(self, shard: int, worker: str) -> str:
-        """List of what a worker is told about attempts that it holds."""
+        """List of orders to a worker about its attempts."""
         return f"{self.root(shard)}:orders:{worker}"
 
     def turns(self, shard: int) -> str:

@@ -81,7 +81,7 @@ class Operations:
                 yield own
             if len(found) < _PART:
                 return
-            start += len(found) - len(own)  # those that were cancelled are not there any more
+            start += len(found) - len(own)  # cancelled jobs have left the set
 
     async def move(self, job_id: str, *, run_at: int | None = None, delay: int = 0) -> None:
         """Lets a scheduled job start at `run_at` (Unix ms), or `delay` ms from now; a past time means now.

@@ -56,7 +56,7 @@ FIELDS = (
     Field("parked", "the limit that it waits for", ("_limits",), "once it has waited for one", None),
     Field("spared", "how many attempts do not count", ("reclaim", "replay", "settle"), "once there is one", None),
     Field("crashes", "how often what ran it was lost", ("reclaim", "settle"), "once that happened", None),
-    Field("progress", "msgpack", ("progress", "settle"), "once its last attempt has told"),
+    Field("progress", "msgpack", ("progress", "settle"), "once its last attempt has reported"),
     Field(
         "history",
         "`Past` rows, packed, one after the other",
@@ -64,7 +64,7 @@ FIELDS = (
         "after a retry",
         16_384,
     ),
-    Field("cancel_at", "Unix ms at which that was asked for", ("cancel",), "if it ran then"),
+    Field("cancel_at", "Unix ms of the request to cancel", ("cancel",), "if it ran then"),
     Field("finished", "Unix ms", ("cancel", "reclaim", "settle"), "once it has settled"),
     Field("result", "msgpack", ("settle",), "if it completed", 4096),
     Field("error", "msgpack", ("reclaim", "settle"), "after an attempt that failed"),
@@ -77,7 +77,7 @@ LARGE = {field.name: field.shown_up_to for field in FIELDS if field.shown_up_to}
 def read(job_id: str, record: Mapping[bytes, bytes], lanes: tuple[str, ...], omitted: tuple[str, ...] = ()) -> Job:
     """A job from its hash; `lanes` from lowest to highest give its priority a number.
 
-    `omitted`: what was too large to be read. A record that cannot be read makes a job that says so.
+    `omitted`: what was too large to be read. An unreadable record gives a job that shows that.
     """
     try:
         return _read(job_id, record, lanes, omitted)
@@ -126,7 +126,7 @@ def _read(job_id: str, record: Mapping[bytes, bytes], lanes: tuple[str, ...], om
 
 
 def _attempts(job: Job, record: Mapping[bytes, bytes]) -> list[dict[str, Any]]:
-    """The history that scripts appended, and the attempt that the record itself tells of."""
+    """The history that scripts appended, plus the last attempt, which the record itself holds."""
     rows = [Past(*row) for row in codec.unpack_stream(record.get(b"history", b""))]
     runs_or_ended = job.status == "running" or job.settled
     if runs_or_ended and job.attempt and (not rows or rows[-1].attempt != job.attempt):

@@ -31,7 +31,7 @@ class Deployed(Bounds):
     schema: dict[str, Any]
     serves: str
     broken: str | None = None
-    note: str | None = None  # what is amiss with it although it runs
+    note: str | None = None  # what is wrong with it although it runs
     schedules: list[tuple[str, str, Any]] = field(default_factory=list)  # cron, time zone and payload of each
     returns: dict[str, Any] = field(default_factory=dict)
     isolation: str = ""
@@ -46,7 +46,7 @@ class Deployed(Bounds):
 
 @dataclass(frozen=True, slots=True)
 class WorkerInfo:
-    """A worker as it last told of itself. `functions`: their versions by job type. `started_at`: Unix
+    """A worker as it last reported itself. `functions`: their versions by job type. `started_at`: Unix
     milliseconds. `broken`: the tracebacks of modules that it cannot load."""
 
     id: str
@@ -97,7 +97,7 @@ class Registry:
         self._agreed = agreed(settings)
 
     async def publish(self, deployed: Sequence[Deployed]) -> None:
-        """Tells what this worker has; a broken module hides none that works elsewhere, or worked before."""
+        """Publishes what this worker has; a broken module replaces none that works elsewhere, or worked before."""
         known = await self.functions()
         changed = {
             d.name: codec.pack(asdict(d))
@@ -117,9 +117,9 @@ class Registry:
                 await cast("Any", self._client.hdel(self._keys.functions, *gone))
 
     async def restore(self, deployed: Sequence[Deployed]) -> bool:
-        """Where the server has lost its data, tells it again what it knew; whether it had lost them.
+        """Publishes functions again if the server has lost its data; returns whether it had.
 
-        What workers have told since goes before that.
+        What workers have published since takes precedence.
         """
         with translated():
             if await self._client.exists(self._keys.config):
@@ -138,7 +138,7 @@ class Registry:
         return {name.decode(): _read(Deployed, packed) for name, packed in sorted(stored.items())}
 
     async def beat(self, worker: WorkerInfo) -> list[str]:
-        """Says that a worker is alive, for the next 15 s; returns those of its functions that are not published."""
+        """Marks a worker as alive for the next 15 s; returns those of its functions that are not published."""
         with translated():
             async with self._client.pipeline(transaction=False) as pipe:
                 pipe.set(self._keys.worker(worker.id), codec.pack(asdict(worker)), px=ALIVE_MS)

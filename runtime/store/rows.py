@@ -53,7 +53,7 @@ class Ended(NamedTuple):
 
 
 class Started(NamedTuple):
-    """An attempt that `take` gives; `busy` and `extras` are there where either tells anything."""
+    """An attempt that `take` gives; `busy` and `extras` are present if either is set."""
 
     type: bytes
     lane: bytes
@@ -139,7 +139,7 @@ class Change(NamedTuple):
 
 
 class Order(NamedTuple):
-    """What a worker is told to do with an attempt: `cancel` it."""
+    """An order to a worker about an attempt: `cancel` it."""
 
     verb: str
     id: str

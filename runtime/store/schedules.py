@@ -1,4 +1,4 @@
-"""The ticks of schedules: each is enqueued once, whoever asks."""
+"""The ticks of schedules: each is enqueued once, however many workers try."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ def now_ms() -> int:
 def rfc3339(ms: int | None) -> str | None:
     """`1700000000123` as `2023-11-14T22:13:20.123Z` (RFC 3339, section 5.6).
 
-    Kept, because the times of one reply, and of those that go out with it, are mostly the same.
+    Cached, because the times in one reply, and in replies sent with it, are mostly the same.
     """
     if ms is None:
         return None

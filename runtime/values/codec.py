@@ -69,7 +69,7 @@ def _refuse_not_finite(value: Any) -> None:
 
 
 def _each(value: Any) -> Iterator[Any]:
-    """The value and all that it holds."""
+    """The value and everything in it."""
     waiting = [value]
     while waiting:
         inner = waiting.pop()
@@ -114,14 +114,14 @@ def unpack_stream(data: bytes) -> list[Any]:
 
 
 def each(data: bytes) -> Iterator[Any]:
-    """The values that `pack` made, one after the other, each read as it is asked for."""
+    """The values that `pack` made, one after the other, read lazily."""
     unpacker = msgpack.Unpacker(strict_map_key=False, max_buffer_size=0)
     unpacker.feed(data)
     yield from unpacker
 
 
 def pack_batch(batch: Any) -> bytes:
-    """A script's one argument: text and bytes alike become raw strings, all that `cmsgpack` reads."""
+    """A script's one argument: text and bytes both become raw strings, the only kind that `cmsgpack` reads."""
     packed: bytes = msgpack.packb(batch, use_bin_type=False)
     return packed
 

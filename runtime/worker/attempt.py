@@ -13,7 +13,7 @@ from runtime.handlers.spec import Spec
 from runtime.jobs.request import JobRequest
 from runtime.store.attempts import Taken
 
-Requested = tuple[str, JobRequest]  # an id that the handler was told, and what it asked for
+Requested = tuple[str, JobRequest]  # the id that the handler got, and its request
 Cause = Literal["lost", "released", "cancelled", "timeout"]
 
 

@@ -55,7 +55,7 @@ class Calls:
                 value = await fn.handler(**arguments)
             else:
                 value = await self._threads.run(fn.handler, arguments)
-            if attempt.cause is not None:  # it was told to stop: what it returns may be half of the work
+            if attempt.cause is not None:  # it was stopped: what it returns may be half-done work
                 raise asyncio.CancelledError
             return codec.pack_shown(value)
         finally:
@@ -103,7 +103,7 @@ def _info(taken: Taken) -> JobInfo:
 
 
 class _Sink:
-    """Where what a child tells of its attempt goes; the job is bound to what it logs."""
+    """Receives what a child reports about its attempt; its log lines are bound to the job."""
 
     def __init__(self, attempt: Attempt, report: Report) -> None:
         self._attempt = attempt

@@ -204,7 +204,7 @@ class Deployer:
             )
 
     def _assemble(self, *, first: bool) -> None:
-        """`first`: whether all that was there at the start has been loaded by now, and not before."""
+        """`first`: whether everything that was there at the start has now been loaded for the first time."""
         modules = self._modules
         catalogue = Catalogue(broken={name: m.broken for name, m in modules.items() if m.broken is not None})
         served = self.catalogue.functions  # a newcomer takes no name from those that run

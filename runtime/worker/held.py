@@ -51,7 +51,7 @@ class Held:
             finally:
                 self._waiting -= 1
 
-    # stopping those that run; call these from the event loop
+    # stopping running attempts; call these on the event loop
 
     def lose(self, taken: Taken) -> None:
         """Stops an attempt that another worker has taken over."""

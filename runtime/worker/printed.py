@@ -1,4 +1,4 @@
-"""What handlers on the event loop and in threads print and log, told with the attempt that said it."""
+"""What handlers on the event loop and in threads print and log, with the attempt it belongs to."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class _Lines:
 
 
 def end(speaker: log.Speaker) -> None:
-    """Its attempt has ended: tells what it printed last, and how much was left out."""
+    """Its attempt has ended: logs its last line, and how much was left out."""
     if speaker.output is not None:
         speaker.output.end()
     if speaker.said is not None and speaker.said.left_out:

@@ -120,7 +120,7 @@ class Reader:
     async def _take(
         self, reserved: int, functions: Mapping[str, Spec], call: Coroutine[Any, Any, TakeReply]
     ) -> None:
-        """A take that is under way when the worker is told to leave is waited for: its jobs are ours."""
+        """A take in flight when the worker leaves is awaited: its jobs are ours."""
         task = asyncio.ensure_future(call)
         started = 0
         listened, self._idle = self._idle, False

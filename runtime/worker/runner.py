@@ -55,7 +55,7 @@ class Runner:
                 children, after = await self._starts.prepare(attempt)
         except BaseException as raised:  # a handler may raise what it likes: it ends its attempt alone
             error = raised
-        # a process that had completed before it could be told to stop has completed
+        # a process that completed before the stop reached it has completed
         if error is None and attempt.cause in (None, "released") and len(value) <= self._result_limit:
             keep, staged = _keep(attempt.function), attempt.staged
             return Settlement(attempt.taken, "completed", value, 0, keep, children, after, b"", staged)
@@ -64,7 +64,7 @@ class Runner:
         return self._end(attempt, error, value)
 
     def _end(self, attempt: Attempt, error: BaseException | None, value: bytes) -> Settlement | None:
-        """The end of an attempt that failed, or was told to stop; one that did not heed a timeout timed out.
+        """The end of an attempt that failed or was stopped; one that ignored its timeout has timed out.
 
         What it has staged goes with it.
         """

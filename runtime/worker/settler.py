@@ -36,7 +36,7 @@ class Settler:
             shard: GroupCommit(partial(self._flush, shard), _BATCH, lambda item: item[1].weight, _GATHER)
             for shard in stores
         }
-        self._progress: dict[str, Attempt] = {}  # those with a report that nobody has sent yet
+        self._progress: dict[str, Attempt] = {}  # attempts with a progress report still to be sent
         self._told: GroupCommit[None] = GroupCommit(self._tell, 1)
         self._log = log.get("worker")
 
@@ -97,7 +97,7 @@ class Settler:
 
     def _settled(self, attempt: Attempt, settlement: Settlement, end: End, repeated: bool) -> None:
         self._held.remove(attempt)
-        if settlement.staged:  # also where a repeated call was told "lost": the first one may have arrived
+        if settlement.staged:  # even if a repeated call got "lost": the first one may have arrived
             self._staging.start(attempt.taken.id)
         if end != "lost":
             outcome = "cancelled" if end == "cancelled" else settlement.outcome

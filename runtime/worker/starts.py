@@ -92,7 +92,7 @@ class Staging:
             return await self._stores[ids.shard_of(taken.id)].stage(taken, part, jobs)
 
     def start(self, job_id: str) -> None:
-        """Begins to start what a completed job has staged; should this worker go, whoever sweeps goes on."""
+        """Begins to start what a completed job has staged; if this worker dies, the sweeper goes on."""
         task = asyncio.create_task(self._start_all(job_id))
         self._starting.add(task)
         task.add_done_callback(self._starting.discard)

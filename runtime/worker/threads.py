@@ -17,7 +17,7 @@ Answer = TypeVar("Answer")
 
 
 async def aside(call: Callable[..., Answer], *arguments: Any) -> Answer:
-    """What `call` returns, on a thread of its own that nobody ever waits for: one that hangs keeps no process.
+    """What `call` returns, run on a daemon thread: a call that hangs does not keep the process alive.
 
     Raises what it raises; what would end a process is raised as Exited.
     """
@@ -38,7 +38,7 @@ async def aside(call: Callable[..., Answer], *arguments: Any) -> Answer:
             outcome = done.set_exception, error
         except BaseException as error:
             outcome = done.set_exception, Exited(error)
-        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+        with contextlib.suppress(RuntimeError):  # the loop is closed, and the result no longer wanted
             loop.call_soon_threadsafe(tell, *outcome)
 
     threading.Thread(target=work, name="aside", daemon=True).start()

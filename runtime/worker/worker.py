@@ -28,11 +28,11 @@ from runtime.worker.threads import Threads
 SILENT = LISTEN + 2 * OVERDUE
 _RARELY = 3600.0  # seconds between looks at what does not change
 _SETTLE = 5.0  # seconds for writing what has ended
-_LET_GO = 5.0  # seconds for attempts that were cancelled, and for killing those that do not heed it
+_LET_GO = 5.0  # seconds for cancelled attempts to end, and for killing those that ignore it
 
 
 class Worker:
-    """Runs the functions of a folder, or of a catalogue, until told to stop."""
+    """Runs the functions of a folder, or of a catalogue, until it is stopped."""
 
     def __init__(
         self,
@@ -129,7 +129,7 @@ class Worker:
             self._log.info("worker.started", functions=functions, **capacity)
 
     async def _await_server(self, store: Store) -> None:
-        """Until the server answers or the worker is told to stop. Raises StoreError where it cannot serve."""
+        """Until the server answers or the worker is stopped. Raises StoreError where it cannot serve."""
         warned = False
         while not self._stop.is_set():
             try:

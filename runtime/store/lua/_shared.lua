@@ -42,14 +42,14 @@ local function tell_events()
 end
 
 -- Wakes one idle worker that has this function. A bell that already rings need not ring again:
--- whoever hears it takes all it has room for, and rings on if more is left.
+-- the worker that hears it takes all it has room for, and rings again if more is left.
 local function ring(type)
   local bell = bell_key(type)
   if call('EXISTS', bell) == 0 then call('RPUSH', bell, 1) end
 end
 
 -- Makes a function's lane visible to `take`, first in turn, and rings for it. One that is visible
--- already was rung for: somebody is on the way, or nobody has room and the next to have it looks.
+-- already was rung for: a worker is on the way, or none has room, and the next that has looks.
 local function ready(type, lane)
   if call('ZADD', ready_key(lane), 'NX', 0, type) == 1 then
     call('SADD', LANES, type .. ':' .. lane)
@@ -131,7 +131,7 @@ end
 -- An attempt of each function with a limit is a member of `busy:NAME` while it runs, NAME being the function's, or
 -- the function's and its concurrency key's. Entries that found their key busy are parked: delivered and
 -- acknowledged, still in the stream, and listed in `parked:NAME` in their order.
--- PARKS has the names whose list may hold entries: the sweeper looks after those that nothing runs for.
+-- PARKS has the names whose list may hold entries: the sweeper unparks where nothing runs.
 
 -- Takes the first job that is parked for `name` back to the front of its lane.
 local function unpark(name)

@@ -1,5 +1,5 @@
 -- with: store, finish
--- Cancels jobs: one that does not run is settled at once; of one that runs, its worker is told.
+-- Cancels jobs: a waiting job is settled at once; for a running job, an order goes to its worker.
 -- ARGV[1]  msgpack [id, …]
 -- ARGV[2]  ms that their records are kept
 -- ARGV[3]  ms that a worker's orders are kept; 0 leaves those alone that run

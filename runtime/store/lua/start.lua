@@ -1,5 +1,5 @@
 -- with: store, finish
--- Starts a part of the jobs that a completed job has staged; whoever calls it, each part is started once.
+-- Starts a part of the jobs that a completed job has staged. Each part is started once, however often this is called.
 -- ARGV[1]  the id of the job
 -- reply    how many parts are left
 local id, now = ARGV[1], now_ms()

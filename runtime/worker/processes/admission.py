@@ -15,7 +15,7 @@ class NoRoom(Exception):
 
 
 class Admission:
-    """Places, given in the order in which they were asked for."""
+    """Places, given out in the order of the requests."""
 
     def __init__(self, places: int) -> None:
         self._places = places
@@ -52,7 +52,7 @@ class Admission:
                 timer.cancel()
 
     def give_back(self) -> None:
-        """The place is for whoever has waited longest."""
+        """The place goes to the longest-waiting caller."""
         while self._waiting:
             turn = self._waiting.popleft()
             if not turn.done():
@@ -61,7 +61,7 @@ class Admission:
         self._free += 1
 
     def record_duration(self, seconds: float) -> None:
-        """An attempt has ended. A long one counts at once, short ones must be many."""
+        """Updates the moving average of durations; one slow attempt replaces it at once."""
         self._pace = seconds if seconds > 10 * self._pace else 0.9 * self._pace + 0.1 * seconds
 
 

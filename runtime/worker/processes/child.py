@@ -42,14 +42,14 @@ _TERM = (signal.SIGTERM,)
 
 
 class _Context(Context):
-    """Remembers whether the handler asks if it was cancelled: then it is trusted to leave by itself."""
+    """Remembers whether the handler checks for cancellation: then it is trusted to leave by itself."""
 
     __slots__ = ("cooperates",)
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
         self.cooperates = False
-        self._log = structlog.get_logger("function")  # whoever hears it names the job
+        self._log = structlog.get_logger("function")  # the worker adds the job's name
 
     @property
     def cancelled(self) -> bool:
@@ -91,7 +91,7 @@ class Executor:
                 return
 
     def _be_a_copy(self) -> None:
-        """A copy speaks for nobody, and ends as any process does."""
+        """A process that the handler forked must never write to our socket; it ends as any process does."""
         self._forked = True
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _TERM)

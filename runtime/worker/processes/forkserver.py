@@ -61,7 +61,7 @@ class Forkserver:
                 for pid in pids:
                     self._kill(pid, signal.SIGKILL)
                     with contextlib.suppress(ChildProcessError):
-                        os.waitpid(pid, 0)  # in a container nobody else would
+                        os.waitpid(pid, 0)  # in a container no init process does
                     self._children.discard(pid)  # what it has orphaned is ours now: the next turn's
 
     def _go(self, number: int, frame: FrameType | None) -> None:
@@ -114,7 +114,7 @@ class Forkserver:
                 return
             if ended is None:
                 return
-            # as long as it has not been reaped, nobody else can have its number or its group's
+            # until it is reaped, its pid and its group's id cannot be reused
             self._kill(ended.si_pid, signal.SIGKILL)
             _, status = os.waitpid(ended.si_pid, 0)
             # a living child keeps what its handlers start; what came to us was left by one that has ended

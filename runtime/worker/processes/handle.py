@@ -55,7 +55,7 @@ class Child:
         if self._cause is not None:
             raise self._cause
         packed: bytes = msgpack.packb(message)
-        with contextlib.suppress(OSError):  # it is ending: that will be told
+        with contextlib.suppress(OSError):  # it is ending; its end is reported separately
             try:
                 sent = self._talk.send(packed)
             except BlockingIOError:
@@ -65,7 +65,7 @@ class Child:
         return await self.answered()
 
     async def answered(self) -> list[Any]:
-        """The answer to what it was asked last; a caller that is cancelled may wait anew. Raises as `ask`."""
+        """The answer to the last request; a cancelled caller may wait again. Raises as `ask`."""
         if self.answer is None and self._cause is None:
             self._waiter = self._loop.create_future()
             await self._waiter
@@ -80,12 +80,12 @@ class Child:
         self._send(self.pid, signal.SIGTERM)
 
     def kill(self) -> None:
-        """Ends it and all that it started (SIGKILL)."""
+        """Ends it and everything it started (SIGKILL)."""
         self._killed = True
         self._send(self.pid, signal.SIGKILL)
 
     def has_ended(self, status: int | None) -> None:
-        """`status`: as waitpid(2) gives it; None where nobody can know it."""
+        """`status`: as waitpid(2) gives it; None if it is unknown."""
         if self.ended.done():
             return
         self._cause = self._why(status)

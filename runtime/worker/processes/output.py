@@ -14,7 +14,7 @@ _CHUNK = 1 << 18
 
 
 class Sink(Protocol):
-    """Where what a child tells of an attempt goes."""
+    """Receives what a child reports about an attempt."""
 
     def progress(self, report: dict[str, Any]) -> None: ...
 

@@ -32,7 +32,7 @@ class LoadFailed(Exception):
 
 
 class Pool:
-    """Runs attempts in children, so many at once as the settings say; those that are idle stay warm."""
+    """Runs attempts in children, as many at once as the settings allow; idle children stay warm."""
 
     def __init__(self, settings: Settings) -> None:
         self.admission = Admission(settings.processes)
@@ -72,7 +72,7 @@ class Pool:
     ) -> list[Any]:
         """The answer of a handler that completed: its value, and what it starts; calls `begun` as it starts.
 
-        Where it is cancelled the handler is told to stop, and killed if it does not; one that completes
+        On cancellation the handler is told to stop, and killed if it does not; one that completes
         nevertheless has completed. Raises HandlerFailed, ForkserverLost and NoRoom.
         """
         await self.admission.take(patient=spec.policy.rate is not None)  # its start has been counted
@@ -86,7 +86,7 @@ class Pool:
     ) -> list[Any]:
         try:
             child = await self._bound(spec)
-        except ForkserverLost:  # nothing of the attempt has begun: it is nobody's crash, and may wait elsewhere
+        except ForkserverLost:  # the attempt has not begun, so this is no crash of its own: it may wait elsewhere
             await asyncio.sleep(_AGAIN)
             raise NoRoom from None
         except (LoadFailed, LoadTimeout, Crashed, OutOfMemory) as error:
@@ -235,7 +235,7 @@ class Pool:
             child.kill()
 
     async def _stopped(self, child: Child) -> list[Any] | None:
-        """Its answer if it gives one in time; whoever cancels once more does not end this."""
+        """Its answer if it comes in time; a further cancellation does not interrupt this."""
         stopping = asyncio.get_running_loop().create_task(self._stop(child))
         while not stopping.done():
             with contextlib.suppress(asyncio.CancelledError):

@@ -46,7 +46,7 @@ class Spawner:
                 pid = await self._forked
                 if pid < 0:
                     raise Crashed("the system refuses to start another process")
-            except BaseException as error:  # a child that nobody waits for any more finds its socket closed
+            except BaseException as error:  # a child that is no longer wanted finds its socket closed
                 talk.close()
                 os.close(output)
                 if isinstance(error, (BrokenPipeError, ConnectionResetError)):
@@ -106,7 +106,7 @@ class Spawner:
             return
         try:
             self._control.send(MESSAGE.pack(b"K", pid, number))
-        except BlockingIOError:  # it is behind with its reading; nobody has told us that the child has ended
+        except BlockingIOError:  # it lags behind, and has not yet reported that the child has ended
             with contextlib.suppress(OSError):
                 os.kill(pid, number)
         except OSError:

@@ -11,7 +11,7 @@ _LISTEN = 10.0
 
 
 class Cancellations:
-    """One shard's orders; its `step` is for `keep_going`. One that is lost is told again with the leases."""
+    """One shard's orders; its `step` is for `keep_going`. A lost order is repeated with the leases."""
 
     def __init__(self, store: AttemptStore, blocking: Redis, cancel: Callable[[str, int], None]) -> None:
         self._store = store

@@ -1,4 +1,4 @@
-"""Telling everybody what this worker has, and that it lives."""
+"""Publishes what this worker has, and that it is alive."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ class Heartbeat:
         self._gone: set[str] = set()
 
     async def publish(self, catalogue: Catalogue) -> None:
-        """What is new or has changed since the last call, and what is gone. Raises StoreError."""
+        """Publishes what is new, changed or gone since the last call. Raises StoreError."""
         before, self._catalogue = self._catalogue, catalogue
         try:
             await self._tell(before, catalogue)
         except StoreError:
-            self._catalogue = before  # what could not be told is told with the next call
+            self._catalogue = before  # the next call publishes it again
             raise
 
     async def _tell(self, before: Catalogue, now: Catalogue) -> None:
@@ -46,7 +46,7 @@ class Heartbeat:
         await self.beat()
 
     async def _forget(self) -> None:
-        """What went away here, once nobody has it and nothing of it waits."""
+        """Withdraws removed functions once no worker has them and none of their jobs wait."""
         self._gone -= {*self._catalogue.functions, *self._catalogue.broken}
         if self._gone:
             waiting = {depth.function for depth in await self._stats.depths() if depth.waiting + depth.running}
@@ -54,7 +54,7 @@ class Heartbeat:
             self._gone &= (await self._registry.functions()).keys()
 
     async def beat(self) -> float:
-        """Says what this worker has."""
+        """Reports what this worker has."""
         catalogue = self._catalogue
         info = WorkerInfo(
             self._worker,
@@ -66,7 +66,7 @@ class Heartbeat:
             dict(catalogue.broken),
         )
         missing = await self._registry.beat(info)
-        if missing:  # another worker took it for gone just as it came here
+        if missing:  # another worker withdrew it while we published it
             deployed = [describe(name, catalogue.functions[name], self._settings) for name in missing]
             await self._registry.publish(deployed)
         await self._forget()

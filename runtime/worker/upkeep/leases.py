@@ -29,7 +29,7 @@ class Leases:
         cancel: Callable[[Taken], None],
         is_silent: Callable[[], bool],
     ) -> None:
-        """`is_silent`: whether takes sent ahead must be given nothing, since nobody would run what they take."""
+        """`is_silent`: whether takes sent ahead must get nothing, because the loop would not run their jobs."""
         self._stores = stores
         self._held = held
         self._settings = settings

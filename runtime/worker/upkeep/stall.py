@@ -1,7 +1,7 @@
 """Ending a worker whose event loop stands still: timeouts cannot reach the handler that holds it up, and all
 others wait.
 
-A thread asks the loop for a sign of life each second. A worker that was suspended is asked anew when it goes on.
+A thread checks each second that the loop responds. After a suspension the count starts again.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class Stall:
             self._thread.join()
 
     def is_silent(self) -> bool:
-        """Whether the loop has not answered for so long that nobody would run what this worker takes."""
+        """Whether the loop has not answered for so long that it would not run what this worker takes."""
         return self._silence() >= _SILENT
 
     def _silence(self) -> float:
