@@ -21,6 +21,7 @@ from runtime.client.counts import Counts
 from runtime.client.deadline import within
 from runtime.client.operations import Operations
 from runtime.client.prepare import Preparer
+from runtime.client.watching import Watching
 from runtime.errors import JobNotFound, KeyReused, LaneworkError, QueueFull, StatusConflict
 from runtime.handlers.handle import open_clients
 from runtime.jobs.job import Job
@@ -50,7 +51,7 @@ class Submitted(NamedTuple):
     warnings: Sequence[str] = ()
 
 
-class Lanework(Operations, Counts):
+class Lanework(Operations, Counts, Watching):
     """A connection to Lanework. Jobs enqueued at once by several tasks share round trips."""
 
     def __init__(self, loaded: Settings | None = None) -> None:

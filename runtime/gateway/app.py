@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
+import structlog
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from runtime.client import Lanework
 from runtime.gateway import batch, description, operations, problem_pages, routes
@@ -18,6 +20,9 @@ from runtime.gateway.endpoint import Endpoint, Paths
 from runtime.gateway.hosts import Hosts
 from runtime.gateway.problems import problem
 from runtime.settings import Settings
+from runtime.values import ids
+
+_REQUEST_ID = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}")
 
 # the core first; each further part is put on beside it, and knows nothing of the others
 PARTS: tuple[Callable[[Lanework], Paths], ...] = (
@@ -57,7 +62,10 @@ def _paths(lanework: Lanework) -> Paths:
 
 
 class Gateway:
-    """The application behind a look-up of paths without parameters, which cost a third less so."""
+    """The application behind a look-up of paths without parameters, which cost a third less so.
+
+    Each request has an id, its own `X-Request-Id` or a new one, which its reply and its log lines carry.
+    """
 
     def __init__(self, app: Starlette, hosts: Hosts) -> None:
         self.routes = app.routes
@@ -70,10 +78,27 @@ class Gateway:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
-        elif reason := self._hosts.refuse(scope):
-            await problem(421, "host-unknown", reason)(scope, receive, send)
+            return
+        name = _request_id(scope)
+        structlog.contextvars.bind_contextvars(request=name)  # of this request's task alone
+
+        async def send_named(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], (b"x-request-id", name.encode())]
+            await send(message)
+
+        if reason := self._hosts.refuse(scope):
+            await problem(421, "host-unknown", reason)(scope, receive, send_named)
         else:
-            await self._fixed.get(scope["path"], self._app)(scope, receive, send)
+            await self._fixed.get(scope["path"], self._app)(scope, receive, send_named)
+
+
+def _request_id(scope: Scope) -> str:
+    """As the client or a proxy gave it, unless it could be mistaken for something else in a log."""
+    for key, value in scope["headers"]:
+        if key == b"x-request-id" and _REQUEST_ID.fullmatch(value):
+            return str(value, "ascii")
+    return ids.new_id()
 
 
 async def _http_problem(request: Request, error: HTTPException) -> Response:

@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from runtime.client import Lanework
 from runtime.errors import JobFailed, JobUnsettled, StoreError
-from runtime.gateway import gauges, requests
+from runtime.gateway import gauges, requests, streams
 from runtime.gateway.endpoint import Paths
 from runtime.gateway.functions import describe_functions
 from runtime.gateway.options import read_payload_job
@@ -43,6 +43,9 @@ class Api:
     async def _submit(self, request: Request, job_request: JobRequest) -> Response:
         wait = requests.wait(request)
         job, new, warnings = await self._lanework.submit(job_request, lenient=requests.lenient(request))
+        if streams.is_wanted(request):
+            location = f"/jobs/{job.id}"
+            return await streams.stream(self._lanework, request, job.id, 202 if new else 200, Location=location)
         if wait:
             with contextlib.suppress(StoreError):  # it is stored all the same
                 job = await self._lanework.wait(job.id, wait)
@@ -57,6 +60,8 @@ class Api:
     async def show(self, request: Request) -> Response:
         """The job; with `wait`, once it has settled, or as it is then, with 202."""
         requests.refuse_unknown(request, {"wait"})
+        if streams.is_wanted(request):
+            return await streams.stream(self._lanework, request, request.path_params["id"])
         wait = requests.wait(request)
         job = await self._find(request, wait)
         headers = {"Preference-Applied": f"wait={wait:g}"} if wait else {}

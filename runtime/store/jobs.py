@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, NamedTuple, cast
+from typing import Any, Literal, NamedTuple
 
 from runtime.errors import JobNotFound
 from runtime.jobs.job import Job
@@ -103,7 +103,9 @@ class Jobs:
         """Raises JobNotFound."""
         shard = self._shards.of(job_id)
         with translated():
-            fields = await cast("Any", self._client.hgetall(self._keys.job(shard, job_id)))
+            # on the wire: a thousand who look at once share a connection
+            flat = await self._client.wire.execute_command("HGETALL", self._keys.job(shard, job_id))
+        fields = dict(zip(flat[::2], flat[1::2], strict=True))
         if b"payload" not in fields:
             raise JobNotFound(job_id)
         return record.read(job_id, fields, self._settings.lanes)

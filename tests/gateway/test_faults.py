@@ -62,15 +62,18 @@ def answers(http):
 def test_a_fault_is_a_500_and_its_traceback_has_no_secret(faulty):
     http, log = faulty
 
-    for method, path, more in REQUESTS:
+    for number, (method, path, more) in enumerate(REQUESTS):
         headers = {"Authorization": f"Bearer {SECRET}", "Idempotency-Key": SECRET, "Cookie": f"session={SECRET}"}
+        headers["X-Request-Id"] = f"request-{number}"
         reply = http.request(method, path, headers=headers, **more)
 
         assert (reply.status_code, reply.json()["type"]) == (500, "/problems/internal-error"), (method, path)
         assert "a fault of its own" not in reply.text
+        assert reply.headers["x-request-id"] == f"request-{number}"
 
     said = log.read_text()
     assert said.count("request.failed") == len(REQUESTS)
     assert said.count("a fault of its own") >= len(REQUESTS)
     assert "fails" in said
+    assert all(f"request-{number}" in said for number in range(len(REQUESTS)))
     assert SECRET not in said

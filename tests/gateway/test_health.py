@@ -139,3 +139,14 @@ async def test_processes_that_disagree_are_refused_at_the_start(process, client)
     assert gateway.popen.wait(20) == 3
     assert gateway.said("store-mismatch")
     assert gateway.said("LANEWORK_LANES")
+
+
+async def test_every_reply_has_a_request_id(http, deployed):
+    own = await http.get("/healthz", headers={"X-Request-Id": "abc-1"})
+    refused = [await http.get("/healthz", headers={"X-Request-Id": odd}) for odd in ("", "a b", "x" * 200)]
+    others = [await http.get("/nowhere"), await http.post("/jobs", json={"type": "add", "payload": {"a": 1}})]
+
+    assert own.headers["x-request-id"] == "abc-1"
+    made = {reply.headers["x-request-id"] for reply in refused + others}
+    assert len(made) == 5
+    assert {len(name) for name in made} == {36}

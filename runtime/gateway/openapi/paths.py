@@ -65,13 +65,18 @@ def operations(settings: Settings, functions: Sequence[str]) -> dict[str, dict[s
     function = _path("function", functions)
     # each function that is known has a path of its own for that
     other = {**function, "schema": {"type": "string", "minLength": 1, "not": {"enum": list(functions)}}}
-    job, found = _reply("the job, as it is now", "Job"), _reply("the job that the key found, or settled", "Job")
-    accepted = _reply("the whole job, stored", "Job", location=True)
+    job = _reply("the job, as it is now", "Job")
+    found = _streamed(_reply("the job that the key found, or settled", "Job"))
+    accepted = _streamed(_reply("the whole job, stored", "Job", location=True))
     message = {"200": _reply("done", "Message")}
     window = [_limit(), _cursor()]
     failed_filter = [_query(name, schema) for name, schema in _filter_schemas().items()]
     create = {"200": found, "202": accepted}
-    look = {"200": job | _tagged(), "202": _reply("not settled in time", "Job"), "304": _unchanged()}
+    look = {
+        "200": _streamed(_reply("the job, as it is now", "Job")) | _tagged(),
+        "202": _reply("not settled in time", "Job"),
+        "304": _unchanged(),
+    }
     body = _body(ref("JobRequest"), {"type": "math", "payload": {"a": "5", "b": "3"}})
     paths: dict[str, dict[str, Schema]] = {
         "/jobs": {
@@ -101,7 +106,7 @@ def operations(settings: Settings, functions: Sequence[str]) -> dict[str, dict[s
         },
         "/jobs/resume": {"post": _op("resume_all", "Queues", "Take jobs again", message, 403)},
         "/jobs/{id}": {
-            "get": _op("show_job", "Jobs", "A job, and with `wait` once it has settled", look, 404, 422)
+            "get": _op("show_job", "Jobs", "A job; with wait, once it has settled", look, 404, 422)
             | {"parameters": [_ID, _WAIT, _IF_NONE_MATCH]},
             "delete": _op("delete_job", "Jobs", "Cancel a job", _stopped(job), 403, 404, 409)
             | {"parameters": [_ID]},
@@ -318,6 +323,12 @@ def _json_reply(text: str, schema: Schema) -> Schema:
 
 def _text(*kinds: str) -> Schema:
     return {"description": "the text", "content": {kind: {"schema": {"type": "string"}} for kind in kinds}}
+
+
+def _streamed(reply: Schema) -> Schema:
+    """For a client that accepts events, the job's: status, progress, settled, gap."""
+    reply["content"]["text/event-stream"] = {"schema": {"type": "string"}}
+    return reply
 
 
 def _tagged() -> Schema:
