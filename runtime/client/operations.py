@@ -9,9 +9,11 @@ from typing import Literal, NamedTuple
 
 from runtime.client.connection import Connection
 from runtime.client.deadline import each_within, within
+from runtime.errors import JobNotFound
 from runtime.jobs.job import Job
-from runtime.jobs.request import JobRequest
+from runtime.jobs.request import JobRequest, unique_digest
 from runtime.store.listing import Page
+from runtime.values.shards import Shards
 
 
 class Cleared(NamedTuple):
@@ -32,6 +34,19 @@ class Operations(Connection):
         self._check_event_loop()
         await within(self._store.operations.cancel(job_id))
         return await within(self._store.jobs.get(job_id))
+
+    async def find_unique(self, function: str, key: str) -> Job:
+        """The job of a function that waits or runs under a unique key.
+
+        Raises FunctionUnknown, and JobNotFound where none does.
+        """
+        deployed = await self.function(function)
+        try:
+            digest = unique_digest(key)
+        except UnicodeEncodeError:
+            raise JobNotFound(key) from None
+        shard = Shards(self.settings.shards).pinned(deployed.serves)
+        return await within(self._store.jobs.by_unique(shard, deployed.name, digest))
 
     async def clear(self, function: str, status: Literal["pending", "scheduled"], seconds: float) -> Cleared:
         """Cancels a function's jobs that are pending, or scheduled, for so many seconds.

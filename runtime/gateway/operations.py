@@ -33,6 +33,19 @@ class OperationsApi:
         job = await self._lanework.cancel(request.path_params["id"])
         return job_reply(job, 200 if job.settled else 202)
 
+    async def show_unique(self, request: Request) -> Response:
+        """The job that waits or runs under a unique key of a function."""
+        return job_reply(await self._unique(request))
+
+    async def cancel_unique(self, request: Request) -> Response:
+        """Cancels it."""
+        requests.refuse_foreign(request)
+        job = await self._lanework.cancel((await self._unique(request)).id)
+        return job_reply(job, 200 if job.settled else 202)
+
+    async def _unique(self, request: Request) -> Job:
+        return await self._lanework.find_unique(request.path_params["function"], request.path_params["key"])
+
     async def retry(self, request: Request) -> Response:
         """202: a failed job runs again, with its history."""
         requests.refuse_foreign(request)
@@ -119,6 +132,7 @@ def paths(lanework: Lanework) -> Paths:
         "/jobs/{id}/run": {"POST": api.run},
         "/functions/{function}": {"GET": api.function},
         "/functions/{function}/jobs": {"DELETE": api.clear},
+        "/functions/{function}/unique/{key:path}": {"GET": api.show_unique, "DELETE": api.cancel_unique},
         "/functions/{function}/pause": {"POST": api.pause},
         "/functions/{function}/resume": {"POST": api.resume},
         "/functions/{function}/dead": {"GET": api.dead, "DELETE": api.purge},

@@ -169,7 +169,7 @@ class JobRequest:
             extras["backoff"] = (backoff.base, backoff.cap)
         unique = self.unique if self.unique is not None else unique
         if unique is not None:
-            extras["unique"] = _digest(payload if unique == "payload" else b"key:" + unique.encode())
+            extras["unique"] = _digest(payload) if unique == "payload" else unique_digest(unique)
         if ckey is not None:
             value = self.payload.get(ckey) if isinstance(self.payload, dict) else None
             extras["ckey"] = _digest(codec.pack(value))
@@ -230,6 +230,11 @@ def _valid(text: Any) -> None:
         text.encode()
     except UnicodeEncodeError:
         raise ValueError("is not valid Unicode") from None
+
+
+def unique_digest(key: str) -> str:
+    """What stands for a unique key in the store. Raises UnicodeEncodeError for a lone surrogate."""
+    return _digest(b"key:" + key.encode())
 
 
 def _digest_of(request: JobRequest) -> str:

@@ -110,6 +110,16 @@ class Jobs:
             raise JobNotFound(job_id)
         return record.read(job_id, fields, self._settings.lanes)
 
+    async def by_unique(self, shard: int, function: str, digest: str) -> Job:
+        """The job that lives under a unique key. Raises JobNotFound."""
+        with translated():
+            job_id = await self._client.wire.execute_command("GET", self._keys.unique(shard, function, digest))
+        if job_id is not None:
+            job = await self.get(job_id.decode())
+            if not job.settled:
+                return job
+        raise JobNotFound(f"a unique one of {function}")
+
     async def listed(self, wanted: Sequence[str], byte_limit: float = float("inf"), tries: int = 3) -> Listed:
         """Those of the jobs that still have a record, without what is large in them.
 

@@ -52,7 +52,9 @@ def document(url):
 
 def test_every_route_is_described_and_nothing_else(settings):
     app = create_app(settings)
-    served = {(route.path, method.lower()) for route in app.routes for method in route.app.methods}
+    served = {
+        (route.path.replace(":path", ""), method.lower()) for route in app.routes for method in route.app.methods
+    }
 
     described = {(path, method) for path, item in build({}, settings)["paths"].items() for method in item}
 

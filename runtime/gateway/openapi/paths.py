@@ -56,6 +56,7 @@ _IF_NONE_MATCH = {
     "description": "the `ETag` that is known: 304 where the job has not changed",
     "schema": {"type": "string"},
 }
+_UNIQUE_KEY = {"name": "key", "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}
 _ID = {"name": "id", "in": "path", "required": True, "schema": {"type": "string", "format": "uuid"}}
 
 
@@ -169,6 +170,12 @@ def operations(settings: Settings, functions: Sequence[str]) -> dict[str, dict[s
                 422,
             )
             | {"parameters": [function, _status(["pending", "scheduled"], required=True)]},
+        },
+        "/functions/{function}/unique/{key}": {
+            "get": _op("show_unique", "Jobs", "The job under a unique key", {"200": job}, 404)
+            | {"parameters": [function, _UNIQUE_KEY]},
+            "delete": _op("cancel_unique", "Jobs", "Cancel the job under a key", _stopped(job), 403, 404, 409)
+            | {"parameters": [function, _UNIQUE_KEY]},
         },
         "/functions/{function}/pause": {
             "post": _op("pause_function", "Queues", "Take none of its jobs", message, 403, 404, 409)
