@@ -19,8 +19,9 @@ _HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 
 
 def is_wanted(request: Request) -> bool:
-    """Whether the client prefers events to JSON."""
-    return "text/event-stream" in requests.header(request, b"accept")
+    """Whether the client prefers events to JSON: of those that take both, the first that it names."""
+    first = requests.header(request, b"accept").partition(",")[0].partition(";")[0]
+    return first.strip().lower() == "text/event-stream" and request.method != "HEAD"
 
 
 async def stream(lanework: Lanework, request: Request, job_id: str, status: int = 200, **headers: str) -> Response:

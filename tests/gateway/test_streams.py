@@ -103,6 +103,31 @@ async def test_an_unknown_job_is_a_problem(http, deployed):
     assert (reply.status_code, reply.headers["content-type"]) == (404, "application/problem+json")
 
 
+@pytest.mark.parametrize("accept", ["application/json, text/event-stream", "*/*", "text/html"])
+async def test_who_would_rather_have_json_gets_it(http, deployed, accept):
+    job = (await http.post("/jobs", json={"type": "add", "payload": {"a": 1}})).json()
+
+    reply = await http.get(f"/jobs/{job['id']}", headers={"Accept": accept})
+
+    assert reply.json()["id"] == job["id"]
+
+
+async def test_a_look_at_the_headers_alone_does_not_follow(http, deployed):
+    job = (await http.post("/jobs", json={"type": "add", "payload": {"a": 1}})).json()
+
+    assert (await http.head(f"/jobs/{job['id']}", headers=SSE)).status_code == 200
+
+
+async def test_a_reader_that_goes_away_leaves_nothing_behind(http, client, deployed, settings):
+    job = (await http.post("/jobs", json={"type": "add", "payload": {"a": 1}})).json()
+
+    for _ in range(3):
+        await read(http, f"/jobs/{job['id']}", limit=1)
+
+    reply = await http.get(f"/jobs/{job['id']}", params={"wait": 1})
+    assert reply.status_code == 202
+
+
 async def test_many_streams_share_one_connection_to_redis(http, client, deployed, redis):
     job = (await http.post("/jobs", json={"type": "add", "payload": {"a": 1}})).json()
     limits = httpx.Limits(max_connections=None)
