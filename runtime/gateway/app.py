@@ -15,7 +15,7 @@ from starlette.routing import Route
 from starlette.types import Message, Receive, Scope, Send
 
 from runtime.client import Lanework
-from runtime.gateway import batch, description, operations, problem_pages, routes
+from runtime.gateway import batch, description, operations, problem_pages, routes, scale
 from runtime.gateway.endpoint import Endpoint, Paths
 from runtime.gateway.hosts import Hosts
 from runtime.gateway.problems import problem
@@ -29,6 +29,7 @@ PARTS: tuple[Callable[[Lanework], Paths], ...] = (
     routes.paths,
     batch.paths,
     operations.paths,
+    scale.paths,
     description.paths,
     problem_pages.paths,
 )

@@ -226,6 +226,19 @@ def operations(settings: Settings, functions: Sequence[str]) -> dict[str, dict[s
             "post": _op("resume_lane", "Queues", "Take a lane's jobs again", message, 403, 422)
             | {"parameters": [lane]}
         },
+        "/scale/{function}": {
+            "get": _op(
+                "show_scale", "Functions", "How much work it has", {"200": _reply("figures", "Scale")}, 404, 422
+            )
+            | {
+                "parameters": [
+                    function,
+                    _query(
+                        "target", {"type": "integer", "minimum": 1, "maximum": 999_999_999}, text="jobs a worker"
+                    ),
+                ]
+            }
+        },
         "/workers": {
             "get": _op("list_workers", "Functions", "Who is alive", {"200": _reply("all workers", "WorkerList")})
         },

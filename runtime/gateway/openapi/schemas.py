@@ -190,6 +190,13 @@ def components(settings: Settings, functions: Mapping[str, bool]) -> dict[str, S
             }
         ),
         "Message": obj({"message": {"type": "string"}}),
+        "Scale": obj(
+            {
+                "function": {"type": "string"},
+                **{name: {"type": "integer"} for name in ("waiting", "running", "backlog", "desired_workers")},
+            },
+            optional=("desired_workers",),
+        ),
         "Alive": obj({"status": {"const": "ok"}}),
         "Replayed": obj({"replayed": {"type": "integer"}}),
         "Purged": obj({"purged": {"type": "integer"}}),
