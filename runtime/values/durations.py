@@ -37,10 +37,7 @@ def kept_ms(seconds: float) -> int:
 
 
 def unix_ms(value: float | str | datetime) -> int:
-    """Unix milliseconds from such a number, or from RFC 3339 with a zone.
-
-    A time before 1970 is 1970, one behind 9000 is 9000. Raises ValueError.
-    """
+    """Unix milliseconds from such a number, or from RFC 3339 with a zone. Raises ValueError."""
     message = 'a time is Unix milliseconds or RFC 3339 with a zone, such as "2030-01-31T09:00:00Z"'
     if isinstance(value, str) and re.fullmatch(r"[0-9]{9,15}", value):  # as in a query; "2030" is no time
         value = int(value)
@@ -52,7 +49,7 @@ def unix_ms(value: float | str | datetime) -> int:
     if isinstance(value, datetime):
         if value.tzinfo is None:
             raise ValueError(message)
-        value = min(max(0, round((value - _EPOCH) / _MILLISECOND)), _MAX_UNIX_MS)
+        value = round((value - _EPOCH) / _MILLISECOND)
     if isinstance(value, float) and value.is_integer():
         value = int(value)  # 1.0 is an integer of JSON too
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= _MAX_UNIX_MS:

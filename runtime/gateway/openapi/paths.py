@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from runtime.gateway.explained import EXPLAINED
-from runtime.gateway.openapi.schemas import Schema, array, lane_names, option_parameters, ref
+from runtime.gateway.openapi.schemas import MOMENT, Schema, array, lane_names, option_parameters, ref
 from runtime.jobs.job import STATUSES
 from runtime.settings import Settings
 
@@ -34,7 +34,6 @@ _PROBLEMS = {
     429: "too many jobs of the function wait",
     503: "Redis does not answer, or no function is known yet",
 }
-_TIME = {"type": "string", "format": "date-time"}
 _WAIT = {
     "name": "wait",
     "in": "query",
@@ -414,7 +413,7 @@ def _status(values: Sequence[str], *, required: bool = False) -> Schema:
 def _filter_schemas() -> dict[str, Schema]:
     return {
         "error": {"type": "string"},
-        "after": _TIME,
-        "before": _TIME,
+        "after": MOMENT,
+        "before": MOMENT,
         "limit": {"type": "integer", "minimum": 1, "maximum": 999_999_999},
     }

@@ -14,6 +14,8 @@ Schema = dict[str, Any]
 
 _UUID = {"type": "string", "format": "uuid"}
 _TIME = {"type": "string", "format": "date-time"}
+# from 1970 to 9000
+MOMENT = {"type": "string", "format": "date-time", "pattern": "^(19[7-9][1-9]|[2-7][0-9]{3}|8[0-8][0-9]{2})-"}
 _NOTHING = {"type": "null"}
 _LENGTH = r"^([0-9]{1,7}(\.[0-9]{1,3})?(ms|s|m)?|[0-9]{1,4}(\.[0-9]{1,3})?[hd])$"
 _NUMBER = {"type": "number", "minimum": 0, "maximum": 3_153_600_000}
@@ -63,7 +65,7 @@ def job_options(settings: Settings) -> dict[str, Schema]:
     moment = {
         "anyOf": [
             {"type": "integer", "minimum": 0, "maximum": 221_845_132_800_000, "description": "Unix milliseconds"},
-            {"type": "string", "format": "date-time"},
+            MOMENT,
         ]
     }
     return {
@@ -286,7 +288,7 @@ def option_parameters(settings: Settings) -> list[Schema]:
             schema = {"type": "string", "pattern": _LENGTH}
         if name in ("run_at", "start_before"):  # "2030" would be a year
             unix = {"type": "integer", "minimum": 100_000_000, "maximum": 221_845_132_800_000}
-            schema = {"anyOf": [unix, {"type": "string", "format": "date-time"}]}
+            schema = {"anyOf": [unix, MOMENT]}
         parameters.append(
             {"name": name, "in": "query", "required": False, "description": description, "schema": schema}
         )
