@@ -83,6 +83,7 @@ class Speaker:
         return self.said
 
 
+REQUEST: ContextVar[str] = ContextVar("request", default="")  # the id of the request that is being answered
 SPEAKER: ContextVar[Speaker | None] = ContextVar("speaker", default=None)  # whose handler runs here
 
 
@@ -94,6 +95,8 @@ def _of_attempt(_: Any, method: str, event: MutableMapping[str, Any]) -> Mutable
     """Whatever a handler logs, by whichever logger, names its attempt, and counts as its."""
     speaker = SPEAKER.get()
     if speaker is None:
+        if (request := REQUEST.get()) != "":
+            event["request"] = request
         return event
     if speaker.quota.admit(method):
         return _named(names(speaker.taken), event)

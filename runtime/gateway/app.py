@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
+import itertools
 import re
+import secrets
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
-import structlog
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
 from runtime.client import Lanework
 from runtime.gateway import batch, description, operations, problem_pages, routes, scale
-from runtime.gateway.endpoint import Endpoint, Paths
+from runtime.gateway.endpoint import Endpoint, Paths, named
 from runtime.gateway.hosts import Hosts
 from runtime.gateway.problems import problem
+from runtime.gateway.requests import named_headers
+from runtime.log import REQUEST
 from runtime.settings import Settings
-from runtime.values import ids
 
+_PROCESS = secrets.token_hex(6)
+_numbers = itertools.count(1)
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}")
 
 # the core first; each further part is put on beside it, and knows nothing of the others
@@ -80,29 +84,24 @@ class Gateway:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        name = _request_id(scope)
-        structlog.contextvars.bind_contextvars(request=name)  # of this request's task alone
-
-        async def send_named(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                message["headers"] = [*message["headers"], (b"x-request-id", name.encode())]
-            await send(message)
-
+        REQUEST.set(_request_id(scope))  # of this request's task alone
         if reason := self._hosts.refuse(scope):
-            await problem(421, "host-unknown", reason)(scope, receive, send_named)
+            await named(problem(421, "host-unknown", reason))(scope, receive, send)
         else:
-            await self._fixed.get(scope["path"], self._app)(scope, receive, send_named)
+            await self._fixed.get(scope["path"], self._app)(scope, receive, send)
 
 
 def _request_id(scope: Scope) -> str:
     """As the client or a proxy gave it, unless it could be mistaken for something else in a log."""
-    for key, value in scope["headers"]:
-        if key == b"x-request-id" and _REQUEST_ID.fullmatch(value):
-            return str(value, "ascii")
-    return ids.new_id()
+    own = named_headers(scope).get(b"x-request-id")
+    if own is not None and _REQUEST_ID.fullmatch(own):
+        return str(own, "ascii")
+    return f"{_PROCESS}-{next(_numbers)}"
 
 
 async def _http_problem(request: Request, error: HTTPException) -> Response:
     """What the router refuses: a path that is not there."""
     code = "no-such-path" if error.status_code == 404 else "http-error"
-    return problem(error.status_code, code, f"{request.url.path} is not part of the API", dict(error.headers or {}))
+    return named(
+        problem(error.status_code, code, f"{request.url.path} is not part of the API", dict(error.headers or {}))
+    )

@@ -16,6 +16,12 @@ Handler = Callable[[Request], Awaitable[Response]]
 Paths = dict[str, dict[str, Handler]]  # handlers by path and method
 
 
+def named(response: Response) -> Response:
+    """The response, with the id of the request that it answers."""
+    response.raw_headers.append((b"x-request-id", log.REQUEST.get().encode()))
+    return response
+
+
 class Endpoint:
     """It turns its own errors into problems, and so needs none of the layers that Starlette puts round a plain
     function, or round all of them."""
@@ -42,7 +48,7 @@ class Endpoint:
             log.get("gateway").error("request.failed", method=method, path=scope["path"], exc_info=error)
             response = problem(500, "internal-error", "the gateway failed; its log has the cause")
         self._count(method if handler else "other", response.status_code)
-        await response(scope, receive, send)
+        await named(response)(scope, receive, send)
 
     def _refuse(self, method: str) -> Response:
         allowed = ", ".join(sorted(self._handlers))

