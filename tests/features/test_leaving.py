@@ -422,7 +422,7 @@ async def test_a_loop_that_turns_is_left_alone_however_long_leases_are(client, s
 IMPATIENT = """
 from runtime.cli.main import main
 from runtime.worker.upkeep import stall
-stall._UNEXPLAINED = 4.0
+stall.UNEXPLAINED = 4.0
 main()
 """
 

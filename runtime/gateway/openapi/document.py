@@ -7,7 +7,7 @@ from importlib.metadata import version
 from typing import Any
 
 from runtime.gateway.openapi import functions as of_functions
-from runtime.gateway.openapi import paths, schemas
+from runtime.gateway.openapi import parts, paths, schemas
 from runtime.settings import Settings
 from runtime.store.registry import Deployed
 
@@ -49,6 +49,6 @@ def build(deployed: Mapping[str, Deployed], settings: Settings) -> dict[str, Any
         "servers": [{"url": "/", "description": "this gateway"}],
         "tags": [{"name": name, "description": text} for name, text in _TAGS.items()],
         "paths": operations,
-        "components": {"schemas": components, "responses": paths.problem_responses()},
+        "components": {"schemas": components, "responses": parts.problem_responses()},
         "security": [],
     }

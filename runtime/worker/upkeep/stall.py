@@ -31,7 +31,7 @@ _SUSPENDED = 3.0  # seconds that a wait of one takes where this process did not 
 _SILENT = 2.0  # seconds without an answer after which nothing more is taken
 _PATIENCE = 5.0  # seconds without an answer, and beyond the timeout of the attempt that holds the loop up
 _LEFT_BEHIND = 30.0  # seconds for what an attempt has left running on the loop
-_UNEXPLAINED = 300.0  # seconds where no attempt explains it
+UNEXPLAINED = 300.0  # seconds where no attempt explains it
 _STATUS = 1
 
 
@@ -112,7 +112,7 @@ class Stall:
             if task is not None and (attempt.task is task or attempt is owner):
                 overdue = time.perf_counter() - attempt.started - attempt.function.policy.timeout
                 return attempt, _PATIENCE if overdue > _PATIENCE else float("inf")
-        return None, _UNEXPLAINED if owner is None else _LEFT_BEHIND
+        return None, UNEXPLAINED if owner is None else _LEFT_BEHIND
 
     def _end(self, client: SyncRedis, culprit: Attempt | None) -> None:
         """The attempt that holds the loop up has timed out; all others are handed back at no cost."""
