@@ -32,7 +32,7 @@ class AttemptStore:
         worker: str,
         limits: Mapping[str, Limit] | None = None,
     ) -> None:
-        """`limits`: by the type of the jobs that they hold back."""
+        """`limits`: by job type."""
         self._client = client
         self._settings = settings
         self._keys = Keys(settings.prefix)
@@ -45,13 +45,13 @@ class AttemptStore:
         self.limit(limits or {})
 
     def limit(self, limits: Mapping[str, Limit]) -> None:
-        """From now on `limits`, by the type of the jobs that they hold back."""
+        """Replaces the limits, by job type."""
         self._rules = b""
         if limits or self._settings.lane_weights:
             self._rules = codec.pack_batch((limits, self._settings.lane_weights))
 
     async def take(self, free: int, offer: Offer) -> TakeReply:
-        """Up to `free` attempts of what is offered, from the highest lane down."""
+        """Takes up to `free` attempts of the offered functions, from the highest lane down."""
         return self._read_reply(
             await scripts.TAKE(self._client, self._root, *self._take_args(free, offer, ahead=0))
         )
@@ -85,7 +85,7 @@ class AttemptStore:
                 await pipe.execute()
 
     def _bells(self, functions: Iterable[str], ear: str) -> list[str]:
-        """Theirs, and one that is heard with this worker's `ear` alone."""
+        """The functions' bells, and one that only this worker's `ear` hears."""
         return [self._keys.bell(self._shard, name) for name in (*functions, f"@{self._worker}{ear}")]
 
     def _take_args(self, free: int, offer: Offer, *, ahead: int) -> tuple[str | bytes | int, ...]:
@@ -128,7 +128,7 @@ class AttemptStore:
         return [(order.id, order.attempt)]
 
     async def settle(self, batch: Sequence[Settlement]) -> list[End]:
-        """Ends attempts; "lost" where one was no longer this worker's, and nothing changed."""
+        """Ends attempts; "lost" for one that was no longer this worker's, where nothing changed."""
         replies = await scripts.SETTLE(self._client, self._root, *self._settle_args(batch))
         return [_ENDS[reply] for reply in replies]
 
@@ -181,12 +181,12 @@ class AttemptStore:
         await scripts.PROGRESS(self._client, self._root, self._worker, codec.pack_batch(rows))
 
     def stay_alive(self, client: SyncRedis) -> None:
-        """Says, from a thread, that this worker lives: for a lease, takes sent ahead are answered."""
+        """Marks this worker as alive for one lease, from a thread: takes sent ahead are served meanwhile."""
         with translated():
             client.set(self._keys.alive(self._shard, self._worker), 1, px=self._lease)
 
     def held(self, client: SyncRedis) -> list[Taken]:
-        """From a thread: what this worker holds by the store's account, also what it has not heard of yet."""
+        """What the store lists as this worker's, including attempts it has not read yet; from a thread."""
         found: list[Taken] = []
         with translated():
             names = {name.decode().partition(":")[::2] for name in client.sscan_iter(self._keys.lanes(self._shard))}
@@ -221,7 +221,7 @@ class AttemptStore:
         return Taken(function, lane, entry, job_id, attempt, b"", max_attempts, created, spared, started, *packed)
 
     def fall_silent(self, client: SyncRedis) -> None:
-        """From now on takes sent ahead are given nothing."""
+        """From now on takes sent ahead get nothing."""
         with translated():
             client.delete(self._keys.alive(self._shard, self._worker))
 

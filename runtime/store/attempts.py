@@ -96,7 +96,7 @@ class Settlement(NamedTuple):
 
 
 class Offer:
-    """The functions that a worker serves: job types with their versions, as takes tell of them."""
+    """The functions that a worker serves: job types with their versions, as takes name them."""
 
     def __init__(self, versions: Mapping[str, str]) -> None:
         self.types = tuple(sorted(versions))

@@ -28,7 +28,7 @@ class GroupCommit(Generic[Item]):
         weigh: Callable[[Item], int] = lambda _: 0,
         pause: float = 0.0,
     ) -> None:
-        """`pause`: seconds in which more may come, where some came while a batch was under way but few."""
+        """`pause`: seconds to wait for more, where only a few came while a batch was under way."""
         self._flush = flush
         self._pause = pause
         self._max_items = max_items
@@ -43,7 +43,7 @@ class GroupCommit(Generic[Item]):
             self._running = asyncio.get_running_loop().create_task(self._run())
 
     def take_waiting(self) -> list[Item]:
-        """What no batch has taken yet; it is the caller's now."""
+        """Removes and returns the items that no batch has taken yet."""
         waiting, self._waiting = self._waiting, []
         return waiting
 
@@ -77,8 +77,8 @@ class GroupCommit(Generic[Item]):
         return min(self._max_items, len(self._waiting))
 
     async def _gather(self) -> None:
-        """Lets more come as long as each turn of the loop brings some: a round trip costs a client
-        ten times what an item does, and under load one turn's items would be few."""
+        """Waits while each turn of the loop brings more items: a round trip costs a client ten times as
+        much as an item, and under load one turn brings few."""
         seen = 0
         while seen < len(self._waiting) < self._max_items:
             seen = len(self._waiting)

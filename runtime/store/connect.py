@@ -102,7 +102,7 @@ async def members(client: Redis, key: str) -> list[str]:
 async def blpop(client: Redis, keys: Sequence[str], timeout: float) -> tuple[bytes, bytes] | None:
     """The first element of the first list that has one; waits for it, at most `timeout` seconds.
 
-    Raises StoreUnavailable where the server does not even say that there is none: the connection hangs.
+    Raises StoreUnavailable if the server does not even report a timeout: the connection hangs.
     """
     with translated():
         async with asyncio.timeout(timeout + OVERDUE):
@@ -112,7 +112,7 @@ async def blpop(client: Redis, keys: Sequence[str], timeout: float) -> tuple[byt
 async def durably(client: Redis, script: Any, root: str, *args: str | bytes | int) -> Any:
     """Runs a script, and waits until what it wrote is on the server's disk (WAITAOF).
 
-    Raises StoreUnavailable where that is not so in time, and StoreUnsupported where the server has no
+    Raises StoreUnavailable if that takes too long, and StoreUnsupported where the server has no
     append-only file.
     """
     with translated():
@@ -182,12 +182,12 @@ def _check_version(server: dict[str, Any]) -> None:
 
 
 def agreed(settings: Settings) -> dict[str, str]:
-    """What all processes must say alike."""
+    """Settings that must be the same in all processes."""
     return {"lanes": ",".join(settings.lanes), "shards": str(settings.shards)}
 
 
 async def _agree(client: Redis, settings: Settings) -> None:
-    """The first process writes lanes and shards down; the others must say the same."""
+    """The first process stores lanes and shards; the others must have the same."""
     key, mine = Keys(settings.prefix).config, agreed(settings)
     for name, value in mine.items():
         await client.hsetnx(key, name, value)

@@ -78,7 +78,7 @@ class Dead:
     async def replay_all(
         self, function: str, fits: Callable[[Job], bool], *, every: float = 0.0, limit: int | None = None
     ) -> AsyncIterator[int]:
-        """Runs the function's failed jobs that fit again, the oldest first; yields how many each part had.
+        """Replays the function's failed jobs that match, the oldest first; yields how many in each part.
 
         `every`: seconds from one to the next, so that a thousand do not start at once.
         """
@@ -94,7 +94,7 @@ class Dead:
     async def purge(
         self, function: str, fits: Callable[[Job], bool], *, limit: int | None = None
     ) -> AsyncIterator[int]:
-        """Deletes the function's failed jobs that fit; yields how many each part had."""
+        """Deletes the function's failed jobs that match; yields how many in each part."""
         async for shard, batch in self._each(function, fits, limit):
             packed = codec.pack_batch([Deleted(function, job.id) for job in batch])
             yield await scripts.PURGE(self._client, self._keys.root(shard), packed)
@@ -106,7 +106,7 @@ class Dead:
     async def _each(
         self, function: str, fits: Callable[[Job], bool], limit: int | None
     ) -> AsyncIterator[tuple[int, list[Job]]]:
-        """Those that fit, by shard and batch, as they were when this began."""
+        """The jobs that match, by shard and batch, as of the start."""
         left = limit
         for shard in range(self._settings.shards):
             key = self._keys.dead(shard, function)

@@ -55,7 +55,7 @@ def command(data: Path) -> list[str]:
 
 
 def answers(data: Path) -> bool:
-    """Whether a server listens there, and has its data loaded."""
+    """Whether a server listens there and has loaded its data."""
     client = redis.Redis(unix_socket_path=str(socket_path(data)), socket_timeout=1)
     try:
         return bool(client.ping())

@@ -46,7 +46,7 @@ class Position(NamedTuple):
 
 
 class Events:
-    """Reads a shard's events from where it was opened on."""
+    """Reads a shard's events from the position at which it was opened."""
 
     def __init__(self, blocking: Redis, keys: Keys, shard: int) -> None:
         self._blocking = blocking
@@ -79,7 +79,7 @@ def _changes(entries: Iterable[tuple[bytes, dict[bytes, bytes]]]) -> Iterator[tu
 
 
 class Watch:
-    """The changes of one job, as they come; ended where they come faster than they are taken."""
+    """The changes of one job as they come; it ends if they come faster than they are taken."""
 
     def __init__(self) -> None:
         self._changes: asyncio.Queue[tuple[Position, Change] | None] = asyncio.Queue(_BEHIND + 1)

@@ -145,7 +145,7 @@ class Jobs:
         return Listed([found[job_id] for job_id in wanted[:read] if job_id in found], read, octets)
 
     async def _fields(self, wanted: Sequence[str], names: Sequence[Sequence[str]]) -> list[dict[bytes, bytes]]:
-        """The fields so named of each record, as far as it has them."""
+        """The named fields of each record, if present."""
         with translated():
             async with self._client.pipeline(transaction=False) as pipe:
                 for job_id, fields in zip(wanted, names, strict=True):

@@ -132,7 +132,7 @@ class Keys:
         return f"{self.root(shard)}:lock:{role}"
 
     def nothing(self, shard: int) -> str:
-        """Never there: a script deletes it first where it must run without memory."""
+        """Never exists: a script that must run without memory deletes it first."""
         return f"{self.root(shard)}:nothing"
 
     # of all shards

@@ -44,7 +44,7 @@ class Operations:
         return bool(status not in (b"running", b"cancelling"))
 
     async def clear(self, function: str, status: Literal["pending", "scheduled"]) -> AsyncIterator[int]:
-        """Cancels what waits of a function, a part at a time; yields how many each part had."""
+        """Cancels a function's waiting jobs, a part at a time; yields how many in each part."""
         for shard in range(self._settings.shards):
             ids = self._waiting(shard, function) if status == "pending" else self._scheduled(shard, function)
             async for part in ids:
@@ -53,7 +53,7 @@ class Operations:
                 yield replies.count(status.encode())
 
     async def _waiting(self, shard: int, function: str) -> AsyncIterator[list[bytes]]:
-        """The ids of jobs in the function's lanes, some of which may run."""
+        """The ids of jobs in the function's lanes; some may be running."""
         for lane in self._settings.lanes:
             start = "-"
             while True:
@@ -103,7 +103,7 @@ class Operations:
         await self._switch("pause", what)
 
     async def resume(self, what: Sequence[str]) -> None:
-        """Ends a pause; what waits is started at once."""
+        """Ends a pause; waiting jobs start at once."""
         await self._switch("resume", what)
 
     async def paused(self) -> list[str]:

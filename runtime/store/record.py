@@ -91,7 +91,7 @@ def read(job_id: str, record: Mapping[bytes, bytes], lanes: tuple[str, ...], omi
 
 
 def shown_status(stored: bytes) -> Any:
-    """A job's status for users; one that runs and is to be cancelled still runs."""
+    """A job's status for users: one that is being cancelled is still running."""
     return "running" if stored == b"cancelling" else stored.decode()
 
 

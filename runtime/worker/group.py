@@ -26,7 +26,7 @@ class Group:
         ]
 
     async def serve(self, functions: Mapping[str, Spec]) -> None:
-        """From now on these, by job type; what runs goes on as it began."""
+        """Replaces the functions, by job type; running attempts keep their own."""
         if self._serving.change(functions):
             for reader in self.readers:
                 await reader.wake()

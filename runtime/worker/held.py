@@ -20,7 +20,7 @@ class Held:
         return len(self._attempts)
 
     def holds(self, attempt: Attempt) -> bool:
-        """Whether it is this attempt of its job that is held."""
+        """Whether exactly this attempt of its job is held."""
         return self._attempts.get(attempt.taken.id) is attempt
 
     def all(self) -> list[Attempt]:
@@ -42,7 +42,7 @@ class Held:
                 self._removed.set()
 
     async def until_at_most(self, count: int) -> None:
-        """Returns once no more than so many are held."""
+        """Returns once at most that many are held."""
         while len(self._attempts) > count:
             self._removed.clear()
             self._waiting += 1

@@ -39,7 +39,7 @@ class Parts:
     def __init__(
         self, worker: str, store: Store, pool: Pool, threads: Threads, settings: Settings, metrics_url: str
     ) -> None:
-        """`worker`: its id. `metrics_url`: where it shows its metrics, if anywhere."""
+        """`worker`: its id. `metrics_url`: where it serves its metrics, if anywhere."""
         self.pool = pool
         self._loop = asyncio.get_running_loop()
         self._loop_thread = threading.get_ident()
@@ -80,7 +80,7 @@ class Parts:
         self.heartbeat = Heartbeat(worker, store.registry, store.stats, settings, metrics_url)
 
     async def serve(self, catalogue: Catalogue) -> None:
-        """From now on the functions of this catalogue. Raises StoreError."""
+        """Publishes and serves the functions of this catalogue. Raises StoreError."""
         await self.heartbeat.publish(catalogue)
         limits = _limits(catalogue)
         for store in self.stores.values():
@@ -129,7 +129,7 @@ class Parts:
 
 
 def _limits(catalogue: Catalogue) -> dict[str, Limit]:
-    """What holds jobs back, by their type; all names of a function share its limit."""
+    """Limits by job type; all names of a function share its limit."""
     limits = {}
     for name, function in catalogue.functions.items():
         policy = function.policy

@@ -37,7 +37,7 @@ class Port:
         return f"http://{host}:{port}"
 
     def start(self, trouble: Callable[[], str | None]) -> None:
-        """`trouble`: why the worker does not work, if so."""
+        """`trouble`: gives the reason if the worker is not working."""
 
         async def health(_: Request) -> Response:
             reason = trouble()

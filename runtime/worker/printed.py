@@ -89,5 +89,5 @@ class _Output(io.TextIOBase):
 
 
 def capture() -> None:
-    """From now on what handlers print in this process reaches the log. The log itself has its stream already."""
+    """Sends what handlers print in this process to the log, which keeps its own stream."""
     sys.stdout, sys.stderr = _Output(sys.stdout), _Output(sys.stderr)

@@ -29,7 +29,7 @@ class Serving:
         self._changed = asyncio.Event()
 
     def change(self, functions: Mapping[str, Spec]) -> bool:
-        """Whether that is any change."""
+        """Whether anything changed."""
         if functions == self.functions:
             return False
         self.functions = functions
@@ -38,7 +38,7 @@ class Serving:
         return True
 
     async def until_any(self) -> Mapping[str, Spec]:
-        """What is served; waits until there is something."""
+        """The functions served; waits until there are any."""
         while not self.functions:
             self._changed.clear()
             await self._changed.wait()
@@ -55,7 +55,7 @@ class Reader:
     def __init__(
         self, ear: str, store: AttemptStore, blocking: Redis, slots: Slots, serving: Serving, *, alone: bool
     ) -> None:
-        """`ear`: which of the worker's readers hears what is meant to wake it."""
+        """`ear`: names this one of the worker's readers, to wake it alone."""
         self._ear = ear
         self._store = store
         self._blocking = blocking
@@ -67,7 +67,7 @@ class Reader:
         self._asked_at: float | None = None  # since when Redis owes an answer
 
     async def step(self) -> float:
-        """Takes once; where nothing more waits, waits for more to come first."""
+        """Takes once; if nothing is waiting, listens for jobs first."""
         functions = await self._serving.until_any()
         if self._idle and not self._alone:
             self._asked()
@@ -90,7 +90,7 @@ class Reader:
 
     @property
     def silent(self) -> float:
-        """Seconds for which Redis has owed an answer."""
+        """Seconds since an overdue answer from Redis was due."""
         return 0.0 if self._asked_at is None else time.monotonic() - self._asked_at
 
     def _asked(self) -> None:
@@ -99,7 +99,7 @@ class Reader:
 
     @contextlib.contextmanager
     def _alarm(self) -> Iterator[None]:
-        """Wakes the listener when the next job is due; the server's own time-out may come 100 ms late."""
+        """Wakes the listener when the next job is due; the server's own timeout may be 100 ms late."""
         if self._due_in is None:
             yield
             return

@@ -89,7 +89,7 @@ class Runner:
 
 
 def failed(fn: Spec, taken: Taken, error: BaseException) -> Settlement:
-    """The end of an attempt by an error: a retry where there is one left that may help."""
+    """The end of an attempt with an error: a retry if one is left and may help."""
     failed_as = failure(error, fn.policy.retry)
     if failed_as.final or taken.tries >= taken.max_attempts:
         outcome: Literal["failed", "retry"] = "failed"

@@ -69,7 +69,7 @@ class Slots:
             self._freed.set()
 
     def _enough(self) -> int:
-        """What was taken ahead is let sink to half: to replace each that ends would be a round trip each."""
+        """Refill only when the prefetched backlog has halved; refilling per attempt costs a round trip."""
         return self.count + self._ahead() // 2
 
     async def wait_idle(self, timeout: float) -> bool:

@@ -27,7 +27,7 @@ class Lost(Exception):
 
 
 class Starts:
-    """Makes ready what handlers asked for."""
+    """Prepares the jobs that handlers start."""
 
     def __init__(self, preparer: Preparer, stage: Stage) -> None:
         self._preparer = preparer
@@ -58,7 +58,7 @@ class Starts:
         return part, after
 
     async def _ready(self, job_id: str, requested: Requested, join: str | None = None) -> NewJob:
-        """Waits while Redis is away: the handler has done its work, and must not be run again for that."""
+        """Waits while Redis is away: the handler has done its work and must not run again because of that."""
         child_id, request = requested
         while True:
             try:
@@ -98,7 +98,7 @@ class Staging:
         task.add_done_callback(self._starting.discard)
 
     async def idle_within(self, seconds: float) -> None:
-        """Waits until all of it has been started, or so long."""
+        """Waits, for at most that long, until everything has been started."""
         if self._starting:
             await asyncio.wait(self._starting, timeout=seconds)
 

@@ -62,7 +62,7 @@ class Worker:
 
     @property
     def trouble(self) -> str | None:
-        """Why it cannot be working: a role has ended, or Redis has not answered its reader for too long."""
+        """Why it is not working: a role has ended, or Redis has not answered its reader for too long."""
         if self._parts is None or not self._roles or not self._parts.leases.alive:
             return "it is starting or leaving"
         if ended := [role.get_name() for role in self._roles if role.done()]:

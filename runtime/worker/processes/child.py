@@ -103,7 +103,7 @@ class Executor:
             yield from unpacker
 
     def _say(self, *message: Any) -> None:
-        """From any thread; a signal that comes meanwhile is heeded once the message is whole."""
+        """From any thread; a signal that arrives meanwhile is handled once the message is complete."""
         if self._forked:
             return
         packed = codec.pack(message)
@@ -150,7 +150,7 @@ class Executor:
         return None if self._function is None else self._function.policy.retry
 
     def _report(self, ctx: _Context, report: dict[str, Any]) -> None:
-        """Progress; a thread that outlived its attempt has nothing to say of the next one."""
+        """Progress; a thread that outlived its attempt must not report on the next one."""
         if self._ctx is ctx:
             self._say("progress", report)
 

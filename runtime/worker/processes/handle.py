@@ -24,7 +24,7 @@ class _Garbled(Exception):
 
 
 class Child:
-    """A process that answers one question at a time; `ended` is done once it is no more."""
+    """A process that answers one request at a time; `ended` is set once it is gone."""
 
     def __init__(
         self, pid: int, talk: socket.socket, output: int, send: Callable[[int, int], None], oom_kills: OomKills

@@ -74,7 +74,7 @@ class OomKills:
         self._seen = _oom_kills()
 
     def increased(self) -> bool:
-        """Whether it has done so again since this was asked last."""
+        """Whether there were more kills since the last call."""
         before, self._seen = self._seen, _oom_kills()
         return self._seen > before
 

@@ -34,7 +34,7 @@ class Output:
         loop.add_reader(pipe, self.read)
 
     def switch(self, sink: Sink | None) -> None:
-        """From now on it belongs to another attempt, or to none."""
+        """Assigns further output to another attempt, or to none."""
         self._end_line()
         if self._quota.left_out and self.sink is not None:
             self.sink.log("warning", "output.left_out", {"lines": self._quota.left_out})

@@ -253,7 +253,7 @@ class Pool:
 
 
 class _Loading:
-    """What a module prints while it is imported is the function's, and of no job."""
+    """Output of a module during import: it belongs to the function, not to a job."""
 
     def __init__(self, source: Source) -> None:
         self._log = log.get("worker").bind(function=source.name, version=source.version)

@@ -138,7 +138,7 @@ class Spawner:
             child.has_ended(status)
 
     def _lost(self) -> None:
-        """The fork server has ended, or is to: its children go with it."""
+        """The fork server has ended or is ending: its children end with it."""
         control, self._control = self._control, None
         if control is not None:
             asyncio.get_running_loop().remove_reader(control.fileno())

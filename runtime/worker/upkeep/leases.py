@@ -18,7 +18,7 @@ _BATCH = 500
 
 
 class Leases:
-    """Renews what is held, four times a lease."""
+    """Renews the leases of held attempts, four times per lease."""
 
     def __init__(
         self,

@@ -105,7 +105,7 @@ class Stall:
         self._asked_at = None
 
     def _culprit(self) -> tuple[Attempt | None, float]:
-        """The attempt whose handler runs now, by its task or one that it started; and for how long it may."""
+        """The attempt whose handler is running now, directly or in a task it started, and how long it may run."""
         task = asyncio.current_task(self._loop)
         owner = None if task is None else contained.owner(task)
         for attempt in self._held.all():
@@ -115,7 +115,7 @@ class Stall:
         return None, UNEXPLAINED if owner is None else _LEFT_BEHIND
 
     def _end(self, client: SyncRedis, culprit: Attempt | None) -> None:
-        """The attempt that holds the loop up has timed out; all others are handed back at no cost."""
+        """Times out the attempt that blocks the loop, and hands back all others without counting them."""
         if not self._was_told:
             self._tell(culprit)
             self._was_told = True

@@ -35,12 +35,12 @@ class Ticker:
         self._log = log.get("ticker")
 
     def follow(self, by_function: Mapping[str, tuple[Schedule, ...]]) -> None:
-        """From now on these schedules."""
+        """Replaces the schedules."""
         self._by_function = by_function
         self._changed.set()
 
     async def step(self) -> float:
-        """Deals with every tick that has come, and waits for the next one."""
+        """Handles every tick that is due; returns the seconds until the next one."""
         self._changed.clear()
         wait = await self._deal_with_all()
         with contextlib.suppress(TimeoutError):
