@@ -1,4 +1,4 @@
-"""From a request to a job that can be stored: the function's contract and policy fill in what was not said."""
+"""From a request to a job that can be stored: the function's contract and policy fill in the rest."""
 
 from __future__ import annotations
 

@@ -114,7 +114,7 @@ class OperationsApi:
         return json_reply({"purged": purged})
 
     async def clear(self, request: Request) -> Response:
-        """Cancels what waits of a function; `partial` where more may wait, so that it is to be asked again."""
+        """Cancels what waits of a function; `partial` where more may wait, so that the client should repeat it."""
         requests.refuse_foreign(request)
         status = requests.read_waiting_status(request)
         cleared = await self._lanework.clear(request.path_params["function"], status, _CLEAR_WITHIN)

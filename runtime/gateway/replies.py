@@ -26,7 +26,7 @@ def job_reply(
 
 
 def validated_reply(job: Job, status: int, headers: dict[str, str], known: str) -> Response:
-    """The job with its entity tag, or 304 for a client that has just that. `known`: the header If-None-Match
+    """The job with its entity tag, or 304 if the client has that version. `known`: the header If-None-Match
     (RFC 9110, section 13.1.2)."""
     body = _render(job, {})
     tag = f'"{hashlib.blake2b(body, digest_size=12).hexdigest()}"'

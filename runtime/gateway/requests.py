@@ -1,4 +1,4 @@
-"""Reading requests: what a body and a query may say, and clear errors for the rest."""
+"""Reading requests: what a body and a query may have, and clear errors for the rest."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The core of the gateway: enqueue a job, report its status, say what is there."""
+"""The core of the gateway: enqueue a job, report its status, list what there is."""
 
 from __future__ import annotations
 

@@ -85,7 +85,7 @@ def unpack(data: bytes) -> Any:
 
 
 def unpack_any(data: bytes) -> Any:
-    """As `unpack`; what cannot be read is shown as such, so that it takes no page down with it."""
+    """As `unpack`; an unreadable value is shown as such, so that it does not break its page."""
     try:
         return unpack(data)
     except (ValueError, TypeError, RecursionError, msgpack.UnpackException) as error:

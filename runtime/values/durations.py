@@ -32,7 +32,7 @@ def seconds(value: float | str) -> float:
 
 
 def kept_ms(seconds: float) -> int:
-    """ms for which a settled job is kept whose function keeps it for so long; who waits for it is to see it."""
+    """ms for which a settled job is kept; at least a second, so that waiting clients see it."""
     return max(_MIN_KEPT, int(seconds * 1000))
 
 

@@ -90,7 +90,7 @@ class Reader:
 
     @property
     def silent(self) -> float:
-        """Seconds since an overdue answer from Redis was due."""
+        """Seconds for which a call to Redis has gone unanswered."""
         return 0.0 if self._asked_at is None else time.monotonic() - self._asked_at
 
     def _asked(self) -> None:
