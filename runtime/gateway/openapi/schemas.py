@@ -284,7 +284,7 @@ def option_parameters(settings: Settings) -> list[Schema]:
     for name in NAMES:
         schema = dict(options[name])
         description = schema.pop("description", "")
-        if name == "backoff":
+        if name in ("delay", "ttl", "backoff"):
             schema = {"type": "string", "pattern": _LENGTH}
         if name in ("run_at", "start_before"):  # "2030" would be a year
             unix = {"type": "integer", "minimum": 100_000_000, "maximum": 221_845_132_800_000}
