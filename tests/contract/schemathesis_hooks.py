@@ -13,7 +13,7 @@ def filter_case(context: Any, case: Any) -> bool:
     query = case.query or {}
     own_path = case.operation.path.format_map(case.path_parameters or {})
     known = case.operation.schema.raw_schema["paths"]
-    is_another = own_path != case.operation.path and own_path in known
+    is_another = own_path != case.operation.path and case.method.lower() in known.get(own_path, {})
     return not is_another and not ("run_at" in query and "delay" in query) and _fits(case.body)
 
 
