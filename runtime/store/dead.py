@@ -106,7 +106,7 @@ class Dead:
     async def _each(
         self, function: str, fits: Callable[[Job], bool], limit: int | None
     ) -> AsyncIterator[tuple[int, list[Job]]]:
-        """The jobs that match, by shard and batch, as of the start."""
+        """The jobs that match, by shard and batch; a shard's ids are read when its turn comes."""
         left = limit
         for shard in range(self._settings.shards):
             key = self._keys.dead(shard, function)

@@ -46,7 +46,7 @@ class Heartbeat:
         await self.beat()
 
     async def _forget(self) -> None:
-        """Withdraws removed functions once no worker has them and none of their jobs wait."""
+        """Withdraws removed functions once no worker has them and none of their jobs wait or run."""
         self._gone -= {*self._catalogue.functions, *self._catalogue.broken}
         if self._gone:
             waiting = {depth.function for depth in await self._stats.depths() if depth.waiting + depth.running}

@@ -105,7 +105,8 @@ class Stall:
         self._asked_at = None
 
     def _culprit(self) -> tuple[Attempt | None, float]:
-        """The attempt whose handler is running now, directly or in a task it started, and how long it may run."""
+        """The attempt whose handler is running now, directly or in a task it started; and how long
+        the loop may be silent for it."""
         task = asyncio.current_task(self._loop)
         owner = None if task is None else contained.owner(task)
         for attempt in self._held.all():

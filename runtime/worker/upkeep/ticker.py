@@ -40,7 +40,7 @@ class Ticker:
         self._changed.set()
 
     async def step(self) -> float:
-        """Handles every tick that is due; returns the seconds until the next one."""
+        """Handles every tick that is due, then waits for the next one or for new schedules."""
         self._changed.clear()
         wait = await self._deal_with_all()
         with contextlib.suppress(TimeoutError):
