@@ -6,8 +6,10 @@ import asyncio
 import gc
 import os
 import signal
+import socket
 import sys
 import threading
+from collections.abc import Callable
 
 import uvicorn
 import uvloop
@@ -30,8 +32,9 @@ def gateway(settings: Settings) -> int:
     """Serves until SIGTERM or SIGINT. Raises StoreError where the server cannot serve."""
     log.configure(settings)
     uvloop.run(_check(settings))
+    app = create_app(settings)
     config = uvicorn.Config(
-        create_app(settings),
+        app,
         host=settings.host,
         port=settings.port,
         loop="uvloop",
@@ -44,11 +47,27 @@ def gateway(settings: Settings) -> int:
         timeout_graceful_shutdown=5,
     )
     log.get("gateway").info("gateway.started", url=f"http://{settings.host}:{settings.port}", pid=os.getpid())
-    server = uvicorn.Server(config)
+    server = _Server(config, app.release)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        # uvicorn handles them, and once it is through hands them to whom it found: the default would end the
+        # process by the signal, as if it had not left in good order
+        signal.signal(number, server.handle_exit)
     _settle_heap()
     server.run()
     log.get("gateway").info("gateway.left")
     return show.DONE if server.started else show.FAILED
+
+
+class _Server(uvicorn.Server):
+    """Answers requests that wait for a job before it leaves."""
+
+    def __init__(self, config: uvicorn.Config, release: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._release = release
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._release()
+        await super().shutdown(sockets)
 
 
 def _settle_heap() -> None:

@@ -54,7 +54,7 @@ def create_app(settings: Settings) -> Gateway:
         exception_handlers={HTTPException: _http_problem},  # type: ignore[dict-item]
     )
     app.router.redirect_slashes = False  # to wherever the Host header says
-    return Gateway(app, Hosts(settings))
+    return Gateway(app, Hosts(settings), lanework.release)
 
 
 def _paths(lanework: Lanework) -> Paths:
@@ -72,8 +72,9 @@ class Gateway:
     Each request has an id, its own `X-Request-Id` or a new one, which its reply and its log lines carry.
     """
 
-    def __init__(self, app: Starlette, hosts: Hosts) -> None:
+    def __init__(self, app: Starlette, hosts: Hosts, release: Callable[[], None]) -> None:
         self.routes = app.routes
+        self.release = release  # ends requests that wait, each with its job as it is
         self._app = app
         self._hosts = hosts
         self._fixed = {

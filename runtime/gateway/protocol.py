@@ -1,7 +1,7 @@
-"""uvicorn's HTTP protocol with a timeout: it closes requests that never finish.
+"""uvicorn's HTTP protocol with timeouts: it closes requests that never finish, and replies that nobody reads.
 
 uvicorn bounds the time between two requests of a connection, but not a request's own: half of one, sent and never
-finished, would be held for ever.
+finished, would be held for ever. Nor does it bound how long a client takes to read its reply.
 """
 
 from __future__ import annotations
@@ -12,13 +12,15 @@ from typing import Any
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 REQUEST_WITHIN = 20.0  # seconds from a connection, or a request's first byte, to the request's last
+READ_WITHIN = 30.0  # seconds in which a client must read some of a reply that is ready
 _TOO_LATE = b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 
 
 class TimedProtocol(HttpToolsProtocol):
-    """Closes a connection whose request does not end in time (RFC 9110, section 15.5.9)."""
+    """Closes a connection whose request does not end in time (RFC 9110, section 15.5.9), or whose reply stalls."""
 
     _timer: asyncio.TimerHandle | None = None
+    _unread_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
@@ -35,7 +37,16 @@ class TimedProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._end()
+        self._end_unread()
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._start_unread()
+
+    def resume_writing(self) -> None:
+        self._end_unread()
+        super().resume_writing()
 
     def _start(self) -> None:
         self._timer = self.loop.call_later(REQUEST_WITHIN, self._too_late)
@@ -52,3 +63,18 @@ class TimedProtocol(HttpToolsProtocol):
         if self.cycle is None or self.cycle.response_complete or not self.cycle.response_started:
             self.transport.write(_TOO_LATE)
         self.transport.close()
+
+    def _start_unread(self) -> None:
+        size = self.transport.get_write_buffer_size()
+        self._unread_timer = self.loop.call_later(READ_WITHIN, self._unread, size)
+
+    def _end_unread(self) -> None:
+        if self._unread_timer is not None:
+            self._unread_timer.cancel()
+            self._unread_timer = None
+
+    def _unread(self, before: int) -> None:
+        if self.transport.get_write_buffer_size() < before:  # slow, but it reads
+            self._start_unread()
+        else:
+            self.transport.abort()  # `close` would wait until all is read

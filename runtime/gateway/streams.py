@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Any
 
 from starlette.requests import Request
@@ -12,7 +12,6 @@ from runtime.client import Lanework
 from runtime.client.watching import JobEvent
 from runtime.errors import LaneworkError
 from runtime.gateway import requests
-from runtime.jobs.job import Job
 from runtime.values import codec
 
 _HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
@@ -25,30 +24,42 @@ def is_wanted(request: Request) -> bool:
 
 
 async def stream(lanework: Lanework, request: Request, job_id: str, status: int = 200, **headers: str) -> Response:
-    """Answers with the job's events; `Last-Event-ID` goes on behind one. Raises JobNotFound before it answers."""
-    after = requests.header(request, b"last-event-id") or None
-    await lanework.get(job_id)
-    chunks = _chunks(lanework.watch(job_id, after))
-    return StreamingResponse(chunks, status, {**_HEADERS, **headers}, media_type="text/event-stream")
+    """Answers with the job's events; `Last-Event-ID` goes on behind one.
+
+    204 where nothing comes after that, upon which browsers do not ask again. Raises what `Lanework.watch` does,
+    before anything is answered.
+    """
+    events = lanework.watch(job_id, requests.header(request, b"last-event-id") or None)
+    try:
+        first = await anext(events)
+    except StopAsyncIteration:
+        return Response(None, 204, headers)
+    return StreamingResponse(
+        _chunks(first, events), status, {**_HEADERS, **headers}, media_type="text/event-stream"
+    )
 
 
-async def _chunks(events: AsyncIterator[JobEvent]) -> AsyncIterator[bytes]:
-    yield b"retry: 1000\n"  # of the first event: ms until a client comes again
+async def _chunks(first: JobEvent, events: AsyncIterator[JobEvent]) -> AsyncGenerator[bytes]:
+    if first.kind != "alive":
+        yield b"retry: 1000\n"  # a field of the first event: ms until a client comes again
+    yield _text(first)
     try:
         async for event in events:
-            yield b": alive\n\n" if event.kind == "alive" else _text(event)
+            yield _text(event)
     except LaneworkError as error:  # the client comes again with Last-Event-ID
         yield f": {error.code}\n\n".encode()
 
 
 def _text(event: JobEvent) -> bytes:
-    data = codec.to_json(_data(event.kind, event.job))
+    if event.kind == "alive":
+        return b": alive\n\n"
+    data = codec.to_json(_data(event))
     return b"event: %s\nid: %s\ndata: %s\n\n" % (event.kind.encode(), str(event.position).encode(), data)
 
 
-def _data(kind: str, job: Job) -> dict[str, Any]:
-    if kind == "settled":
-        return job.to_safe_json()
-    if kind == "progress":
-        return {"id": job.id, "attempt": job.attempt, "progress": codec.showable(job.progress)}
-    return {"id": job.id, "status": job.status, "attempt": job.attempt}
+def _data(event: JobEvent) -> dict[str, Any]:
+    if event.job is not None:
+        return event.job.to_safe_json()
+    if event.kind == "progress":
+        return {"id": event.id, "attempt": event.attempt, "progress": codec.showable(event.progress)}
+    return {"id": event.id, "status": event.status, "attempt": event.attempt} if event.kind == "status" else {}

@@ -110,6 +110,14 @@ class Jobs:
             raise JobNotFound(job_id)
         return record.read(job_id, fields, self._settings.lanes)
 
+    async def progress(self, job_id: str) -> Any:
+        """The job's newest report, or None."""
+        with translated():
+            packed = await self._client.wire.execute_command(
+                "HGET", self._keys.job(self._shards.of(job_id), job_id), "progress"
+            )
+        return None if packed is None else codec.unpack_any(packed)
+
     async def by_unique(self, shard: int, function: str, digest: str) -> Job:
         """The job that lives under a unique key. Raises JobNotFound."""
         with translated():
@@ -118,7 +126,7 @@ class Jobs:
             job = await self.get(job_id.decode())
             if not job.settled:
                 return job
-        raise JobNotFound(f"a unique one of {function}")
+        raise JobNotFound(f"{function} under this unique key")
 
     async def listed(self, wanted: Sequence[str], byte_limit: float = float("inf"), tries: int = 3) -> Listed:
         """Those of the jobs that still have a record, without what is large in them.

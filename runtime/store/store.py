@@ -6,7 +6,6 @@ from runtime.settings import Settings
 from runtime.store.attempt_store import AttemptStore
 from runtime.store.connect import check_server, connect
 from runtime.store.dead import Dead
-from runtime.store.events import Waiters
 from runtime.store.jobs import Jobs
 from runtime.store.keys import Keys
 from runtime.store.listing import Listing
@@ -14,6 +13,7 @@ from runtime.store.operations import Operations
 from runtime.store.registry import Registry
 from runtime.store.schedules import Schedules
 from runtime.store.stats import Stats
+from runtime.store.waiters import Waiters
 
 
 class Store:

@@ -85,7 +85,7 @@ async def test_a_retry_is_seen(http, worker):
     assert (events[-1].json()["status"], len(events[-1].json()["attempts"])) == ("failed", 2)
 
 
-@pytest.mark.parametrize("last", ["1-0.0", "nonsense"])
+@pytest.mark.parametrize("last", ["1-0.0", "nonsense", "999999999999999-0.0"])
 async def test_what_cannot_be_filled_is_told(http, deployed, last, settings):
     job = (await http.post("/jobs", json={"type": "add", "payload": {"a": 1}})).json()
     client = connect(settings)
@@ -95,6 +95,32 @@ async def test_what_cannot_be_filled_is_told(http, deployed, last, settings):
     first, second = await read(http, f"/jobs/{job['id']}", 2, **{"Last-Event-ID": last})
 
     assert (first.event, second.event, second.json()["status"]) == ("gap", "status", "pending")
+
+
+async def test_a_position_that_has_not_been_reached_is_a_gap_and_not_silence(http, worker):
+    async with worker(steps=steps):
+        job = (await http.post("/jobs", json={"type": "steps", "payload": {"count": 2}})).json()
+        events = await read(http, f"/jobs/{job['id']}", **{"Last-Event-ID": "999999999999999-0.0"})
+
+    assert (events[0].event, events[-1].event) == ("gap", "settled")
+
+
+async def test_behind_the_end_there_is_nothing_to_follow(http, worker):
+    async with worker(steps=steps):
+        job = (await http.post("/jobs", json={"type": "steps", "payload": {"count": 1}})).json()
+        events = await read(http, f"/jobs/{job['id']}")
+        again = await http.get(f"/jobs/{job['id']}", headers={**SSE, "Last-Event-ID": events[-1].id})
+
+    assert (again.status_code, again.content) == (204, b"")
+
+
+async def test_each_status_is_the_one_of_its_event(http, worker):
+    async with worker(steps=steps):
+        job = (await http.post("/jobs", json={"type": "steps", "payload": {"count": 1}, "delay": "1s"})).json()
+        events = await read(http, f"/jobs/{job['id']}")
+
+    statuses = [event.json()["status"] for event in events if event.event != "progress"]
+    assert statuses == ["scheduled", "pending", "running", "completed"]
 
 
 async def test_an_unknown_job_is_a_problem(http, deployed):
