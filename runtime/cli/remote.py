@@ -175,7 +175,7 @@ def ask(http: httpx.Client, method: str, path: str, **arguments: Any) -> tuple[i
         return show.DONE, reply.json()
     try:
         problem = reply.json()
-        code = str(problem["type"]).removeprefix("urn:lanework:")
+        code = str(problem["type"]).rpartition("/")[2]
         show.error(code, problem["detail"])
     except (ValueError, KeyError, TypeError):
         show.error("no-answer", f"{http.base_url} is not a Lanework gateway: it answered {reply.status_code}")

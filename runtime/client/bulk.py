@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence, Set
+from itertools import zip_longest
 from typing import Any, NamedTuple
 
 from runtime.client.contracts import Contracts
@@ -17,6 +18,7 @@ from runtime.store.rows import NewJob
 _BATCH = 1000
 _BATCH_BYTES = 4 << 20
 _TURN = 100  # jobs made ready in one turn of the loop
+_MISSING = object()
 
 Store = Callable[[list[NewJob]], Awaitable[tuple[int, dict[str, Refusal]]]]
 
@@ -37,7 +39,9 @@ class Bulk:
             raise _wrong(
                 "payloads", f"are those of many jobs, such as a list; {payloads.__class__.__name__} is one"
             )
-        JobRequest(type, **options).check()
+        template = JobRequest(type, **options)
+        template.check()
+        options["then"] = template.then  # as it read them: a generator gives them once
         contract = await self._contracts.get(type)
         for number, payload in enumerate(payloads if isinstance(payloads, Sequence) else (), 1):
             contract.check(payload)
@@ -47,7 +51,8 @@ class Bulk:
         try:
             for number, (payload, key) in enumerate(_with_keys(payloads, keys), 1):
                 request = JobRequest(type, payload, **options)
-                request.key = key or request.key
+                if key is not None:
+                    request.key = key
                 job = (
                     await self._preparer.prepare(request)
                     if request.then
@@ -68,14 +73,18 @@ class Bulk:
 
 
 def _with_keys(payloads: Iterable[Any], keys: Iterable[str] | None) -> Iterator[tuple[Any, str | None]]:
-    """Raises JobInvalid where there are not as many keys as payloads."""
+    """Raises JobInvalid for what is no key, and where there are not as many keys as payloads."""
     if keys is None:
         yield from ((payload, None) for payload in payloads)
         return
-    try:
-        yield from zip(payloads, keys, strict=True)
-    except ValueError:
-        raise _wrong("keys", "are as many as payloads: one for each") from None
+    if isinstance(keys, (str, bytes, Mapping, Set)) or not isinstance(keys, Iterable):
+        raise _wrong("keys", f"are one for each payload, such as a list; not {keys.__class__.__name__}")
+    for number, (payload, key) in enumerate(zip_longest(payloads, keys, fillvalue=_MISSING)):
+        if payload is _MISSING or key is _MISSING:
+            raise _wrong("keys", "are as many as payloads: one for each")
+        if not isinstance(key, str):
+            raise _wrong(f"keys/{number}", f"is text, not {key.__class__.__name__}")
+        yield payload, key
 
 
 def _wrong(field: str, problem: str) -> JobInvalid:

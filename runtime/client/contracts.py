@@ -7,6 +7,7 @@ import difflib
 import itertools
 import time
 from collections.abc import Iterator, Sequence
+from contextvars import Context
 from typing import Any, Protocol
 
 import jsonschema_rs
@@ -119,7 +120,8 @@ class Contracts:
     def _start_reading(self) -> asyncio.Task[None]:
         """One reading for all concurrent callers."""
         if self._reading is None or self._reading.done():
-            self._reading = asyncio.get_running_loop().create_task(self._read())
+            # for all who ask: not a part of the request that asked first
+            self._reading = asyncio.get_running_loop().create_task(self._read(), context=Context())
             self._reading.add_done_callback(lambda task: task.cancelled() or task.exception())
         return self._reading
 

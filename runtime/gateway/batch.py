@@ -6,7 +6,7 @@ NDJSON is read, checked and stored part by part: no more than a part is held.
 from __future__ import annotations
 
 import zlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 from starlette.requests import ClientDisconnect, Request
@@ -25,6 +25,8 @@ MAX_JOBS = 10_000
 _PART = 1000  # jobs that one script call stores: some 10 ms of the server
 _PART_BYTES = 4 << 20
 _PIECE = 1 << 18
+_ERRORS_SHOWN = 3  # of each job
+_DETAIL_SHOWN = 500  # characters
 _NDJSON = ("application/x-ndjson", "application/ndjson", "application/jsonl")
 
 
@@ -129,9 +131,18 @@ class _Part:
     def _note(self, result: Stored | LaneworkError) -> None:
         if isinstance(result, LaneworkError):
             self.refused += 1
-            self._results.append({"problem": describe(result)})
+            self._results.append({"problem": _brief(describe(result))})
         else:
             self._results.append({"id": result.id, "new": result.new})
+
+
+def _brief(problem: dict[str, Any]) -> dict[str, Any]:
+    """Ten thousand problems are one reply."""
+    if len(detail := problem["detail"]) > _DETAIL_SHOWN:
+        problem["detail"] = f"{detail[:_DETAIL_SHOWN]}…"
+    if "errors" in problem:
+        problem["errors"] = problem["errors"][:_ERRORS_SHOWN]
+    return problem
 
 
 def _parsed(line: bytes) -> Any:
@@ -170,19 +181,40 @@ async def _inflated(request: Request) -> AsyncIterator[bytes]:
     coding = requests.header(request, b"content-encoding").strip().lower()
     if coding not in ("", "identity", "gzip"):
         raise BadRequest(415, "encoding-unknown", "Content-Encoding is gzip, or none")
-    inflate = zlib.decompressobj(wbits=31) if coding == "gzip" else None
+    gzip = _Gzip() if coding == "gzip" else None
     async for chunk in _chunks(request):
-        if inflate is None:
+        if gzip is None:
             yield chunk
             continue
-        try:
-            yield inflate.decompress(chunk, _PIECE)  # in pieces: a small chunk may become a thousand times as large
-            while inflate.unconsumed_tail:
-                yield inflate.decompress(inflate.unconsumed_tail, _PIECE)
-        except zlib.error as error:
-            raise BadRequest(400, "bad-encoding", f"the body is not gzip: {error}") from None
-    if inflate is not None and not inflate.eof:
-        raise BadRequest(400, "bad-encoding", "the body is not gzip: it ends too early")
+        for piece in gzip.inflate(chunk):
+            yield piece
+    if gzip is not None:
+        gzip.end()
+
+
+class _Gzip:
+    """Members of gzip, one or several (RFC 1952, section 2.2), as they come. Raises BadRequest: 400."""
+
+    def __init__(self) -> None:
+        self._member = zlib.decompressobj(wbits=31)
+
+    def inflate(self, chunk: bytes) -> Iterator[bytes]:
+        """In pieces: a small chunk may become a thousand times as large."""
+        more = True
+        while more:
+            if self._member.eof:
+                self._member = zlib.decompressobj(wbits=31)
+            try:
+                piece = self._member.decompress(chunk, _PIECE)
+            except zlib.error as error:
+                raise BadRequest(400, "bad-encoding", f"the body is not gzip: {error}") from None
+            yield piece
+            chunk = self._member.unconsumed_tail or self._member.unused_data
+            more = bool(chunk) or (len(piece) == _PIECE and not self._member.eof)
+
+    def end(self) -> None:
+        if not self._member.eof:
+            raise BadRequest(400, "bad-encoding", "the body is not gzip: it ends too early")
 
 
 async def _chunks(request: Request) -> AsyncIterator[bytes]:

@@ -25,14 +25,12 @@ async def read_payload_job(request: Request, function: str, limit: int) -> JobRe
 
 def _options(request: Request) -> dict[str, Any]:
     options: dict[str, Any] = {}
-    for name, value in request.headers.items():
-        if name in _HEADERS:
-            options[_HEADERS[name]] = _value(_HEADERS[name], value)
-    for name, value in request.query_params.items():
-        if name in NAMES:
-            if name in options:
-                raise BadRequest(422, "query-invalid", f"{name} stands in the query and in a header: give one")
-            options[name] = _value(name, value)
+    given = [(_HEADERS[name], value) for name, value in request.headers.items() if name in _HEADERS]
+    given += [(name, value) for name, value in request.query_params.items() if name in NAMES]
+    for name, value in given:
+        if name in options:
+            raise BadRequest(422, "query-invalid", f"{name} is given twice, in the query or in headers: give one")
+        options[name] = _value(name, value)
     return options
 
 

@@ -51,9 +51,15 @@ def has_body(request: Request) -> bool:
 
 def refuse_unknown(request: Request, known: set[str]) -> None:
     """Refuses parameters of the query that would be ignored. Raises BadRequest: 422."""
-    if request.scope["query_string"] and (unknown := set(request.query_params) - known):
+    if not request.scope["query_string"]:
+        return
+    query = request.query_params
+    if unknown := set(query) - known:
         names = f"{', '.join(sorted(unknown))}: {', '.join(sorted(known))}"
         raise BadRequest(422, "query-invalid", f"no parameter {names}")
+    if len(given := query.multi_items()) > len(query):
+        names = ", ".join(sorted({name for name in query if sum(one == name for one, _ in given) > 1}))
+        raise BadRequest(422, "query-invalid", f"{names}: given more than once; give one value")
 
 
 def media_type(request: Request) -> str:
@@ -154,9 +160,8 @@ def _own_origin(request: Request) -> str:
 
 def read_filter(request: Request) -> dict[str, str]:
     """Which failed jobs are meant. Raises BadRequest: 422."""
-    query = request.query_params
     refuse_unknown(request, {"error", "after", "before", "limit"})
-    return dict(query)
+    return dict(request.query_params)
 
 
 def read_waiting_status(request: Request) -> Literal["pending", "scheduled"]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextvars import Context
 from typing import Generic, TypeVar
 
 from runtime import log
@@ -40,7 +41,8 @@ class GroupCommit(Generic[Item]):
         self._waiting.append(item)
         if self._running is None:
             # starts in the loop's next turn, so that all items of this turn go together
-            self._running = asyncio.get_running_loop().create_task(self._run())
+            # for all that gathers: not a part of the request that came first
+            self._running = asyncio.get_running_loop().create_task(self._run(), context=Context())
 
     def take_waiting(self) -> list[Item]:
         """Removes and returns the items that no batch has taken yet."""

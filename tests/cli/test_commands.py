@@ -93,6 +93,7 @@ async def test_call_of_a_job_that_fails_shows_the_error_and_exits_with_1(lanewor
     ("arguments", "code", "told"),
     [
         (["call", "ad", "{}"], 3, "did you mean add"),
+        (["call", "ad", "{}"], 3, "error function-unknown: "),
         (["call", "add", '{"a": 1}'], 3, "/b: is required"),
         (["call", "add", "{a: 1}"], 2, "not JSON"),
         (["call", "add", '{"a":1,"b":2}', "--priority", "9"], 3, "no lane is"),

@@ -5,6 +5,9 @@ import json
 
 import pytest
 
+from runtime.errors import JobInvalid
+from runtime.jobs.request import JobRequest
+
 NDJSON = {"Content-Type": "application/x-ndjson"}
 
 
@@ -143,8 +146,57 @@ async def test_a_small_body_that_becomes_a_huge_one_is_refused(http, deployed):
     assert (array.status_code, line.status_code) == (413, 413)
 
 
+async def test_gzip_may_have_several_members(http, deployed):
+    body = b"".join(gzip.compress(lines(additions(10)) + b"\n") for _ in range(3))
+
+    reply = await http.post("/jobs/batch", content=body, headers={**NDJSON, "Content-Encoding": "gzip"})
+
+    assert (reply.status_code, reply.json()["stored"]) == (202, 30)
+
+
+async def test_what_is_no_gzip_behind_a_member_is_told(http, deployed):
+    body = gzip.compress(lines(additions(2)) + b"\n") + b"rubbish"
+
+    reply = await http.post("/jobs/batch", content=body, headers={**NDJSON, "Content-Encoding": "gzip"})
+
+    results = reply.json()["results"]
+    assert (reply.status_code, [result.get("new") for result in results]) == (207, [True, True, None])
+    assert results[-1]["problem"]["type"] == "/problems/bad-encoding"
+
+
+async def test_the_problem_of_each_job_is_brief(http, deployed):
+    jobs = [{"type": "ints", "payload": {"xs": ["wrong"] * 15}}, {"type": "x" * 2000}]
+
+    reply = await http.post("/jobs/batch", json=jobs)
+
+    wrong, unknown = [result["problem"] for result in reply.json()["results"]]
+    assert len(wrong["errors"]) == 3
+    assert len(unknown["detail"]) <= 501
+
+
 async def test_a_client_gives_each_payload_its_key(client, deployed):
     first = await client.enqueue_many("add", [{"a": 1}, {"a": 2}], keys=["k1", "k2"])
     again = await client.enqueue_many("add", [{"a": 1}, {"a": 2}], keys=["k1", "k2"])
 
     assert first == again
+
+
+@pytest.mark.parametrize(
+    "keys", [["k1"], ["k1", "k2", "k3"], ["k1", ""], ["k1", 2], ["k1", None], "kk", {"a", "b"}, 7]
+)
+async def test_keys_that_are_not_one_for_each_payload_are_refused(client, deployed, keys):
+    with pytest.raises(JobInvalid, match="key"):
+        await client.enqueue_many("add", [{"a": 1}, {"a": 2}], keys=keys)
+
+    assert (await client.page()).jobs == []
+
+
+async def test_follow_ups_from_a_generator_are_those_of_each_job(client, worker):
+    async def step(number): ...
+
+    async with worker(step=step):
+        then = (JobRequest("step", {"number": n}) for n in range(2))
+        ids = await client.enqueue_many("step", [{"number": n} for n in range(2)], then=then)
+        jobs = [await client.wait(job_id, 10) for job_id in ids]
+
+    assert [len(job.children) for job in jobs] == [2, 2]

@@ -7,6 +7,8 @@ import pytest
 
 from runtime import errors, gateway
 from runtime.gateway.explained import EXPLAINED
+from runtime.gateway.openapi.functions import example
+from runtime.store.registry import Deployed
 
 SOURCE = "\n".join(path.read_text() for path in Path(gateway.__file__).parent.rglob("*.py"))
 
@@ -47,3 +49,18 @@ def test_every_problem_is_explained():
     bad = set(re.findall(r'(?:BadRequest|problem)\(\s*\d+,\s*"([a-z-]+)"', SOURCE)) | {"http-error"}
 
     assert (own - {"error"}) | bad == EXPLAINED.keys()
+
+
+def test_a_schema_that_contains_itself_many_times_has_no_example_rather_than_a_huge_one():
+    node = {"type": "object", "properties": {f"n{n}": {"$ref": "#/$defs/node"} for n in range(40)}}
+    wide = {"$ref": "#/$defs/node", "$defs": {"node": node}}
+    deep = {
+        "type": "array",
+        "minItems": 200,
+        "items": {"type": "array", "minItems": 200, "items": {"type": "null"}},
+    }
+    usual = {"type": "array", "items": {"type": "string", "minLength": 6}}
+
+    found = [example(Deployed("f", "normal", 60, 1, "", schema, "f")) for schema in (wide, deep, usual)]
+
+    assert found == [None, None, ["textxx"]]

@@ -30,10 +30,11 @@ async def test_options_stand_in_the_query_or_in_headers(http, deployed, ask):
 
 async def test_an_option_given_twice_or_unknown_is_refused(http, deployed):
     twice = await http.post("/functions/add/jobs?delay=1", json={"a": 1}, headers={"Lanework-Delay": "2"})
+    same = await http.post("/functions/add/jobs?delay=1&delay=2", json={"a": 1})
     unknown = await http.post("/functions/add/jobs?colour=red", json={"a": 1})
     wrong = await http.post("/functions/add/jobs?delay=soon", json={"a": 1})
 
-    assert [reply.status_code for reply in (twice, unknown, wrong)] == [422, 422, 422]
+    assert [reply.status_code for reply in (twice, same, unknown, wrong)] == [422] * 4
     assert "max_attempts" in unknown.json()["detail"]
     assert wrong.json()["errors"][0]["field"] == "/delay"
 

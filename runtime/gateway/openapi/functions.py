@@ -13,6 +13,8 @@ from runtime.store.registry import Deployed
 _DEFS = "#/$defs/"
 _DATA = ("default", "examples", "example", "const", "enum")  # keywords whose value is no schema
 _MAPS = ("properties", "patternProperties", "dependentSchemas")  # of schemas by name
+_SAMPLE_NODES = 300  # values in an example at most
+_SAMPLE_LENGTH = 1000  # characters of a text in it
 _SAMPLES: dict[str, Any] = {
     "date-time": "2030-01-31T09:00:00Z",
     "date": "2030-01-31",
@@ -45,7 +47,7 @@ def components(function: Deployed) -> dict[str, Schema]:
 def example(function: Deployed) -> Any:
     """A payload that fits, or None where none was found."""
     try:
-        sample = _sample(function.schema, function.schema.get("$defs", {}), 6)
+        sample = _Sampler(function.schema).sample(function.schema, 6)
         return sample if jsonschema_rs.is_valid(function.schema, sample) else None
     except (ValueError, KeyError, TypeError):
         return None
@@ -84,35 +86,45 @@ def _moved(target: str, prefix: str) -> str:
     return f"#/components/schemas/{prefix}.{_sane(target.removeprefix(_DEFS))}"
 
 
-def _sample(schema: Any, defs: dict[str, Any], depth: int) -> Any:
-    """A value that the schema says is usual: an example, a default, a choice, else one by type."""
-    if not isinstance(schema, dict) or depth == 0:
-        return None
-    if target := schema.get("$ref"):
-        return _sample(defs[target.removeprefix(_DEFS)], defs, depth)
-    for keyword in ("examples", "enum"):
-        if schema.get(keyword):
-            return schema[keyword][0]
-    for keyword in ("default", "const"):
-        if keyword in schema:
-            return schema[keyword]
-    for keyword in ("anyOf", "oneOf", "allOf"):
-        if schema.get(keyword):
-            return _sample(schema[keyword][0], defs, depth - 1)
-    return _by_type(schema, defs, depth)
+class _Sampler:
+    """Makes a value that a schema says is usual: an example, a default, a choice, else one by type."""
 
+    def __init__(self, schema: dict[str, Any]) -> None:
+        self._defs = schema.get("$defs", {})
+        self._left = _SAMPLE_NODES
 
-def _by_type(schema: dict[str, Any], defs: dict[str, Any], depth: int) -> Any:
-    kind = schema.get("type")
-    if kind == "object":
-        wanted = schema.get("properties", {})
-        names = schema.get("required", list(wanted))
-        return {name: _sample(wanted.get(name), defs, depth - 1) for name in names}
-    if kind == "array":
-        return [_sample(schema.get("items"), defs, depth - 1)] * max(1, schema.get("minItems", 1))
-    if kind == "string":
-        return _SAMPLES.get(schema.get("format", ""), "text".ljust(schema.get("minLength", 0), "x"))
-    if kind in ("integer", "number"):
-        least = schema.get("minimum", schema.get("exclusiveMinimum", 0) + 1)
-        return min(least, schema.get("maximum", least))
-    return {"boolean": True, "null": None}.get(str(kind))
+    def sample(self, schema: Any, depth: int) -> Any:
+        """Raises ValueError for what would be a large one: a schema that contains itself may double per level."""
+        self._left -= 1
+        if self._left < 0:
+            raise ValueError("too large for an example")
+        if not isinstance(schema, dict) or depth == 0:
+            return None
+        if target := schema.get("$ref"):
+            return self.sample(self._defs[target.removeprefix(_DEFS)], depth)
+        for keyword in ("examples", "enum"):
+            if schema.get(keyword):
+                return schema[keyword][0]
+        for keyword in ("default", "const"):
+            if keyword in schema:
+                return schema[keyword]
+        for keyword in ("anyOf", "oneOf", "allOf"):
+            if schema.get(keyword):
+                return self.sample(schema[keyword][0], depth - 1)
+        return self._by_type(schema, depth)
+
+    def _by_type(self, schema: dict[str, Any], depth: int) -> Any:
+        kind = schema.get("type")
+        if kind == "object":
+            wanted = schema.get("properties", {})
+            names = schema.get("required", list(wanted))
+            return {name: self.sample(wanted.get(name), depth - 1) for name in names}
+        if kind == "array":
+            return [self.sample(schema.get("items"), depth - 1) for _ in range(max(1, schema.get("minItems", 1)))]
+        if kind == "string":
+            text = "text".ljust(min(_SAMPLE_LENGTH, schema.get("minLength", 0)), "x")
+            return _SAMPLES.get(schema.get("format", ""), text)
+        if kind in ("integer", "number"):
+            least = schema.get("minimum", schema.get("exclusiveMinimum", 0) + 1)
+            return min(least, schema.get("maximum", least))
+        return {"boolean": True, "null": None}.get(str(kind))
