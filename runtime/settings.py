@@ -157,7 +157,10 @@ class Settings(BaseSettings):
 
 
 def load(environ: Mapping[str, str] | None = None, **overrides: Any) -> Settings:
-    """Settings from the environment, `given` ones first. Raises SettingsInvalid with what to do."""
+    """Settings from the environment; `overrides` that are not None come before it.
+
+    Raises SettingsInvalid with what to do.
+    """
     environ = os.environ if environ is None else environ
     _refuse_misspelt(environ)
     try:

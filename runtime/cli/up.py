@@ -27,7 +27,7 @@ _START = 30.0
 
 
 class Supervised:
-    """A process that is started again when it dies, at most every few seconds."""
+    """A process that is started again when it dies: after 0.2 s, and later, up to 5 s, when it dies soon again."""
 
     def __init__(self, name: str, command: list[str], env: dict[str, str]) -> None:
         self.name = name

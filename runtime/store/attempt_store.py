@@ -166,7 +166,10 @@ class AttemptStore:
         return self._worker, *self._failed, codec.pack_batch(rows), self._settings.crash_limit
 
     async def stage(self, taken: Taken, part: int, jobs: Sequence[NewJob]) -> bool:
-        """Keeps a part, from 0, of the jobs that start if an attempt completes; False where the attempt is lost."""
+        """Keeps a part, from 0, of the jobs that start if an attempt completes.
+
+        False where the attempt is no longer this worker's, or the parts before are gone.
+        """
         packed = codec.pack_batch(jobs)
         args = (self._worker, taken.id, taken.attempt, part, packed, _STAGED_MS)
         return bool(await scripts.STAGE(self._client, self._root, *args))

@@ -112,8 +112,7 @@ async def blpop(client: Redis, keys: Sequence[str], timeout: float) -> tuple[byt
 async def durably(client: Redis, script: Any, root: str, *args: str | bytes | int) -> Any:
     """Runs a script, and waits until what it wrote is on the server's disk (WAITAOF).
 
-    Raises StoreUnavailable if that takes too long, and StoreUnsupported where the server has no
-    append-only file.
+    Raises StoreUnavailable if that takes too long, and StoreError where the server has no append-only file.
     """
     with translated():
         sync = ("WAITAOF", 1, 0, int(TIMEOUT * 1000))

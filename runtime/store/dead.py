@@ -78,9 +78,10 @@ class Dead:
     async def replay_all(
         self, function: str, fits: Callable[[Job], bool], *, every: float = 0.0, limit: int | None = None
     ) -> AsyncIterator[int]:
-        """Replays the function's failed jobs that match, the oldest first; yields how many in each part.
+        """Replays the function's failed jobs that match, the oldest of each shard first.
 
-        `every`: seconds from one to the next, so that a thousand do not start at once.
+        Yields how many in each part. `every`: seconds from one to the next, so that a thousand do not start
+        at once.
         """
         replayed = 0
         async for shard, batch in self._each(function, fits, limit):

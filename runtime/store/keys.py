@@ -159,7 +159,7 @@ class Keys:
         return f"{self.prefix}:worker:{worker}"
 
     def permanent(self) -> tuple[str, ...]:
-        """Patterns of the keys that live without a TTL; every other key has one."""
+        """Patterns of the keys that may live without a TTL; every other key has one."""
         shard = f"{self.prefix}:{{*}}"
         return (
             f"{shard}:q:*",

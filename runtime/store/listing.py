@@ -43,7 +43,7 @@ class Listing:
     ) -> Page:
         """The newest jobs first, those that fit `type` and `status` alone.
 
-        Reads at most 10,000 entries of the log in one call, and some 4 MiB of jobs: a page may come short
+        Reads at most 10,000 entries of each shard's log in one call, and some 4 MiB of jobs: a page may come short
         (`partial`), with a cursor to go on from. Raises ValueError for a cursor not given here.
         """
         places = _places(cursor, self._settings.shards)

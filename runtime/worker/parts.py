@@ -99,7 +99,7 @@ class Parts:
 
     @property
     def running(self) -> int:
-        """How many handlers run."""
+        """How many handlers run, or have a slot set aside to run in."""
         return sum(group.slots.running for group in self.groups)
 
     async def idle_within(self, seconds: float) -> bool:

@@ -1,4 +1,4 @@
-"""What Linux offers beyond POSIX for processes that must not outlive others; elsewhere these do nothing."""
+"""What Linux offers beyond POSIX to end, limit and count processes; elsewhere most of it does nothing."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from runtime.store.attempts import Swept
 from runtime.store.rows import Scan
 
 _CHUNK = 200
-_PARTS = 20  # of what a lost worker had staged that one sweep starts
+_PARTS = 20  # of what one job has staged that one sweep starts
 _NEXT = {"retry": "runs again", "poison": "failed as poison", "cancelled": "cancelled, as was asked"}
 
 
