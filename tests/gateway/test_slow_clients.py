@@ -1,6 +1,7 @@
 """Clients that do not finish what they send, or do not read what they asked for, hold no connection for ever."""
 
 import asyncio
+import contextlib
 import socket
 from pathlib import Path
 
@@ -46,6 +47,54 @@ async def test_a_pipelined_request_is_not_ended_while_the_one_before_it_is_answe
 
     assert (got.count(b"HTTP/1.1 202 Accepted"), got.count(b"HTTP/1.1 200 OK")) == (1, 1)
     assert b"408 Request Timeout" not in got
+
+
+ENDLESS = {
+    "head": b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n",
+    "header": b"GET /healthz HTTP/1.1\r\nHost: ",
+    "path": b"GET /",
+    "trailer": b"POST /jobs HTTP/1.1\r\nHost: localhost\r\ncontent-type: application/json\r\n"
+    b"transfer-encoding: chunked\r\n\r\n1\r\n{\r\n0\r\nX: ",
+}
+
+
+@pytest.mark.parametrize("part", ENDLESS)
+async def test_a_head_without_an_end_is_refused(http, part):
+    _reader, writer = await connect(http)
+    writer.write(ENDLESS[part])
+    more = b"x: y\r\n" if part == "head" else b"x"
+    with contextlib.suppress(ConnectionError):
+        async with asyncio.timeout(10):
+            while not writer.is_closing():
+                writer.write(more * 50_000)
+                await writer.drain()
+    writer.close()
+
+    assert (await http.get("/healthz")).status_code == 200
+
+
+async def test_a_large_head_is_told_so(http):
+    reader, writer = await connect(http)
+    writer.write(ENDLESS["header"])
+    await writer.drain()
+    for _ in range(protocol.MAX_HEAD // 1000 + 1):
+        writer.write(b"x" * 1000)
+    got = await asyncio.wait_for(reader.read(), 10)
+    writer.close()
+
+    assert b"431 Request Header Fields Too Large" in got
+
+
+async def test_a_body_in_many_small_parts_is_read(http, deployed):
+    async def parts():
+        yield b'{"type": "echo", "payload": "'
+        for _ in range(15_000):
+            yield b"x"
+        yield b'"}'
+
+    reply = await http.post("/jobs", content=parts(), headers={"Content-Type": "application/json"})
+
+    assert (reply.status_code, len(reply.json()["payload"])) == (202, 15_000)
 
 
 @pytest.fixture
