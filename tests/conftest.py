@@ -29,7 +29,7 @@ import uvicorn
 from runtime import settings as settings_module
 from runtime.client import Lanework
 from runtime.gateway.app import create_app
-from runtime.gateway.protocol import TimedProtocol
+from runtime.gateway.protocol import BoundedProtocol
 from runtime.handlers.catalogue import Catalogue
 from runtime.handlers.spec import Function
 from runtime.settings import Settings
@@ -201,7 +201,7 @@ async def http(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
     app = create_app(settings.model_copy(update={"body_limit": 20_000}))
     with socket.create_server(("127.0.0.1", 0)) as listening:
         url = f"http://127.0.0.1:{listening.getsockname()[1]}"
-        server = _Server(uvicorn.Config(app, log_config=None, access_log=False, http=TimedProtocol))
+        server = _Server(uvicorn.Config(app, log_config=None, access_log=False, http=BoundedProtocol))
         serving = asyncio.create_task(server.serve([listening]))
         async with httpx.AsyncClient(base_url=url, timeout=20, trust_env=False) as client:
             yield client

@@ -18,7 +18,7 @@ from runtime import log
 from runtime.cli import show
 from runtime.errors import StoreUnavailable
 from runtime.gateway.app import create_app
-from runtime.gateway.protocol import TimedProtocol
+from runtime.gateway.protocol import BoundedProtocol
 from runtime.settings import Settings
 from runtime.store.connect import check_server, opened
 from runtime.worker import printed
@@ -38,7 +38,7 @@ def gateway(settings: Settings) -> int:
         host=settings.host,
         port=settings.port,
         loop="uvloop",
-        http=TimedProtocol,
+        http=BoundedProtocol,
         lifespan="on",
         access_log=False,
         log_config=None,

@@ -21,7 +21,7 @@ _TOO_LATE = b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\nconnection: c
 _TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 
 
-class TimedProtocol(HttpToolsProtocol):
+class BoundedProtocol(HttpToolsProtocol):
     """Closes a connection whose request does not end in time (RFC 9110, section 15.5.9) or has a head that is too
     large (RFC 6585, section 5), or whose reply stalls."""
 

@@ -106,7 +106,7 @@ async def test_check_is_the_way_out_of_a_loop(client, worker, folder, leaving):
 
 
 async def test_check_passes_a_handlers_own_except_exception(client, worker, settings):
-    begun = asyncio.Event()
+    begun, ended = asyncio.Event(), asyncio.Event()
     seen = []
 
     @function(isolation="thread")
@@ -119,6 +119,7 @@ async def test_check_passes_a_handlers_own_except_exception(client, worker, sett
                 seen.append(error)
             except Stopped:
                 seen.append("stopped")
+                loop.call_soon_threadsafe(ended.set)
                 raise
 
     loop = asyncio.get_running_loop()
@@ -126,6 +127,7 @@ async def test_check_passes_a_handlers_own_except_exception(client, worker, sett
         job = await client.enqueue("careless", max_attempts=1)
         await asyncio.wait_for(begun.wait(), WAIT)
 
+    await asyncio.wait_for(ended.wait(), WAIT)  # a worker that leaves does not wait for threads
     assert seen == ["stopped"]
     assert (await client.get(job.id)).status == "pending"
 
