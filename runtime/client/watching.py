@@ -67,7 +67,9 @@ class Watching(Connection):
             for position, change in missed:
                 last = position
                 yield await self._event(position, change)
-            if not job.settled:  # else its end was among those, or was seen before
+                if change.status in SETTLED:  # it may have come since the job was read
+                    return
+            if not job.settled:  # else its end was seen before
                 async for event in self._following(job_id, watch, last, alive):
                     yield event
 

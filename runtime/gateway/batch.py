@@ -200,8 +200,8 @@ class _Gzip:
 
     def inflate(self, chunk: bytes) -> Iterator[bytes]:
         """In pieces: a small chunk may become a thousand times as large."""
-        more = True
-        while more:
+        unfinished = True
+        while unfinished:
             if self._member.eof:
                 self._member = zlib.decompressobj(wbits=31)
             try:
@@ -210,7 +210,7 @@ class _Gzip:
                 raise BadRequest(400, "bad-encoding", f"the body is not gzip: {error}") from None
             yield piece
             chunk = self._member.unconsumed_tail or self._member.unused_data
-            more = bool(chunk) or (len(piece) == _PIECE and not self._member.eof)
+            unfinished = bool(chunk) or (len(piece) == _PIECE and not self._member.eof)
 
     def end(self) -> None:
         if not self._member.eof:

@@ -25,9 +25,9 @@ async def read_payload_job(request: Request, function: str, limit: int) -> JobRe
 
 def _options(request: Request) -> dict[str, Any]:
     options: dict[str, Any] = {}
-    given = [(_HEADERS[name], value) for name, value in request.headers.items() if name in _HEADERS]
-    given += [(name, value) for name, value in request.query_params.items() if name in NAMES]
-    for name, value in given:
+    pairs = [(_HEADERS[name], value) for name, value in request.headers.items() if name in _HEADERS]
+    pairs += [(name, value) for name, value in request.query_params.items() if name in NAMES]
+    for name, value in pairs:
         if name in options:
             raise BadRequest(422, "query-invalid", f"{name} is given twice, in the query or in headers: give one")
         options[name] = _value(name, value)

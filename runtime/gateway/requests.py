@@ -57,8 +57,8 @@ def refuse_unknown(request: Request, known: set[str]) -> None:
     if unknown := set(query) - known:
         names = f"{', '.join(sorted(unknown))}: {', '.join(sorted(known))}"
         raise BadRequest(422, "query-invalid", f"no parameter {names}")
-    if len(given := query.multi_items()) > len(query):
-        names = ", ".join(sorted({name for name in query if sum(one == name for one, _ in given) > 1}))
+    if len(pairs := query.multi_items()) > len(query):
+        names = ", ".join(sorted({name for name in query if sum(one == name for one, _ in pairs) > 1}))
         raise BadRequest(422, "query-invalid", f"{names}: given more than once; give one value")
 
 

@@ -114,6 +114,24 @@ async def test_behind_the_end_there_is_nothing_to_follow(http, worker):
     assert (again.status_code, again.content) == (204, b"")
 
 
+async def test_an_end_between_two_looks_ends_the_stream(client, deployed, monkeypatch):
+    job = await client.enqueue("echo")
+    first = await anext(client.watch(job.id))
+    get = client._store.jobs.get
+
+    async def get_and_cancel(job_id):
+        monkeypatch.setattr(client._store.jobs, "get", get)
+        found = await get(job_id)
+        await client.cancel(job_id)
+        return found
+
+    monkeypatch.setattr(client._store.jobs, "get", get_and_cancel)
+    async with asyncio.timeout(10):
+        events = [event async for event in client.watch(job.id, str(first.position))]
+
+    assert [event.kind for event in events] == ["settled"]
+
+
 async def test_each_status_is_the_one_of_its_event(http, worker):
     async with worker(steps=steps):
         job = (await http.post("/jobs", json={"type": "steps", "payload": {"count": 1}, "delay": "1s"})).json()
