@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 
 from starlette.requests import ClientDisconnect, Request
@@ -14,6 +15,8 @@ from runtime.gateway.problems import from_error, problem
 
 Handler = Callable[[Request], Awaitable[Response]]
 Paths = dict[str, dict[str, Handler]]  # handlers by path and method
+
+_LEAVING = "the gateway stops, and has no answer to this yet; send it again, to another gateway or in a second"
 
 
 def named(response: Response) -> Response:
@@ -44,6 +47,8 @@ class Endpoint:
             response = from_error(error)
         except ClientDisconnect:
             return
+        except asyncio.CancelledError:  # the server stops and waits no longer for this request
+            response = problem(503, "gateway-leaving", _LEAVING, {"Retry-After": "1", "Connection": "close"})
         except Exception as error:
             log.get("gateway").error("request.failed", method=method, path=scope["path"], exc_info=error)
             response = problem(500, "internal-error", "the gateway failed; its log has the cause")

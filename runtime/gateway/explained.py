@@ -15,6 +15,8 @@ EXPLAINED = {
     "function-invalid": "A fault of the gateway itself; its log has the cause.",
     "function-unknown": "No worker has published a function of this name. `near` has names that are alike; a "
     "function that was just deployed is known within two seconds of its worker's start.",
+    "gateway-leaving": "The gateway was told to stop and could not wait for the whole request. Send it again; a "
+    "job with an Idempotency-Key is stored once.",
     "host-unknown": "The gateway does not answer to the name in the Host header: see LANEWORK_HOSTS.",
     "http-error": "The request is not one that the gateway understands.",
     "internal-error": "The gateway failed. Its log has the cause, under the request's X-Request-Id.",

@@ -40,3 +40,22 @@ async def test_requests_that_wait_are_answered_and_streams_end(gateway, client):
     assert (await client.get(posted.json()["id"])).status == "pending"
     assert one.said("gateway.left")
     assert not one.said("Traceback")
+
+
+async def test_an_upload_that_is_not_through_is_refused_with_a_problem(gateway):
+    one, http = gateway
+    await http.get("/healthz")  # by now it listens
+    reader, writer = await asyncio.open_connection("127.0.0.1", http.base_url.port)
+    head = b"POST /jobs/batch HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-ndjson\r\n"
+    writer.write(head + b"Transfer-Encoding: chunked\r\n\r\n10\r\n" + b'{"type":"echo"}\n' + b"\r\n")
+    await writer.drain()
+    await http.get("/healthz")  # by now it has read that too
+    stopping = asyncio.create_task(asyncio.to_thread(one.stop))
+    async with asyncio.timeout(20):
+        reply = await reader.read()
+    writer.close()
+
+    assert await stopping == 0
+    assert reply.startswith(b"HTTP/1.1 503 ")
+    assert b"/problems/gateway-leaving" in reply
+    assert not one.said("Traceback")
