@@ -15,6 +15,9 @@ LaneworkError
 ├── JobNotFound            job-not-found
 ├── JobUnsettled           job-unsettled         the result was asked for too early
 ├── JobFailed              job-failed            the result of a job that has none was asked for
+├── AccessDenied           access-denied         no access key, or one that is not valid
+├── AccessForbidden        access-forbidden      an access key that does not allow this
+├── RateExceeded           rate-exceeded         an access key that asks more often than it may
 ├── LoopChanged            loop-changed          a client that is used on a second event loop
 ├── ClientMissing          client-missing        a handle that enqueues while no client is open
 └── StoreError             store-error
@@ -132,6 +135,24 @@ class JobUnsettled(LaneworkError):
 
 class JobFailed(LaneworkError):
     code = "job-failed"
+
+
+class AccessDenied(LaneworkError):
+    code = "access-denied"
+
+
+class AccessForbidden(LaneworkError):
+    code = "access-forbidden"
+
+
+class RateExceeded(LaneworkError):
+    """`retry_after`: seconds until it is worth trying again."""
+
+    code = "rate-exceeded"
+
+    def __init__(self, message: str, retry_after: int) -> None:
+        self.retry_after = retry_after
+        super().__init__(message)
 
 
 class LoopChanged(LaneworkError):

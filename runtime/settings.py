@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AliasChoices, Field, ValidationError, field_validator, model_validator
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from runtime.errors import LaneUnknown, SettingsInvalid
@@ -74,6 +74,10 @@ class Settings(BaseSettings):
     hosts: Names = Field(
         (), description="names that the gateway answers to; none: on loopback, those of loopback, else any"
     )
+    insecure: bool = Field(
+        False, description="start a gateway beyond loopback without access keys: something else says who reaches it"
+    )
+    stream_limit: int = Field(1000, ge=1, description="streams that an access key may have open on a gateway")
     expect: Names = Field((), description="functions that a gateway must know to be ready; none named: any")
     port: int = Field(8080, ge=0, le=65_535, description="the gateway's port; 0 picks a free one")
     worker_port: int = Field(
@@ -82,6 +86,7 @@ class Settings(BaseSettings):
     body_limit: int = Field(1 << 20, ge=1024, description="bytes of the largest request body and payload")
     batch_limit: int = Field(32 << 20, ge=1024, description="bytes of the largest array of jobs in one request")
     url: str = Field("http://127.0.0.1:8080", description="the gateway that the command line talks to")
+    key: SecretStr = Field(SecretStr(""), description="the access key that the command line shows it")
 
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="debug logs every attempt")
     log_format: Literal["auto", "console", "json"] = Field("auto", description="auto: console on a terminal")

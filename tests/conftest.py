@@ -198,7 +198,14 @@ class _Server(uvicorn.Server):
 @pytest.fixture
 async def http(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
     """A client of a gateway that serves on a real socket."""
-    app = create_app(settings.model_copy(update={"body_limit": 20_000}))
+    async with serving(settings.model_copy(update={"body_limit": 20_000})) as client:
+        yield client
+
+
+@asynccontextmanager
+async def serving(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
+    """The same with other settings."""
+    app = create_app(settings)
     with socket.create_server(("127.0.0.1", 0)) as listening:
         url = f"http://127.0.0.1:{listening.getsockname()[1]}"
         server = _Server(uvicorn.Config(app, log_config=None, access_log=False, http=BoundedProtocol))

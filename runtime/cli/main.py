@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from runtime import settings
-from runtime.cli import show
+from runtime.cli import keys, show
 from runtime.errors import LaneworkError
 
 app = typer.Typer(
@@ -23,6 +23,8 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+app.add_typer(keys.app, name="keys")
 
 AsJson = Annotated[bool, typer.Option("--json", help="For programs: JSON on standard output.")]
 Functions = Annotated[Path | None, typer.Option("--functions-dir", help="Where the function modules are.")]

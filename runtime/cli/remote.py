@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 from collections import Counter
@@ -151,7 +152,11 @@ def workers(settings: Settings, as_json: bool) -> int:
 def client(settings: Settings) -> httpx.Client:
     """Raises SettingsInvalid for a URL that is none."""
     try:
-        return httpx.Client(base_url=settings.url, timeout=10, trust_env=False)
+        key = settings.key.get_secret_value()
+        if not re.fullmatch("[!-~]*", key):  # an error about the header would show it
+            raise SettingsInvalid("LANEWORK_KEY is no access key: those begin with lw_, and have no spaces")
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        return httpx.Client(base_url=settings.url, headers=headers, timeout=10, trust_env=False)
     except (httpx.InvalidURL, UnicodeError) as error:
         raise SettingsInvalid(f"{settings.url!r} is not the URL of a gateway ({error})") from None
 

@@ -16,11 +16,13 @@ import uvloop
 
 from runtime import log
 from runtime.cli import show
-from runtime.errors import StoreUnavailable
+from runtime.errors import SettingsInvalid, StoreUnavailable
+from runtime.gateway.access.keyring import needs_keys
 from runtime.gateway.app import create_app
 from runtime.gateway.protocol import BoundedProtocol
 from runtime.settings import Settings
-from runtime.store.connect import check_server, opened
+from runtime.store.access import AccessKeys
+from runtime.store.connect import Redis, check_server, opened
 from runtime.worker import printed
 from runtime.worker.port import Port
 from runtime.worker.worker import Worker
@@ -29,7 +31,8 @@ _GONE_WITHIN = 2.0  # seconds after a worker has left
 
 
 def gateway(settings: Settings) -> int:
-    """Serves until SIGTERM or SIGINT. Raises StoreError where the server cannot serve."""
+    """Serves until SIGTERM or SIGINT. Raises StoreError where the server cannot serve, and SettingsInvalid where
+    anybody could use it who should not."""
     log.configure(settings)
     uvloop.run(_check(settings))
     app = create_app(settings)
@@ -84,6 +87,17 @@ async def _check(settings: Settings) -> None:
             await check_server(client, settings)
         except StoreUnavailable as error:
             log.get("gateway").warning("store.trouble", role="gateway", code=error.code, error=str(error))
+            return
+        await check_access(client, settings)
+
+
+async def check_access(client: Redis, settings: Settings) -> None:
+    """Raises SettingsInvalid where a gateway would refuse everybody: nobody has the access key that each needs."""
+    if needs_keys(settings) and not await AccessKeys(client, settings).all():
+        raise SettingsInvalid(
+            f"others can reach {settings.host}, and there is no access key: make one with `lanework keys new`; "
+            "or set LANEWORK_INSECURE=1 where something else decides who reaches the gateway"
+        )
 
 
 def worker(settings: Settings) -> int:

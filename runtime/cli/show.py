@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 import orjson
+from pydantic import SecretStr
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -118,6 +119,8 @@ def _plain(name: str, value: Any) -> Any:
         return ",".join(f"{key}={item}" for key, item in value.items())
     if value is None:
         return ""
+    if isinstance(value, SecretStr):
+        return "***" if value.get_secret_value() else ""
     if name == "redis_url":
         return _without_password(value)
     return value if isinstance(value, (int, float)) else str(value)

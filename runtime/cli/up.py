@@ -10,7 +10,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -18,9 +18,13 @@ import httpx
 
 from runtime import log
 from runtime.cli import show
-from runtime.errors import SettingsInvalid
+from runtime.cli.serve import check_access
+from runtime.client import Lanework
+from runtime.errors import SettingsInvalid, StoreUnavailable
 from runtime.settings import PREFIX, Settings
 from runtime.store import embedded
+from runtime.store.connect import opened
+from runtime.store.registry import Deployed
 from runtime.worker.processes import linux
 
 _START = 30.0
@@ -81,8 +85,9 @@ def run(settings: Settings, data: Path, workers: int) -> int:
     embedded.binary()
     if not settings.functions_dir.is_dir():
         raise SettingsInvalid(f"there is no folder {settings.functions_dir}; name one with --functions")
-    settings = settings.model_copy(update={"port": _port(settings)})
+    port = _port(settings)
     data.mkdir(parents=True, exist_ok=True)
+    settings = settings.model_copy(update={"port": port, "redis_url": f"unix://{embedded.socket_path(data)}"})
     with _locked(data):
         embedded.stop_orphan(data)
         return asyncio.run(_run(settings, data, workers))
@@ -93,7 +98,7 @@ async def _run(settings: Settings, data: Path, workers: int) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     server = Supervised("server", embedded.command(data), dict(os.environ))
-    env = _environment(settings, data)
+    env = _environment(settings)
     lanework = [sys.executable, "-m", "runtime.cli.main"]
     others = [Supervised("gateway", [*lanework, "gateway"], env)]
     others += [Supervised(f"worker {n}", [*lanework, "worker", "--port", "0"], env) for n in range(1, workers + 1)]
@@ -104,9 +109,12 @@ async def _run(settings: Settings, data: Path, workers: int) -> int:
         if not await _until_ready(data, stop):
             show.error("server-failed", f"the embedded server did not start within {_START:g} s; see above")
             return show.FAILED
+        async with opened(settings) as redis:
+            await check_access(redis, settings)
         tasks += [asyncio.create_task(child.run()) for child in others]
-        if not stop.is_set() and await _until_serving(settings, stop):
-            _welcome(settings, data, await _functions(settings))
+        async with Lanework(settings) as client:
+            if not stop.is_set() and await _until_serving(client, stop):
+                _welcome(settings, data, await client.functions())
         await stop.wait()
     finally:
         log.get("up").info("stopping")
@@ -128,30 +136,22 @@ async def _until_ready(data: Path, stop: asyncio.Event) -> bool:
     return stop.is_set()
 
 
-async def _until_serving(settings: Settings, stop: asyncio.Event) -> bool:
-    """Until the gateway answers and knows a worker, so that what the welcome suggests works."""
+async def _until_serving(lanework: Lanework, stop: asyncio.Event) -> bool:
+    """Until the gateway is ready and there is a worker, so that what the welcome suggests works."""
     deadline = time.monotonic() + _START
+    ready = f"http://{lanework.settings.host}:{lanework.settings.port}/readyz"
     async with httpx.AsyncClient(trust_env=False) as client:
         while not stop.is_set() and time.monotonic() < deadline:
-            with contextlib.suppress(httpx.HTTPError):
-                reply = await client.get(f"http://{settings.host}:{settings.port}/workers")
-                if reply.is_success and reply.json()["workers"]:
+            with contextlib.suppress(httpx.HTTPError, StoreUnavailable):
+                if await lanework.workers() and (await client.get(ready)).is_success:
                     return True
             await asyncio.sleep(0.05)
     return False
 
 
-async def _functions(settings: Settings) -> list[str]:
-    async with httpx.AsyncClient(trust_env=False) as client:
-        with contextlib.suppress(httpx.HTTPError, KeyError, ValueError):
-            reply = await client.get(f"http://{settings.host}:{settings.port}/functions")
-            return [shown["name"] for shown in reply.json()["functions"] if shown["broken"] is None]
-    return []
-
-
-def _environment(settings: Settings, data: Path) -> dict[str, str]:
+def _environment(settings: Settings) -> dict[str, str]:
     values = {
-        "REDIS_URL": f"unix://{embedded.socket_path(data)}",
+        "REDIS_URL": settings.redis_url,
         "HOST": settings.host,
         "PORT": str(settings.port),
         "FUNCTIONS_DIR": str(settings.functions_dir.resolve()),
@@ -184,8 +184,9 @@ def _port(settings: Settings) -> int:
         ) from None
 
 
-def _welcome(settings: Settings, data: Path, functions: list[str]) -> None:
-    """`functions`: those that are there, so that what it suggests works."""
+def _welcome(settings: Settings, data: Path, deployed: Mapping[str, Deployed]) -> None:
+    """What it suggests works with the functions that are there."""
+    functions = [name for name, function in deployed.items() if function.broken is None]
     url = f"http://localhost:{settings.port}"
     name, payload = ("math", '{"a":"5","b":"3"}')
     if "math" not in functions:
@@ -199,7 +200,7 @@ Lanework is up on {url}; its functions are in {settings.functions_dir}/, its dat
   curl {url}/jobs                    # what became of it
   {show.beside("lanework")} call {name} '{payload}' --wait{elsewhere}
   {show.beside("lanework")} functions{elsewhere}
-  export REDIS_URL=unix://{embedded.socket_path(data)}    # for programs in Python
+  export REDIS_URL={settings.redis_url}    # for programs in Python
 
 Ctrl-C stops it; what waits then goes on with the next start.
 """,

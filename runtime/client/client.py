@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from types import TracebackType
 from typing import Any, NamedTuple, TypeVar, overload
 
@@ -160,15 +160,20 @@ class Lanework(Operations, Counts, Watching):
         cursor: str | None = None,
         type: str | None = None,
         status: str | None = None,
+        visible: Callable[[str], bool] | None = None,
     ) -> Page:
-        """Jobs from newest to oldest, scheduled ones (`status`) from the soonest on.
+        """Jobs from newest to oldest, scheduled ones (`status`) from the soonest on. `visible`: of which types.
 
         Raises ValueError for a cursor that was not given here.
         """
         self._check_event_loop()
+
+        def fits(own: str) -> bool:
+            return type in (None, own) and (visible is None or visible(own))
+
         if status == "scheduled":
-            return await within(self._store.listing.scheduled(limit=limit, cursor=cursor, type=type))
-        return await within(self._store.listing.page(limit=limit, cursor=cursor, type=type, status=status))
+            return await within(self._store.listing.scheduled(limit=limit, cursor=cursor, fits=fits))
+        return await within(self._store.listing.page(limit=limit, cursor=cursor, fits=fits, status=status))
 
     async def _refused(self, new: NewJob, refusal: Refusal) -> Job:
         """The job that is there already. Raises KeyReused, QueueFull, StatusConflict (its record is gone)."""

@@ -10,6 +10,7 @@ from runtime.client.contracts import Contracts
 from runtime.client.deadline import within
 from runtime.errors import LoopChanged, NotReady
 from runtime.settings import Settings
+from runtime.store.access import AccessKeys
 from runtime.store.registry import Deployed, WorkerInfo
 from runtime.store.store import Store
 
@@ -22,6 +23,11 @@ class Connection:
         self._loop: asyncio.AbstractEventLoop | None = None  # whose connections these are
         self._store = Store(self.settings)
         self._contracts = Contracts(self._store.registry)
+
+    @property
+    def access(self) -> AccessKeys:
+        """The access keys, which let programs in through gateways; who has Redis needs none."""
+        return self._store.access
 
     async def check(self) -> None:
         """Raises StoreUnavailable, StoreUnsupported or StoreMismatch where jobs could not be served."""

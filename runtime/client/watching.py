@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Any, Literal, NamedTuple
 
 from runtime.client.connection import Connection
@@ -37,7 +37,9 @@ class JobEvent(NamedTuple):
 class Watching(Connection):
     """Events of jobs."""
 
-    async def watch(self, job_id: str, after: str | None = None, *, alive: float = 15.0) -> AsyncIterator[JobEvent]:
+    async def watch(
+        self, job_id: str, after: str | None = None, *, alive: float = 15.0
+    ) -> AsyncGenerator[JobEvent]:
         """The job's events: its status now, each further change, and its end, which is the last.
 
         `after`: the position of an earlier event, as text, to go on from without a gap or a repetition; nothing

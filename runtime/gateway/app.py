@@ -17,6 +17,9 @@ from starlette.types import Receive, Scope, Send
 
 from runtime.client import Lanework
 from runtime.gateway import batch, description, operations, problem_pages, routes, scale
+from runtime.gateway.access.guard import Guard
+from runtime.gateway.access.guarded import GuardedLanework
+from runtime.gateway.access.keyring import needs_keys
 from runtime.gateway.endpoint import Endpoint, Paths, named
 from runtime.gateway.hosts import Hosts
 from runtime.gateway.problems import problem
@@ -41,7 +44,7 @@ PARTS: tuple[Callable[[Lanework], Paths], ...] = (
 
 def create_app(settings: Settings) -> Gateway:
     """The application; it may start before Redis does, and answers 503 until then."""
-    lanework = Lanework(settings)
+    lanework = GuardedLanework(settings, required=needs_keys(settings))
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
@@ -57,13 +60,13 @@ def create_app(settings: Settings) -> Gateway:
     return Gateway(app, Hosts(settings), lanework.release)
 
 
-def _paths(lanework: Lanework) -> Paths:
-    """All parts' handlers; several parts may share a path."""
+def _paths(lanework: GuardedLanework) -> Paths:
+    """All parts' handlers behind the guard; several parts may share a path."""
     paths: Paths = {}
     for part in PARTS:
         for path, handlers in part(lanework).items():
             paths.setdefault(path, {}).update(handlers)
-    return paths
+    return Guard(lanework).guarded(paths)
 
 
 class Gateway:

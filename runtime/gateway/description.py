@@ -6,7 +6,7 @@ import gzip
 import hashlib
 from functools import cache
 from importlib.resources import files
-from typing import Any
+from typing import Any, NamedTuple
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -14,6 +14,7 @@ from starlette.responses import Response
 from runtime.client import Lanework
 from runtime.errors import StoreError
 from runtime.gateway import requests
+from runtime.gateway.access.caller import CALLER
 from runtime.gateway.endpoint import Paths
 from runtime.gateway.openapi.document import build
 from runtime.gateway.openapi.paths import PAGE_FILES
@@ -33,28 +34,39 @@ SECURITY = {
 }
 
 
+class _Document(NamedTuple):
+    functions: dict[str, Deployed]
+    body: bytes
+    tag: str
+
+
 class DescriptionApi:
     """The handlers, on one connection to Lanework."""
 
     def __init__(self, lanework: Lanework) -> None:
         self._lanework = lanework
-        self._functions: dict[str, Deployed] | None = None
-        self._body = self._tag = b""
+        self._documents: dict[str, _Document] = {}  # by the name of the access key: it may see some functions alone
 
     async def document(self, request: Request) -> Response:
-        """The document as of the functions that are known now; without any while Redis is away."""
+        """The document as of the functions that are known now; those known before while Redis is away."""
+        key = CALLER.get()
+        document = await self._current("" if key is None else key.name, secured=key is not None)
+        headers = {"ETag": document.tag, "Cache-Control": "no-cache"}
+        if matches(document.tag, requests.if_none_match(request)):
+            return Response(None, 304, headers)
+        return rendered_reply(document.body, 200, headers)
+
+    async def _current(self, caller: str, *, secured: bool) -> _Document:
+        document = self._documents.get(caller)
         try:
             functions = await self._lanework.functions()
         except StoreError:
-            functions = self._functions or {}
-        if functions != self._functions:
-            self._body = codec.to_json(build(functions, self._lanework.settings))
-            self._tag = f'"{hashlib.blake2b(self._body, digest_size=12).hexdigest()}"'.encode()
-            self._functions = functions
-        headers = {"ETag": self._tag.decode(), "Cache-Control": "no-cache"}
-        if matches(headers["ETag"], requests.if_none_match(request)):
-            return Response(None, 304, headers)
-        return rendered_reply(self._body, 200, headers)
+            functions = {} if document is None else document.functions
+        if document is None or document.functions != functions:
+            body = codec.to_json(build(functions, self._lanework.settings, secured=secured))
+            tag = f'"{hashlib.blake2b(body, digest_size=12).hexdigest()}"'
+            document = self._documents[caller] = _Document(functions, body, tag)
+        return document
 
     async def page(self, request: Request) -> Response:
         return Response(_static("docs.html"), 200, SECURITY, media_type="text/html")

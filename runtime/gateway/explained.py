@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 EXPLAINED = {
+    "access-denied": "The gateway asks for an access key, and none came, or one that is unknown, expired or "
+    "revoked. Send Authorization: Bearer lw_…; whoever runs the gateway makes one with `lanework keys new`.",
+    "access-forbidden": "The access key does not allow this: it has other scopes, or is for other functions.",
     "bad-encoding": "The body is not what its Content-Encoding says, or ends too early. Send gzip, or no encoding.",
     "bad-json": "The body, or a line of it, is not JSON (RFC 8259). The detail says where.",
     "batch-invalid": "A batch is a JSON array of jobs, or a job a line as NDJSON.",
@@ -35,6 +38,8 @@ EXPLAINED = {
     "payload-invalid": "The payload does not fit the function's schema. `errors` names each field by JSON Pointer.",
     "query-invalid": "A parameter of the query is unknown, or its value cannot be. The detail says which.",
     "queue-full": "As many of the function's jobs wait as it allows (max_waiting). Try again after Retry-After.",
+    "rate-exceeded": "The access key asks more often than it may, or has too many streams open. Try again after "
+    "Retry-After.",
     "settings-invalid": "A fault of the gateway itself; its log has the cause.",
     "status-conflict": "The job's status does not allow this: a settled job cannot be cancelled, only a failed one "
     "can be run again, only a scheduled one can be moved.",

@@ -22,7 +22,7 @@ class Hosts:
 
     def __init__(self, settings: Settings) -> None:
         self._named = frozenset(name.lower().strip("[]").rstrip(".") for name in settings.hosts)
-        self._any = not self._named and not _is_loopback(settings.host)
+        self._any = not self._named and not is_loopback(settings.host)
         self._known: set[bytes] = set()  # headers that were accepted: nearly all requests carry the same
 
     def refuse(self, scope: Scope) -> str | None:
@@ -42,7 +42,8 @@ class Hosts:
         return "the gateway does not answer to the name in the Host header; LANEWORK_HOSTS lists those it does"
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether nobody beyond this machine reaches what listens there."""
     return host == "localhost" or (_is_address(host) and ipaddress.ip_address(host).is_loopback)
 
 

@@ -10,6 +10,8 @@ from starlette.types import Receive, Scope, Send
 
 from runtime import log
 from runtime.errors import (
+    AccessDenied,
+    AccessForbidden,
     ClientMissing,
     FunctionBroken,
     FunctionInvalid,
@@ -25,6 +27,7 @@ from runtime.errors import (
     NotReady,
     PayloadInvalid,
     QueueFull,
+    RateExceeded,
     SettingsInvalid,
     StatusConflict,
     StoreError,
@@ -32,8 +35,11 @@ from runtime.errors import (
 from runtime.values import codec
 
 TYPES = "/problems/"
+_CHALLENGE = {"WWW-Authenticate": 'Bearer realm="lanework"'}  # RFC 6750, section 3
 
 _STATUS: dict[type[LaneworkError], int] = {
+    AccessDenied: 401,
+    AccessForbidden: 403,
     FunctionBroken: 409,
     FunctionUnknown: 404,
     JobFailed: 409,
@@ -45,6 +51,7 @@ _STATUS: dict[type[LaneworkError], int] = {
     NotReady: 503,
     PayloadInvalid: 422,
     QueueFull: 429,
+    RateExceeded: 429,
     StatusConflict: 409,
     StoreError: 503,
     # faults of the gateway itself, which no request can bring about
@@ -99,7 +106,12 @@ def problem(status: int, code: str, detail: str, headers: dict[str, str] | None 
 
 def from_error(error: LaneworkError) -> Response:
     body = describe(error)
-    return _reply(body, {"Retry-After": "1"} if body["status"] in (429, 503) else None)
+    headers = {401: _CHALLENGE, 429: _retry(error), 503: _retry(error)}.get(body["status"])
+    return _reply(body, headers)
+
+
+def _retry(error: LaneworkError) -> dict[str, str]:
+    return {"Retry-After": str(getattr(error, "retry_after", 1))}
 
 
 def describe(error: LaneworkError) -> dict[str, Any]:

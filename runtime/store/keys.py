@@ -112,6 +112,10 @@ class Keys:
         """List of orders to a worker about its attempts."""
         return f"{self.root(shard)}:orders:{worker}"
 
+    def charged(self, shard: int, name: str) -> str:
+        """The theoretical arrival time (µs) of an access key's next request."""
+        return f"{self.root(shard)}:charged:{name}"
+
     def turns(self, shard: int) -> str:
         """Hash: where each lane is in its share, if lanes have weights."""
         return f"{self.root(shard)}:turns"
@@ -145,6 +149,11 @@ class Keys:
     @property
     def config(self) -> str:
         return f"{self.prefix}:config"
+
+    @property
+    def access(self) -> str:
+        """Hash of the access keys, by name."""
+        return f"{self.prefix}:access"
 
     @property
     def functions(self) -> str:
@@ -182,6 +191,7 @@ class Keys:
             f"{shard}:staged:*",
             f"{shard}:log",
             f"{shard}:events",
+            self.access,
             self.config,
             self.functions,
             self.workers,

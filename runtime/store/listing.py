@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Any, NamedTuple, cast
 
 from runtime.jobs.job import Job
@@ -18,6 +19,13 @@ SCAN_LIMIT = 10_000
 PAGE_BYTES = 4 << 20  # of the jobs of one page, and what the last of them has
 _ENTRY = re.compile(r"[0-9]{1,15}-[0-9]{1,15}")
 _DUE = re.compile(r"due-([0-9]{1,15})-(.{36})")
+
+
+Fits = Callable[[str], bool]  # whether jobs of a type are wanted
+
+
+def _any(_type: str) -> bool:
+    return True
 
 
 class Page(NamedTuple):
@@ -39,9 +47,9 @@ class Listing:
         self._jobs = jobs
 
     async def page(
-        self, *, limit: int, cursor: str | None = None, type: str | None = None, status: str | None = None
+        self, *, limit: int, fits: Fits = _any, cursor: str | None = None, status: str | None = None
     ) -> Page:
-        """The newest jobs first, those that fit `type` and `status` alone.
+        """The newest jobs first, those of types that fit and of `status` alone.
 
         Reads at most 10,000 entries of each shard's log in one call, and some 4 MiB of jobs: a page may come short
         (`partial`), with a cursor to go on from. Raises ValueError for a cursor not given here.
@@ -50,7 +58,7 @@ class Listing:
         found: list[tuple[str, bytes, int]] = []
         for shard, place in enumerate(places):
             if place is not None:
-                found += [(id, entry, shard) for id, entry in await self._scan(shard, place, limit, type, status)]
+                found += [(id, entry, shard) for id, entry in await self._scan(shard, place, limit, fits, status)]
         found.sort(key=lambda row: _when(row[1]), reverse=True)
         page = found[:limit]
         listed = await self._jobs.listed([job_id for job_id, _entry, _shard in page if job_id], PAGE_BYTES)
@@ -62,7 +70,7 @@ class Listing:
         return Page(listed.jobs, cursor, not ended and len(page) < limit)
 
     async def _scan(
-        self, shard: int, place: str, limit: int, type: str | None, status: str | None
+        self, shard: int, place: str, limit: int, fits: Fits, status: str | None
     ) -> list[tuple[str, bytes]]:
         """(id, entry) of up to `limit` jobs that fit, newest first, after `place` in the shard's log."""
         fit: list[tuple[str, bytes]] = []
@@ -72,7 +80,7 @@ class Listing:
                 entries = await cast(
                     "Any", self._client.xrevrange(self._keys.log(shard), end, "-", count=SCAN_PAGE)
                 )
-                rows = [(e, f[b"job"]) for e, f in entries if type is None or f[b"type"] == type.encode()]
+                rows = [(e, f[b"job"]) for e, f in entries if fits(f[b"type"].decode())]
                 async with self._client.pipeline(transaction=False) as pipe:
                     for _entry, job_id in rows:
                         pipe.hget(self._keys.job(shard, job_id.decode()), "status")
@@ -87,7 +95,7 @@ class Listing:
             end = f"({entries[-1][0].decode()}"
         return [*fit, ("", end[1:].encode())]
 
-    async def scheduled(self, *, limit: int, cursor: str | None = None, type: str | None = None) -> Page:
+    async def scheduled(self, *, limit: int, fits: Fits = _any, cursor: str | None = None) -> Page:
         """Jobs that wait for their time, the soonest first; a retry waits for its time too.
 
         Raises ValueError for a cursor not given here.
@@ -101,7 +109,7 @@ class Listing:
             found = {job.id: job for job in listed.jobs}
             for place in rows[: listed.read]:
                 job = found.get(place[1])
-                if job is not None and job.status == "scheduled" and type in (None, job.type):
+                if job is not None and job.status == "scheduled" and fits(job.type):
                     jobs.append(job)
                     if len(jobs) == limit:
                         return Page(jobs, _due_cursor(place))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from runtime.settings import Settings
+from runtime.store.access import AccessKeys
 from runtime.store.attempt_store import AttemptStore
 from runtime.store.connect import check_server, connect
 from runtime.store.dead import Dead
@@ -23,6 +24,7 @@ class Store:
         self._settings = settings
         self._client = connect(settings)
         self.blocking = connect(settings, timeout=None)  # for reads that wait
+        self.access = AccessKeys(self._client, settings)
         self.jobs = Jobs(self._client, settings)
         self.listing = Listing(self._client, settings, self.jobs)
         self.dead = Dead(self._client, settings, self.jobs)

@@ -62,10 +62,16 @@ def rate(value: str) -> tuple[float, int]:
 
     Starts are spread evenly; a fast rate lets a tenth of a second's worth start together. Raises ValueError.
     """
+    every, _count = allowance(value)
+    return every, max(1, math.floor(0.1 / every))
+
+
+def allowance(value: str) -> tuple[float, int]:
+    """Seconds from one to the next, and how many may come at once: as many as the text says. Raises ValueError."""
     found = _RATE.fullmatch(value) if isinstance(value, str) else None
     if not found or int(found[1]) < 1 or int(found[2] or 1) < 1:
         raise ValueError(f'{value!r} is not a rate: give text such as "100/m", "10/s" or "5/10s"')
     every = int(found[2] or 1) * _UNITS[found[3]] / int(found[1])
     if every > 366 * 86_400:
         raise ValueError("a rate is at least one a year")
-    return every, max(1, math.floor(0.1 / every))
+    return every, int(found[1])

@@ -56,7 +56,9 @@ def test_every_route_is_described_and_nothing_else(settings):
         (route.path.replace(":path", ""), method.lower()) for route in app.routes for method in route.app.methods
     }
 
-    described = {(path, method) for path, item in build({}, settings)["paths"].items() for method in item}
+    described = {
+        (path, method) for path, item in build({}, settings, secured=False)["paths"].items() for method in item
+    }
 
     assert described == served
 

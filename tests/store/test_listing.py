@@ -7,6 +7,8 @@ from tests.conftest import deploy
 
 async def listed(store, **query):
     ids, cursor = [], None
+    if type := query.pop("type", None):
+        query["fits"] = type.__eq__
     for _ in range(100):
         page = await store.listing.page(cursor=cursor, **{"limit": 3, **query})
         ids += [job.id for job in page.jobs]

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from importlib.metadata import version
 from typing import Any
 
+from runtime.gateway.access.scopes import scope_of
 from runtime.gateway.openapi import functions as of_functions
 from runtime.gateway.openapi import parts, paths, schemas
 from runtime.settings import Settings
@@ -24,10 +25,15 @@ _ABOUT = (
     "workers have published, and each one's payload is checked before its job is stored. Errors are problems "
     "(RFC 9457)."
 )
+_ACCESS_KEY = {
+    "type": "http",
+    "scheme": "bearer",
+    "description": "an access key, lw_…; `lanework keys new` makes one",
+}
 
 
-def build(deployed: Mapping[str, Deployed], settings: Settings) -> dict[str, Any]:
-    """`deployed`: functions by name or alias."""
+def build(deployed: Mapping[str, Deployed], settings: Settings, *, secured: bool) -> dict[str, Any]:
+    """`deployed`: functions by name or alias. `secured`: whether requests need an access key."""
     loaded = {name: function for name, function in deployed.items() if function.broken is None}
     operations = paths.operations(settings, list(loaded))
     needs_payload = {name: bool(function.schema.get("required")) for name, function in loaded.items()}
@@ -38,6 +44,10 @@ def build(deployed: Mapping[str, Deployed], settings: Settings) -> dict[str, Any
         operations[f"/functions/{name}/jobs"] = {
             "post": paths.function_operation(name, function.doc, sample, settings)
         }
+    described: dict[str, Any] = {"schemas": components, "responses": parts.problem_responses()}
+    if secured:
+        described["securitySchemes"] = {"accessKey": _ACCESS_KEY}
+        _secure(operations)
     return {
         "openapi": "3.1.0",
         "info": {
@@ -49,6 +59,22 @@ def build(deployed: Mapping[str, Deployed], settings: Settings) -> dict[str, Any
         "servers": [{"url": "/", "description": "this gateway"}],
         "tags": [{"name": name, "description": text} for name, text in _TAGS.items()],
         "paths": operations,
-        "components": {"schemas": components, "responses": parts.problem_responses()},
+        "components": described,
         "security": [],
     }
+
+
+def _secure(operations: Mapping[str, Mapping[str, Any]]) -> None:
+    """Names the scope that each needs, and the problems of a key that has it not."""
+    for path, methods in operations.items():
+        for method, operation in methods.items():
+            scope = scope_of(method.upper(), _template(path))
+            if scope is not None:
+                operation["security"] = [{"accessKey": [scope]}]
+                for status in ("401", "403", "429"):
+                    operation["responses"].setdefault(status, {"$ref": f"#/components/responses/{status}"})
+
+
+def _template(path: str) -> str:
+    """Each function's own path to enqueue is one route."""
+    return "/functions/{function}/jobs" if path.startswith("/functions/") and path.endswith("/jobs") else path

@@ -9,14 +9,15 @@ from runtime.gateway.openapi.schemas import MOMENT, Schema, array, ref
 
 _PROBLEMS = {
     400: "the body cannot be read",
-    403: "a page of another site asked",
+    401: "no access key came, or none that is valid",
+    403: "a page of another site asked, or the access key does not allow this",
     404: "there is no such function or job",
     409: "the status does not allow it, or the function loads nowhere",
     413: "the body is too large",
     415: "the media type is not understood",
     421: "the gateway does not answer to the name in the Host header",
     422: "a field or parameter is wrong",
-    429: "too many jobs of the function wait",
+    429: "too many jobs of the function wait, or the access key asks too often",
     503: "Redis does not answer, or no function is known yet",
 }
 _LINKS = {  # from a job that was created, by the operation that takes its id

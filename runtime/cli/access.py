@@ -1,0 +1,83 @@
+"""What `lanework keys` does. It asks Redis itself: whoever has that needs no key, and no gateway gives keys out."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import asdict
+from typing import TypeVar
+
+from runtime.cli import show
+from runtime.settings import Settings
+from runtime.store.access import AccessKey, AccessKeys, issue
+from runtime.store.connect import opened
+from runtime.values.clock import rfc3339
+
+Answer = TypeVar("Answer")
+
+
+def new(
+    settings: Settings,
+    name: str | None,
+    scopes: Sequence[str],
+    functions: Sequence[str],
+    rate: str,
+    expires: str | None,
+    as_json: bool,
+) -> int:
+    name = name or f"key-{secrets.token_hex(3)}"
+    try:
+        key, token = issue(name, scopes, functions=functions, rate=rate, expires=expires)
+    except ValueError as error:
+        show.error("usage", str(error))
+        return show.USAGE
+    if not _asked(settings, lambda keys: keys.add(key)):
+        show.error("key-exists", f"there is a key {name}, or was: choose another name")
+        return show.REFUSED
+    show.json({**_described(key), "key": str(token)}) if as_json else print(token)
+    show.note(
+        "It is shown this once. Programs send it as `Authorization: Bearer lw_…`; commands such as `lanework jobs` "
+        "take it from LANEWORK_KEY."
+    )
+    return show.DONE
+
+
+def ls(settings: Settings, as_json: bool) -> int:
+    keys = [_described(key) for key in _asked(settings, lambda keys: keys.all()).values()]
+    if as_json:
+        show.json({"keys": keys})
+        return show.DONE
+    columns = ["name", "status", "scopes", "functions", "rate", "created_at", "expires_at"]
+    rows = [[_text(column, key[column]) for column in columns] for key in keys]
+    show.table([column.removesuffix("_at") for column in columns], rows, "no access keys")
+    return show.DONE
+
+
+def revoke(settings: Settings, name: str, *, forget: bool) -> int:
+    if not _asked(settings, lambda keys: keys.forget(name) if forget else keys.revoke(name)):
+        show.error("key-unknown", f"there is no access key {name}; `lanework keys ls` lists them")
+        return show.REFUSED
+    show.note(f"{name} is {'forgotten' if forget else 'revoked'}")
+    return show.DONE
+
+
+def _asked(settings: Settings, ask: Callable[[AccessKeys], Awaitable[Answer]]) -> Answer:
+    async def asked() -> Answer:
+        async with opened(settings) as client:
+            return await ask(AccessKeys(client, settings))
+
+    return asyncio.run(asked())
+
+
+def _described(key: AccessKey) -> dict[str, object]:
+    """All but its secret's hash."""
+    shown = {name: value for name, value in asdict(key).items() if name != "digest"}
+    times = {name: rfc3339(shown[name]) for name in ("created_at", "expires_at", "revoked_at")}
+    return {**shown, **times, "status": key.status}
+
+
+def _text(column: str, value: object) -> str:
+    if isinstance(value, (list, tuple)):
+        return ",".join(map(str, value)) or "all"
+    return {"expires_at": "never", "rate": "any"}.get(column, "") if value in (None, "") else str(value)

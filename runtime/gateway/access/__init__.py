@@ -1,0 +1,1 @@
+"""Who may do what: access keys, asked for in front of every handler."""

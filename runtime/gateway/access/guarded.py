@@ -1,0 +1,236 @@
+"""The client as the caller of a request may use it: with the functions and jobs of the caller's key alone.
+
+Handlers call it as they would call Lanework. A job of another function is not found, and a function that the key is
+not for is refused whether it exists or not.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+from runtime.client import Lanework
+from runtime.client.bulk import Stored
+from runtime.client.client import Submitted
+from runtime.client.watching import JobEvent
+from runtime.errors import AccessForbidden, FunctionUnknown, JobNotFound, LaneworkError, RateExceeded
+from runtime.gateway.access.caller import CALLER, charge
+from runtime.gateway.access.keyring import Keyring
+from runtime.jobs.job import Job
+from runtime.jobs.request import JobRequest
+from runtime.settings import Settings
+from runtime.store.access import AccessKey
+from runtime.store.listing import Page
+from runtime.store.registry import Deployed, WorkerInfo
+from runtime.store.stats import Depth
+
+_OMITTED = ("payload", "result", "history", "children")
+
+
+class GuardedLanework(Lanework):
+    """Every method that a handler of the gateway calls, held against the caller's key. Raises AccessForbidden."""
+
+    def __init__(self, loaded: Settings, *, required: bool) -> None:
+        """`required`: whether a key is asked for even where none was made."""
+        super().__init__(loaded)
+        self.keyring = Keyring(self.access, required=required)
+        self._streams: Counter[str] = Counter()  # that are open, by the name of their key
+
+    def check_streams(self, key: AccessKey) -> None:
+        """Raises RateExceeded where the key has as many streams open as it may."""
+        if self._streams[key.name] >= self.settings.stream_limit:
+            message = f"the access key {key.name} has {self.settings.stream_limit} streams open, which is its limit"
+            raise RateExceeded(message, 1)
+
+    # jobs
+
+    async def submit(self, request: JobRequest, *, lenient: bool = False) -> Submitted:
+        await self._require_functions(request)
+        submitted = await super().submit(request, lenient=lenient)
+        key = CALLER.get()
+        if key is None or submitted.new or key.allows("read"):
+            return submitted
+        return submitted._replace(job=_brief(submitted.job))
+
+    async def submit_many(self, requests: Sequence[JobRequest]) -> list[Stored | LaneworkError]:
+        """Each job counts towards the key's rate; the request that they came in was the first's."""
+        key = CALLER.get()
+        if key is None:
+            return await super().submit_many(requests)
+        try:
+            await charge(self.access, key, len(requests))
+        except LaneworkError as error:
+            return [error] * len(requests)
+        results: dict[int, Stored | LaneworkError] = {}
+        for index, request in enumerate(requests):
+            try:
+                await self._require_functions(request)
+            except LaneworkError as error:
+                results[index] = error
+        left = [index for index in range(len(requests)) if index not in results]
+        stored = await super().submit_many([requests[index] for index in left])
+        results |= zip(left, stored, strict=True)
+        return [results[index] for index in range(len(requests))]
+
+    async def get(self, job_id: str) -> Job:
+        job = await super().get(job_id)
+        if not await self._covers(job.type):
+            raise JobNotFound(job_id)
+        return job
+
+    async def wait(self, job: Any, timeout: float) -> Job:
+        _require("read")
+        await self._look(job)
+        return await super().wait(job, timeout)
+
+    async def watch(
+        self, job_id: str, after: str | None = None, *, alive: float = 15.0
+    ) -> AsyncGenerator[JobEvent]:
+        """It ends with the first event, or after `alive` seconds without one, once the key is not valid."""
+        _require("read")
+        await self._look(job_id)
+        key = CALLER.get()
+        name = "" if key is None else key.name
+        self._streams[name] += 1
+        try:
+            async with aclosing(super().watch(job_id, after, alive=alive)) as events:
+                async for event in events:
+                    if key is not None and not await self.keyring.is_valid(key):
+                        return
+                    yield event
+        finally:
+            self._streams[name] -= 1
+
+    async def page(
+        self,
+        *,
+        limit: int = 50,
+        cursor: str | None = None,
+        type: str | None = None,
+        status: str | None = None,
+        visible: Callable[[str], bool] | None = None,
+    ) -> Page:
+        key = CALLER.get()
+        if key is not None and key.functions:
+            if type is not None:
+                await self._require_function(type)
+            serves = {name: deployed.serves for name, deployed in (await super().functions()).items()}
+            return await super().page(
+                limit=limit,
+                cursor=cursor,
+                type=type,
+                status=status,
+                visible=lambda name: key.covers(serves.get(name, name)),
+            )
+        return await super().page(limit=limit, cursor=cursor, type=type, status=status, visible=visible)
+
+    async def cancel(self, job_id: str) -> Job:
+        await self._look(job_id)
+        return await super().cancel(job_id)
+
+    async def move(
+        self, job_id: str, *, run_at: int | str | datetime | None = None, delay: float | str | None = None
+    ) -> Job:
+        await self._look(job_id)
+        return await super().move(job_id, run_at=run_at, delay=delay)
+
+    async def retry(self, job_id: str) -> Job:
+        await self._look(job_id)
+        return await super().retry(job_id)
+
+    # functions and what is of all of them; what else takes a function's name asks `function` for it first
+
+    async def function(self, name: str) -> Deployed:
+        await self._require_function(name)
+        return await super().function(name)
+
+    async def functions(self) -> dict[str, Deployed]:
+        key = CALLER.get()
+        every = await super().functions()
+        return every if key is None else {name: fn for name, fn in every.items() if key.covers(fn.serves)}
+
+    async def depths(self) -> list[Depth]:
+        return [depth for depth in await super().depths() if await self._covers(depth.function)]
+
+    async def workers(self) -> Sequence[WorkerInfo]:
+        """All of them, with what they have of the key's functions."""
+        alive = await super().workers()
+        if CALLER.get() is None:
+            return alive
+        return [
+            replace(
+                worker,
+                functions={name: v for name, v in worker.functions.items() if await self._covers(name)},
+                broken={name: trace for name, trace in worker.broken.items() if await self._covers(name)},
+            )
+            for worker in alive
+        ]
+
+    async def paused(self) -> list[str]:
+        names = await super().paused()
+        return [name for name in names if await self._covers(name.removeprefix("function:")) or ":" not in name]
+
+    async def pause(self, *, function: str | None = None, lane: str | None = None) -> None:
+        _require_all(function)
+        await super().pause(function=function, lane=lane)
+
+    async def resume(self, *, function: str | None = None, lane: str | None = None) -> None:
+        _require_all(function)
+        await super().resume(function=function, lane=lane)
+
+    async def _look(self, job: Job | str) -> None:
+        """Raises JobNotFound for a job of a function that the key is not for."""
+        key = CALLER.get()
+        if key is not None and key.functions:
+            await self.get(job if isinstance(job, str) else job.id)
+
+    async def _require_functions(self, request: JobRequest) -> None:
+        await self._require_function(request.type)
+        for follow_up in request.then:
+            await self._require_functions(follow_up)
+
+    async def _require_function(self, name: str) -> None:
+        key = CALLER.get()
+        if key is None or not key.functions:
+            return
+        try:
+            serves = (await self._contracts.get(name)).deployed.serves
+        except FunctionUnknown as error:
+            if key.covers(name):
+                raise FunctionUnknown(name, [near for near in error.near if key.covers(near)]) from None
+            serves = name
+        if not key.covers(serves):
+            raise AccessForbidden(f"the access key {key.name} is for {', '.join(key.functions)}, not {name[:50]}")
+
+    async def _covers(self, name: str) -> bool:
+        """Whether the key is for this function, by its own name; an alias is the same function."""
+        key = CALLER.get()
+        if key is None or not key.functions:
+            return True
+        try:
+            return key.covers((await self._contracts.get(name)).deployed.serves)
+        except FunctionUnknown:
+            return key.covers(name)
+
+
+def _require(scope: str) -> None:
+    if (key := CALLER.get()) is not None:
+        key.require(scope)
+
+
+def _require_all(function: str | None) -> None:
+    """What is not about one function is about all."""
+    key = CALLER.get()
+    if function is None and key is not None and key.functions:
+        raise AccessForbidden(f"this is of all functions, and the access key {key.name} is not")
+
+
+def _brief(job: Job) -> Job:
+    """A job that was there before, for a key that may not read: it may be somebody else's."""
+    return replace(
+        job, payload=None, result=None, error=None, progress=None, attempts=[], children=[], omitted=_OMITTED
+    )

@@ -1,0 +1,27 @@
+"""Which scope a request needs."""
+
+from __future__ import annotations
+
+OPEN = frozenset(
+    (
+        "/docs",
+        "/docs/{file}",
+        "/health",
+        "/healthz",
+        "/problems/{code}",
+        "/readyz",
+        "/swagger",
+        "/swagger/index.html",
+    )
+)
+OF_ALL = frozenset(("/metrics",))  # what shows all functions at once
+_ENQUEUE = frozenset(("/job", "/jobs", "/jobs/batch", "/functions/{function}/jobs"))
+
+
+def scope_of(method: str, path: str) -> str | None:
+    """None for what everybody may see: probes, and pages that tell nothing of this system."""
+    if path in OPEN:
+        return None
+    if method == "GET":
+        return "read"
+    return "enqueue" if method == "POST" and path in _ENQUEUE else "operate"

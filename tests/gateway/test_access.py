@@ -1,0 +1,350 @@
+"""Who may do what: access keys, their scopes, functions and rates."""
+
+import asyncio
+import json
+
+import pytest
+import structlog
+from httpx_sse import aconnect_sse
+
+from runtime import function
+from runtime.gateway.access.scopes import OPEN, scope_of
+from runtime.gateway.app import create_app
+from runtime.store.access import issue
+from tests.conftest import deploy, serving
+
+pytestmark = pytest.mark.usefixtures("deployed")
+
+
+@pytest.fixture
+def key(client):
+    """`key("enqueue", …)` makes an access key, and gives the headers that show it."""
+
+    async def make(*scopes, name="", **limits):
+        made, token = issue(name or f"k{len(await client.access.all())}", scopes, **limits)
+        assert await client.access.add(made)
+        return {"Authorization": f"Bearer {token}"}
+
+    return make
+
+
+def code(reply):
+    return reply.status_code, reply.json()["type"].rpartition("/")[2]
+
+
+async def until(ask, wanted):
+    async with asyncio.timeout(10):
+        while (reply := await ask()).status_code != wanted:
+            await asyncio.sleep(0)
+    return reply
+
+
+# who is let in
+
+
+async def test_a_gateway_on_loopback_is_open_until_there_is_a_key(http, key):
+    assert (await http.get("/jobs")).status_code == 200
+
+    await key("read")
+
+    refused = await until(lambda: http.get("/jobs"), 401)
+    assert code(refused) == (401, "access-denied")
+    assert refused.headers["WWW-Authenticate"].startswith("Bearer")
+
+
+async def test_it_asks_at_once_where_others_can_reach_it(settings):
+    async with serving(settings.model_copy(update={"host": "0.0.0.0"})) as http:
+        assert (await http.get("/jobs")).status_code == 401
+        assert (await http.get("/healthz")).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "shown",
+    [
+        "",
+        "Bearer",
+        "Bearer lw_",
+        "Basic bHc6bHc=",
+        "Bearer lw_reader_" + "x" * 43,
+        "Bearer lw_nobody_" + "x" * 43,
+        "Bearer ly_\xff",
+    ],
+)
+async def test_what_is_no_key_is_refused(http, key, shown):
+    await key("read", name="reader")
+    await until(lambda: http.get("/jobs"), 401)
+
+    reply = await http.get("/jobs", headers=[(b"authorization", shown.encode("latin-1"))])
+
+    assert code(reply) == (401, "access-denied")
+
+
+async def test_probes_and_pages_that_tell_nothing_are_open(http, key):
+    await key("read")
+    await until(lambda: http.get("/jobs"), 401)
+
+    for path in sorted(OPEN):
+        reply = await http.get(path.replace("{file}", "docs.js").replace("{code}", "too-large"))
+        assert reply.status_code == 200, path
+
+
+async def test_a_revoked_key_is_refused(http, key, client):
+    reader = await key("read", name="reader")
+    await until(lambda: http.get("/jobs", headers=reader), 200)
+
+    await client.access.revoke("reader")
+
+    refused = await until(lambda: http.get("/jobs", headers=reader), 401)
+    assert "reader is revoked" in refused.json()["detail"]
+
+
+async def test_an_expired_key_is_refused(http, key):
+    short = await key("read", expires=0.2)
+
+    refused = await until(lambda: http.get("/jobs", headers=short), 401)
+
+    assert "expired" in refused.json()["detail"]
+
+
+# what a key may do
+
+
+@pytest.mark.parametrize(
+    ("scopes", "method", "path", "status"),
+    [
+        (["enqueue"], "POST", "/jobs", 202),
+        (["enqueue"], "GET", "/jobs", 403),
+        (["enqueue"], "POST", "/jobs/pause", 403),
+        (["read"], "GET", "/jobs", 200),
+        (["read"], "POST", "/jobs", 403),
+        (["read"], "GET", "/functions", 200),
+        (["read"], "GET", "/openapi.json", 200),
+        (["operate"], "POST", "/jobs/resume", 200),
+        (["operate"], "GET", "/jobs", 200),
+        (["operate"], "POST", "/jobs", 403),
+        (["admin"], "POST", "/jobs", 202),
+        (["admin"], "POST", "/jobs/resume", 200),
+    ],
+)
+async def test_a_key_has_its_scopes_alone(http, key, scopes, method, path, status):
+    headers = await key(*scopes)
+    body = {"json": {"type": "echo"}} if path == "/jobs" and method == "POST" else {}
+    await until(lambda: http.get("/jobs"), 401)
+
+    assert (await http.request(method, path, headers=headers, **body)).status_code == status
+
+
+def test_every_path_of_the_app_but_the_open_ones_needs_a_scope(settings):
+    for route in create_app(settings).routes:
+        for method in route.app.methods:
+            assert (scope_of(method, route.path) is None) == (route.path in OPEN)
+            assert scope_of(method, route.path) != "read" or method == "GET"
+
+
+async def test_a_key_that_may_not_read_does_not_wait_for_results_either(http, key, client):
+    sender = await key("enqueue")
+    await until(lambda: http.get("/jobs"), 401)
+
+    for path, more in (("/jobs?wait=1", {}), ("/jobs", {"Accept": "text/event-stream"})):
+        reply = await http.post(path, json={"type": "echo"}, headers=sender | more)
+        assert code(reply) == (403, "access-forbidden")
+    assert (await client.page()).jobs == []
+
+
+async def test_a_key_that_may_not_read_does_not_see_a_job_that_was_there_before(http, key, client):
+    await client.enqueue("echo", {"secret": 1}, unique="u")
+    sender = await key("enqueue")
+    await until(lambda: http.get("/jobs"), 401)
+
+    found = await http.post("/jobs", json={"type": "echo", "payload": 2, "unique": "u"}, headers=sender)
+
+    assert found.status_code == 200
+    assert (found.json()["payload"], found.json()["payload_omitted"]) == (None, True)
+
+
+# whose functions
+
+
+async def test_a_key_enqueues_its_functions_alone_follow_ups_too(http, key, client):
+    adder = await key("enqueue", functions=["ad*"])
+    await until(lambda: http.get("/jobs"), 401)
+    job = {"type": "add", "payload": {"a": 1}}
+
+    async def post(path, body):
+        return await http.post(path, json=body, headers=adder)
+
+    assert (await post("/jobs", job)).status_code == 202
+    assert code(await post("/jobs", {"type": "echo"})) == (403, "access-forbidden")
+    assert code(await post("/jobs", {"type": "nowhere"})) == (403, "access-forbidden")
+    assert code(await post("/functions/echo/jobs", {})) == (403, "access-forbidden")
+    assert code(await post("/jobs", job | {"then": [job | {"then": [{"type": "echo"}]}]})) == (
+        403,
+        "access-forbidden",
+    )
+    batch = await post("/jobs/batch", [job, {"type": "echo"}])
+    assert [result.get("problem", {}).get("status") for result in batch.json()["results"]] == [None, 403]
+    assert {found.type for found in (await client.page()).jobs} == {"add"}
+
+
+async def test_a_job_of_another_function_is_not_found(http, key, client):
+    other = (await client.enqueue("echo", unique="u")).id
+    own = (await client.enqueue("add", {"a": 1}, delay=600)).id
+    adder = await key("read", "operate", functions=["add"])
+    await until(lambda: http.get("/jobs"), 401)
+
+    async def ask(method, path):
+        return (await http.request(method, path, headers=adder)).status_code
+
+    for method, path in (
+        ("GET", ""),
+        ("GET", "?wait=1"),
+        ("GET", "/result"),
+        ("DELETE", ""),
+        ("POST", "/cancel"),
+        ("POST", "/retry"),
+        ("POST", "/run"),
+    ):
+        assert await ask(method, f"/jobs/{other}{path}") == 404, path
+    move = await http.patch(f"/jobs/{other}", json={"delay": 9}, headers=adder)
+    stream = await http.get(f"/jobs/{other}", headers=adder | {"Accept": "text/event-stream"})
+    assert (move.status_code, stream.status_code) == (404, 404)
+    assert await ask("GET", "/functions/echo/unique/u") == 403
+    assert (await client.get(other)).status == "pending"
+    assert await ask("POST", f"/jobs/{own}/run") == 200
+    assert await ask("GET", f"/jobs/{own}") == 200
+
+
+async def test_lists_have_the_key_s_functions_alone(http, key, client):
+    for number in range(3):
+        await client.enqueue("echo", delay=number)
+        await client.enqueue("add", {"a": 1}, delay=number)
+    adder = await key("read", functions=["add"])
+    await until(lambda: http.get("/jobs"), 401)
+
+    async def ask(path):
+        return (await http.get(path, headers=adder)).json()
+
+    assert {job["type"] for job in (await ask("/jobs"))["jobs"]} == {"add"}
+    assert len((await ask("/jobs?status=scheduled"))["jobs"]) == 2
+    assert [fn["name"] for fn in (await ask("/functions"))["functions"]] == ["add"]
+    assert "echo" not in json.dumps(await ask("/openapi.json"))
+    assert (await ask("/jobs?type=echo"))["status"] == 403
+    assert (await ask("/scale/echo"))["status"] == 403
+    assert (await ask("/metrics"))["status"] == 403
+
+
+async def test_a_key_for_some_functions_does_not_change_what_is_of_all(http, key, client):
+    adder = await key("operate", functions=["add"])
+    await until(lambda: http.get("/jobs"), 401)
+
+    async def post(path):
+        return (await http.post(path, headers=adder)).status_code
+
+    assert await post("/jobs/pause") == 403
+    assert await post("/lanes/low/pause") == 403
+    assert await post("/functions/echo/pause") == 403
+    assert await post("/functions/add/pause") == 200
+    await client.pause(function="echo")
+    assert (await http.get("/jobs/pause", headers=adder)).json()["functions"] == ["add"]
+
+
+async def test_an_alias_is_the_same_function(client, http, key):
+    @function(aliases=["mail"])
+    async def email() -> None: ...
+
+    await deploy(client, email=email)
+    headers = await key("enqueue", "read", functions=["email"])
+    await until(lambda: http.get("/jobs"), 401)
+
+    job = (await http.post("/jobs", json={"type": "mail"}, headers=headers)).json()
+
+    assert (await http.get(f"/jobs/{job['id']}", headers=headers)).json()["type"] == "mail"
+
+
+# how often
+
+
+async def test_a_key_that_asks_too_often_is_told_when_to_come_again(http, key):
+    slow = await key("read", rate="2/m")
+    await until(lambda: http.get("/jobs"), 401)
+
+    replies = [await http.get("/jobs", headers=slow) for _ in range(3)]
+
+    assert [reply.status_code for reply in replies] == [200, 200, 429]
+    assert code(replies[2]) == (429, "rate-exceeded")
+    assert 25 <= int(replies[2].headers["Retry-After"]) <= 30
+
+
+async def test_a_batch_counts_its_jobs(http, key):
+    slow = await key("enqueue", rate="10/m")
+    await until(lambda: http.get("/jobs"), 401)
+    batch = [{"type": "echo"}] * 30
+
+    first = await http.post("/jobs/batch", json=batch, headers=slow)
+    second = await http.post("/jobs/batch", json=batch, headers=slow)
+
+    assert first.json()["stored"] == 30
+    assert second.status_code == 429
+    assert int(second.headers["Retry-After"]) > 100
+
+
+async def test_a_key_has_a_bounded_number_of_streams(settings, client, key):
+    reader = await key("read")
+    job = await client.enqueue("echo")
+    events = reader | {"Accept": "text/event-stream"}
+    async with serving(settings.model_copy(update={"stream_limit": 1})) as http:
+        async with http.stream("GET", f"/jobs/{job.id}", headers=events) as first:
+            assert first.status_code == 200
+            second = await http.get(f"/jobs/{job.id}", headers=events)
+            assert code(second) == (429, "rate-exceeded")
+        again = http.build_request("GET", f"/jobs/{job.id}", headers=events)
+        reply = await until(lambda: http.send(again, stream=True), 200)
+        await reply.aclose()
+
+
+async def test_a_stream_ends_when_its_key_is_revoked(http, key, client):
+    reader = await key("read", name="reader")
+    job = await client.enqueue("echo", delay=600)
+    async with aconnect_sse(http, "GET", f"/jobs/{job.id}", headers=reader) as source:
+        events = source.aiter_sse()
+        assert (await anext(events)).event == "status"
+        await client.access.revoke("reader")
+        await until(lambda: http.get("/jobs", headers=reader), 401)
+        await client.cancel(job.id)
+
+        assert [event async for event in events] == []
+
+
+# what is on record
+
+
+async def test_refusals_and_what_operators_do_are_logged_by_name(http, key):
+    operator = await key("operate", name="night-shift")
+    await until(lambda: http.get("/jobs"), 401)
+
+    with structlog.testing.capture_logs() as logged:
+        await http.post("/jobs", json={"type": "echo"}, headers=operator)
+        await http.post("/jobs/pause", headers=operator)
+        await http.post("/jobs/resume", headers=operator)
+        await http.get("/jobs", headers={"Authorization": "Bearer guess"})
+
+    told = [(line["event"], line["key"], line["method"], line["path"]) for line in logged]
+    assert told == [
+        ("access.refused", "night-shift", "POST", "/jobs"),
+        ("operator.acted", "night-shift", "POST", "/jobs/pause"),
+        ("operator.acted", "night-shift", "POST", "/jobs/resume"),
+        ("access.refused", None, "GET", "/jobs"),
+    ]
+    assert "lw_" not in json.dumps([line for line in logged if "send Auth" not in line.get("why", "")])
+
+
+async def test_two_keys_idempotency_keys_never_meet(http, key):
+    one, other = await key("enqueue"), await key("enqueue")
+    await until(lambda: http.get("/jobs"), 401)
+
+    jobs = [
+        (await http.post("/jobs", json={"type": "echo"}, headers={**who, "Idempotency-Key": "same"})).json()["id"]
+        for who in (one, other, one)
+    ]
+
+    assert jobs[0] == jobs[2] != jobs[1]
