@@ -182,6 +182,8 @@ def ask(http: httpx.Client, method: str, path: str, **arguments: Any) -> tuple[i
         problem = reply.json()
         code = str(problem["type"]).rpartition("/")[2]
         show.error(code, problem["detail"])
+        if code == "access-denied":
+            show.note("commands take the key from LANEWORK_KEY")
     except (ValueError, KeyError, TypeError):
         show.error("no-answer", f"{http.base_url} is not a Lanework gateway: it answered {reply.status_code}")
     return (show.UNAVAILABLE if reply.status_code >= 500 else show.REFUSED), None

@@ -77,6 +77,19 @@ def test_the_document_is_valid_with_functions_and_without(gateway, request):
     assert payload["properties"]["note"]["default"] == ""
 
 
+def test_the_document_of_a_gateway_that_asks_for_keys_is_valid_and_names_scopes(settings):
+    secured = build({}, settings, secured=True)
+    validate(secured)
+
+    def needed(path, method):
+        return secured["paths"][path][method].get("security")
+
+    assert needed("/jobs", "post") == [{"accessKey": ["enqueue"]}]
+    assert needed("/jobs", "get") == [{"accessKey": ["read"]}]
+    assert needed("/jobs/{id}", "delete") == [{"accessKey": ["operate"]}]
+    assert needed("/healthz", "get") is None
+
+
 def test_the_document_changes_when_a_function_appears(gateway, request):
     before = httpx.get(f"{gateway}/openapi.json", trust_env=False)
     known = {"If-None-Match": before.headers["etag"]}

@@ -38,7 +38,7 @@ class Guard:
 
         async def guarded(request: Request) -> Response:
             key: AccessKey | None = None
-            outcome: int | str = "failed"
+            outcome: int | str | None = "failed"
             try:
                 key = await self._lanework.keyring.identify(requests.header(request, b"authorization"))
                 if key is not None:
@@ -49,10 +49,11 @@ class Guard:
             except LaneworkError as error:
                 outcome = error.code
                 if isinstance(error, _REFUSALS):
+                    outcome = None
                     self._tell("access.refused", key, request, code=error.code, why=str(error))
                 raise
             finally:
-                if scope == "operate":
+                if scope == "operate" and outcome is not None:
                     self._tell("operator.acted", key, request, outcome=outcome)
             return response
 
