@@ -32,7 +32,8 @@ from runtime import settings
 from runtime.client.contracts import Contracts
 from runtime.client.prepare import Preparer
 from runtime.handlers.catalogue import Catalogue, discover
-from runtime.handlers.spec import NAME, Function
+from runtime.handlers.policy import NAME
+from runtime.handlers.spec import Function
 from runtime.jobs.job import SETTLED
 from runtime.jobs.request import JobRequest
 from runtime.store.attempts import Settlement, Taken

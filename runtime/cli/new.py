@@ -8,7 +8,7 @@ from string import Template
 
 from runtime.cli import show
 from runtime.errors import FunctionInvalid
-from runtime.handlers.spec import NAME
+from runtime.handlers.policy import NAME
 from runtime.settings import Settings
 
 _FUNCTION = Template('''\

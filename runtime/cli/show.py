@@ -65,6 +65,11 @@ def job(job: Mapping[str, Any]) -> None:
     fields |= {name: job[name] for name in times if job[name]}
     fields |= {name: orjson.dumps(job[name]).decode() for name in ("payload", "progress", "result")}
     fields |= {"parent": job["parent"]} if job["parent"] else {}
+    fields |= (
+        {"then": ", ".join(f"{f['type']} {f['id']} ({' or '.join(f['on'])})" for f in job["then"])}
+        if job["then"]
+        else {}
+    )
     fields |= {"children": ", ".join(job["children"])} if job["children"] else {}
     shown = Table(box=None, pad_edge=False, show_header=False)
     for name, value in fields.items():

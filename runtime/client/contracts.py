@@ -28,7 +28,7 @@ _SOON = 0.1  # an unknown name is looked up again, but not for every request of 
 class Contract:
     """One deployed function and its validator."""
 
-    __slots__ = ("_recursive", "_validator", "deployed", "plain")
+    __slots__ = ("_recursive", "_validator", "deployed", "is_followed", "plain")
 
     def __init__(self, deployed: Deployed) -> None:
         self.deployed = deployed
@@ -36,6 +36,7 @@ class Contract:
         self.plain = not (
             deployed.pinned or deployed.ttl is not None or deployed.keep is not None or deployed.concurrency_key
         )
+        self.is_followed = bool(deployed.on_success or deployed.on_failure)
         self._recursive = _is_recursive(deployed.schema)
         self._validator: jsonschema_rs.Validator | None = None
         try:

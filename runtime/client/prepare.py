@@ -7,10 +7,12 @@ from dataclasses import replace
 from typing import Any
 
 from runtime.client.contracts import Contract, Contracts
-from runtime.errors import JobInvalid, LaneUnknown, PayloadInvalid
+from runtime.client.follow_ups import FIELDS, Template
+from runtime.errors import FunctionUnknown, JobInvalid, LaneUnknown, PayloadInvalid
 from runtime.jobs.request import JobRequest
+from runtime.jobs.retry import Retry
 from runtime.settings import Settings
-from runtime.store.rows import NewJob
+from runtime.store.rows import FollowUp, NewJob
 from runtime.values import codec, durations, ids
 from runtime.values.shards import Shards
 
@@ -31,18 +33,60 @@ class Preparer:
 
         Raises FunctionUnknown, PayloadInvalid, LaneUnknown, JobInvalid.
         """
+        if request.on is not None:
+            raise _only_for_follow_ups()
+        contract = await self._checked(request, beside)
+        job_id = self._place(request, contract, beside)
+        following = await self._following(request, contract, job_id)
+        return self.ready(
+            request, contract, beside=beside, join=join, job_id=job_id, following=following, tick=tick
+        )
+
+    async def _checked(self, request: JobRequest, beside: str | None) -> Contract:
         request.check()
         if beside is not None and request.key is not None:
             message = (
                 "an idempotency key is for jobs that are enqueued from outside; this one is stored once in any case"
             )
             raise JobInvalid(message, [{"field": "/key", "message": message}])
-        contract = self._contracts.known(request.type) or await self._contracts.get(request.type)
-        job_id = self._place(request, contract, beside)
-        following = [await self.prepare(follow_up, beside=job_id) for follow_up in request.then]
-        return self.ready(
-            request, contract, beside=beside, join=join, job_id=job_id, following=following, tick=tick
+        return self._contracts.known(request.type) or await self._contracts.get(request.type)
+
+    async def _following(self, request: JobRequest, contract: Contract, job_id: str) -> list[FollowUp]:
+        """What starts when the job has settled: as it was asked for, and as its function's policy says."""
+        following = [await self._follow_up(follow_up, job_id) for follow_up in request.then]
+        deployed = contract.deployed
+        for name, on in ((deployed.on_success, "completed"), (deployed.on_failure, "failed")):
+            if name is not None:
+                following.append(await self._destination(name, on, job_id))
+        return following
+
+    async def _follow_up(self, request: JobRequest, job_id: str) -> FollowUp:
+        template = Template(request.payload)
+        request = replace(request, payload=template.payload)
+        contract = await self._checked(request, job_id)
+        own_id = self._place(request, contract, job_id)
+        following = await self._following(request, contract, own_id)
+        job = self.ready(
+            request, contract, beside=job_id, job_id=own_id, following=following, filled=bool(template.fields)
         )
+        return _followed(job, request.on or "completed", template)
+
+    async def _destination(self, name: str, on: str, job_id: str) -> FollowUp:
+        """A destination's job has none itself, or one that names its own function would start jobs for ever.
+
+        Where no worker has it, it waits for one: that is no reason to refuse the job that it is to hear of.
+        """
+        template = Template({"job": {"$job": list(FIELDS)}})
+        request = JobRequest(name, template.payload)
+        try:
+            contract = await self._checked(request, job_id)
+            own_id = self._place(request, contract, job_id)
+            job = self.ready(request, contract, beside=job_id, job_id=own_id, filled=True)
+        except FunctionUnknown:
+            packed = codec.pack(template.payload)
+            lane, attempts = self._settings.default_lane, Retry().max_attempts
+            job = NewJob(ids.new_id(ids.shard_of(job_id)), name, lane, packed, attempts)
+        return _followed(job, on, template)
 
     def on_known_lane(self, request: JobRequest) -> tuple[JobRequest, Sequence[str]]:
         """The request, with the default lane in place of one that is not there, and a warning if so."""
@@ -63,21 +107,24 @@ class Preparer:
         beside: str | None = None,
         join: str | None = None,
         job_id: str | None = None,
-        following: Sequence[NewJob] = (),
+        following: Sequence[FollowUp] = (),
         tick: int | None = None,
+        filled: bool = False,
     ) -> NewJob:
-        """The same for a checked request whose function's contract is at hand."""
-        contract.check(request.payload)
+        """The same for a checked request whose function's contract is at hand. `filled`: the payload is filled in
+        later, and so is checked by the worker alone."""
+        if not filled:
+            contract.check(request.payload)
         deployed = contract.deployed
         lane = deployed.lane if request.priority is None else self._settings.lane(request.priority)
         max_attempts = deployed.max_attempts if request.max_attempts is None else request.max_attempts
         payload = _pack(deployed.name, request.payload, self._settings.body_limit)
-        if request.plain and contract.plain and beside is None and tick is None:
+        if request.plain and contract.plain and beside is None and tick is None and not following:
             return NewJob(job_id or self._shards.new_id(), deployed.name, lane, payload, max_attempts)
         terms = request.terms(deployed.ttl, deployed.max_waiting if beside is None else None)
         extras: dict[str, Any] = request.extras(
             payload,
-            deployed.unique,
+            None if filled and deployed.unique == "payload" else deployed.unique,
             deployed.concurrency_key,
             timed=bool(terms and terms.keys() & {"ttl", "start_before"}),
         )
@@ -110,6 +157,16 @@ class Preparer:
                 raise JobInvalid(message, [{"field": "/type", "message": message}])
             return ids.new_id(ids.shard_of(beside))
         return self._shards.new_id(pin)
+
+
+def _followed(job: NewJob, on: str, template: Template) -> FollowUp:
+    parts = template.cut(job.payload)
+    return FollowUp(job if parts is None else job._replace(payload=b""), on, parts)
+
+
+def _only_for_follow_ups() -> JobInvalid:
+    message = "is for jobs in `then`: in which status of the job before them they start"
+    return JobInvalid(f"on {message}", [{"field": "/on", "message": message}])
 
 
 def _pack(function: str, payload: Any, limit: int) -> bytes:

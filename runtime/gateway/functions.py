@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from runtime.client import Lanework
-from runtime.errors import FunctionUnknown
+from runtime.errors import AccessForbidden, FunctionUnknown
 from runtime.handlers.schedule import Schedule
 from runtime.store.registry import Deployed, WorkerInfo
 from runtime.values.clock import now_ms, rfc3339
@@ -35,7 +35,7 @@ async def describe_functions(lanework: Lanework, name: str | None = None) -> lis
             {
                 **asdict(deployed),
                 "schedules": await _schedules(lanework, deployed),
-                **_rollout(deployed, workers),
+                **_rollout(deployed, workers, await _unknown_destination(lanework, deployed)),
                 "paused": "*" in paused or f"function:{own_name}" in paused,
                 "waiting": sum(depth.waiting for depth in own),
                 "running": sum(depth.running for depth in own),
@@ -56,7 +56,7 @@ async def describe_function(lanework: Lanework, name: str) -> dict[str, Any]:
     return shown
 
 
-def _rollout(deployed: Deployed, workers: Sequence[WorkerInfo]) -> dict[str, Any]:
+def _rollout(deployed: Deployed, workers: Sequence[WorkerInfo], unknown_destination: str | None) -> dict[str, Any]:
     """Which workers have which version, and what is wrong with that."""
     name = deployed.name
     having = [worker for worker in workers if name in worker.functions]
@@ -73,11 +73,25 @@ def _rollout(deployed: Deployed, workers: Sequence[WorkerInfo]) -> dict[str, Any
         trouble = deployed.note
     elif len(versions) > 1:
         trouble = f"workers have {len(versions)} versions of it"
+    elif unknown_destination:
+        trouble = f"its settled jobs go to {unknown_destination}, which no worker has"
     return {
         "workers": [{"id": worker.id, "version": worker.functions[name] or None} for worker in having],
         "broken": next(iter(failing.values()), None),
         "trouble": trouble,
     }
+
+
+async def _unknown_destination(lanework: Lanework, deployed: Deployed) -> str | None:
+    for name in (deployed.on_success, deployed.on_failure):
+        if name is not None:
+            try:
+                await lanework.function(name)
+            except AccessForbidden:  # it is not for the caller to know
+                continue
+            except FunctionUnknown:
+                return name
+    return None
 
 
 async def _schedules(lanework: Lanework, deployed: Deployed) -> list[dict[str, Any]]:

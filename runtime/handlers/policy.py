@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
@@ -14,6 +15,7 @@ from runtime.values import durations, sizes
 
 MARK = "__lanework__"
 MIN_MEMORY = 64 << 20
+NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")  # of a function
 
 Isolation = Literal["loop", "thread", "process"]
 ISOLATIONS = ("loop", "thread", "process")
@@ -30,7 +32,8 @@ class Bounds:
     `max_waiting`: how many jobs may wait before more are refused. `ttl`: seconds within which a job must
     have started. `keep`: seconds for which a settled job is kept; 0 means the second that waiters need to
     see it. `unique`: "payload", or a key: while a job with an equal payload or the same key lives, a
-    second one is not stored.
+    second one is not stored. `on_success`, `on_failure`: the function that gets the job, as the parameter `job`,
+    once it has completed, or has failed.
     """
 
     concurrency: int | None = None
@@ -40,6 +43,8 @@ class Bounds:
     ttl: float | None = None
     keep: float | None = None
     unique: str | None = None
+    on_success: str | None = None
+    on_failure: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +70,18 @@ class Policy(Bounds):
 
     def __post_init__(self) -> None:
         """Raises FunctionInvalid."""
+        self._check_numbers()
+        for name in ("on_success", "on_failure"):
+            if not _is_name(getattr(self, name)):
+                raise FunctionInvalid(f"{name} is the name of a function, such as notify")
+        if self.unique == "":
+            raise FunctionInvalid('unique is "payload" or a key')
+        if self.isolation not in (None, *ISOLATIONS):
+            raise FunctionInvalid(f"isolation is one of {', '.join(ISOLATIONS)}")
+        if self.memory is not None and self.isolation in ("loop", "thread"):
+            raise FunctionInvalid('memory needs isolation="process": a ceiling holds for a process alone')
+
+    def _check_numbers(self) -> None:
         if self.timeout <= 0:
             raise FunctionInvalid("timeout is a number of seconds above 0")
         for name in ("concurrency", "max_waiting", "recycle"):
@@ -73,14 +90,8 @@ class Policy(Bounds):
                 raise FunctionInvalid(f"{name} is a number from 1 on")
         if self.concurrency_key is not None and self.concurrency is None:
             raise FunctionInvalid("concurrency_key needs concurrency: how many of each key may run at once")
-        if self.unique == "":
-            raise FunctionInvalid('unique is "payload" or a key')
-        if self.isolation not in (None, *ISOLATIONS):
-            raise FunctionInvalid(f"isolation is one of {', '.join(ISOLATIONS)}")
         if self.memory is not None and self.memory < MIN_MEMORY:
             raise FunctionInvalid("memory is 64M or more: an interpreter with its libraries takes half of that")
-        if self.memory is not None and self.isolation in ("loop", "thread"):
-            raise FunctionInvalid('memory needs isolation="process": a ceiling holds for a process alone')
 
     @classmethod
     def of(cls, packed: Mapping[str, Any]) -> Policy:
@@ -105,6 +116,8 @@ def function(
     ttl: float | str | None = None,
     keep: float | str | None = None,
     unique: str | None = None,
+    on_success: str | None = None,
+    on_failure: str | None = None,
     isolation: Isolation | None = None,
     memory: int | str | None = None,
     recycle: int | str | None = None,
@@ -133,6 +146,8 @@ def function(
             ttl=None if ttl is None else durations.seconds(ttl),
             keep=None if keep is None else durations.seconds(keep),
             unique=unique,
+            on_success=on_success,
+            on_failure=on_failure,
             isolation=isolation,
             memory=None if memory is None else sizes.octets(memory),
             recycle=recycle if isinstance(recycle, int) else None,
@@ -147,6 +162,10 @@ def function(
         return handler
 
     return mark
+
+
+def _is_name(value: Any) -> bool:
+    return value is None or (isinstance(value, str) and NAME.fullmatch(value) is not None)
 
 
 def _retry(value: Retry | int | None) -> Retry:

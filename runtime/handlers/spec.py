@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import re
 import typing
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
@@ -22,12 +21,11 @@ from typing_extensions import TypedDict
 
 from runtime.errors import ERRORS_SHOWN, FieldError, FunctionInvalid, PayloadInvalid
 from runtime.handlers.context import Context
-from runtime.handlers.policy import MARK, Isolation, Policy
+from runtime.handlers.policy import MARK, NAME, Isolation, Policy
 from runtime.values import codec
 from runtime.values.pointers import pointer
 
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
-NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
 
 
 class Spec:

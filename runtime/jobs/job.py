@@ -23,6 +23,7 @@ class Job(Generic[Result]):
     """One request to run one function on one payload. Times: Unix milliseconds.
 
     `result`: None until it has completed; else what the handler returned, of that type where a handle enqueued it.
+    `then`: id, type and `on` of each job that starts when this one has settled, until then.
     """
 
     id: str
@@ -46,7 +47,8 @@ class Job(Generic[Result]):
     cancel_requested_at: int | None = None
     parent: str | None = None
     children: list[str] = field(default_factory=list)
-    omitted: tuple[str, ...] = ()  # what a list leaves out: payload, result, history, children
+    then: list[dict[str, Any]] = field(default_factory=list)
+    omitted: tuple[str, ...] = ()  # what a list leaves out: payload, result, history, children, then
 
     @property
     def settled(self) -> bool:
@@ -77,6 +79,7 @@ class Job(Generic[Result]):
             "cancel_requested_at": rfc3339(self.cancel_requested_at),
             "parent": self.parent,
             "children": self.children,
+            "then": self.then,
             "links": {"self": f"/jobs/{self.id}", "result": f"/jobs/{self.id}/result"},
             **{f"{name}_omitted": True for name in self.omitted},
         }

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, TypedDict
+from typing import Any, Literal, TypedDict, get_args
 
 from runtime.errors import JobInvalid
 from runtime.jobs.retry import Retry
@@ -17,6 +17,10 @@ MAX_FOLLOW_UPS = 100
 MAX_THEN_DEPTH = 20
 MAX_STARTED = 100_000  # jobs that one attempt starts
 MAX_STARTED_BYTES = 64 << 20
+
+
+On = Literal["completed", "failed", "cancelled", "settled"]
+ONS: tuple[On, ...] = get_args(On)
 
 
 class Options(TypedDict, total=False):
@@ -31,6 +35,7 @@ class Options(TypedDict, total=False):
     backoff: Any
     unique: str | None
     then: Sequence[JobRequest]
+    on: On | None
 
 
 class ClientOptions(Options, total=False):
@@ -46,7 +51,8 @@ class JobRequest:
     `run_at`: Unix ms, RFC 3339 or a datetime. `delay`, `ttl`: seconds, or text such as "10m".
     `start_before`: as `run_at`; a job not started by then fails as expired. `backoff`: seconds, or
     {"base", "cap"}. `unique`: "payload" or a key. `then`: jobs that start when this one has
-    completed. `key`: an idempotency key.
+    completed, or in another status that their `on` names; in their payloads, {"$job": "result"} stands for
+    a field of this job, {"$job": ["id", "result"]} for an object of some. `key`: an idempotency key.
     """
 
     type: str
@@ -60,6 +66,7 @@ class JobRequest:
     backoff: Any = None
     unique: str | None = None
     then: Sequence[JobRequest] = field(default=())
+    on: On | None = None
     key: str | None = None
 
     def __post_init__(self) -> None:
@@ -132,6 +139,8 @@ class JobRequest:
             raise _wrong("unique", 'is "payload" or a key')
         if self.backoff is not None:
             _read("backoff", Retry.parse, self.backoff)
+        if self.on is not None and self.on not in ONS:
+            raise _wrong("on", f"is one of {', '.join(ONS)}")
         for name in ("key", "unique"):
             if (text := getattr(self, name)) is not None:
                 _read(name, _valid, text)
@@ -186,6 +195,7 @@ _OPTIONS = (
     "backoff",
     "unique",
     "then",
+    "on",
 )
 _FIELDS = frozenset(("type", "job_type", "payload", "input", *_OPTIONS))
 

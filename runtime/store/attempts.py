@@ -49,7 +49,7 @@ class Taken:
 
     @property
     def following(self) -> int:
-        """How many jobs start when it has completed."""
+        """How many jobs may start when it has settled."""
         return 0 if len(self.extras) < _FEW else len(self._unpacked().get(b"then", ()))
 
     @property

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from runtime.jobs.job import STATUSES, Job, Status
+from runtime.jobs.job import SETTLED, STATUSES, Job, Status
 from runtime.store.rows import Past
 from runtime.values import codec, ids
 from runtime.values.clock import rfc3339
@@ -36,7 +36,7 @@ FIELDS = (
     Field("payload", "msgpack", _STORE, "always", 4096),
     Field("max_attempts", "a number", _STORE, "always"),
     Field("created", "Unix ms", _STORE, "always"),
-    Field("extras", "`NewJob.extras`", _STORE, "where anything unusual was asked for", None),
+    Field("extras", "`NewJob.extras`", _STORE, "where anything unusual was asked for", 4096),
     Field("parent", "a job's id", _STORE, "if a job has started it"),
     Field("expires", "Unix ms", ("_store", "move"), "if it must have started by then"),
     Field("ttl", "ms", _STORE, "if its expiry counts from when it may start", None),
@@ -118,11 +118,23 @@ def _read(job_id: str, record: Mapping[bytes, bytes], lanes: tuple[str, ...], om
         start_before=_int(record.get(b"expires")),
         cancel_requested_at=_int(record.get(b"cancel_at")),
         parent=record[b"parent"].decode() if b"parent" in record else None,
+        then=_waiting(record),
         children=[child.decode() for child in codec.unpack_stream(record.get(b"children", b""))],
-        omitted=omitted,
+        omitted=tuple("then" if name == "extras" else name for name in omitted),
     )
     job.attempts = _attempts(job, record)
     return job
+
+
+def _waiting(record: Mapping[bytes, bytes]) -> list[dict[str, Any]]:
+    """The jobs that follow it, until it has settled; those that started then are children."""
+    if b"extras" not in record or record[b"status"].decode() in SETTLED:
+        return []
+    follow_ups = codec.unpack_stream(record[b"extras"])[0].get(b"then", ())
+    return [
+        {"id": job_id.decode(), "type": function.decode(), "on": on.decode().split(",")}
+        for (job_id, function, *_), on, _parts in follow_ups
+    ]
 
 
 def _attempts(job: Job, record: Mapping[bytes, bytes]) -> list[dict[str, Any]]:

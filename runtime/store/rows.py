@@ -6,14 +6,27 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 
+class FollowUp(NamedTuple):
+    """A job that starts when the one that it follows has settled.
+
+    `on`: in which status: `settled` for any, else some of `completed`, `failed` and `cancelled` with commas between
+    them. `parts`: where its payload tells of that job: bytes, and between them a field's name or a list of names,
+    for an object of these; else nil.
+    """
+
+    job: NewJob
+    on: str
+    parts: Sequence[Any] | None = None
+
+
 class NewJob(NamedTuple):
     """A job to be stored. `payload` is packed.
 
     `terms`: read once, when it is stored: `run_at` (Unix ms) or `delay` (ms); `start_before` (Unix ms) or `ttl`
     (ms, from when it may start); `key` and `digest` (idempotency); `max_waiting`. `extras`: what its record keeps,
     packed by `codec.pack_batch`: `timed` (it expires), `tick` (when its schedule names it), `backoff`, `ckey`
-    (its concurrency key), `unique` (a digest), `keep` (ms that its settled record stays), `then` (NewJobs that
-    start when it has completed), `join` (the job whose follow-up waits for this one).
+    (its concurrency key), `unique` (a digest), `keep` (ms that its settled record stays), `then` (FollowUps),
+    `join` (the job whose follow-up waits for this one).
     """
 
     id: str

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from runtime.client.follow_ups import FIELDS
 from runtime.gateway.options import NAMES
 from runtime.jobs.job import STATUSES
-from runtime.jobs.request import MAX_ATTEMPTS, MAX_FOLLOW_UPS
+from runtime.jobs.request import MAX_ATTEMPTS, MAX_FOLLOW_UPS, ONS
 from runtime.settings import Settings
 
 Schema = dict[str, Any]
@@ -17,6 +18,8 @@ _TIME = {"type": "string", "format": "date-time"}
 # from 1970 to 9000
 MOMENT = {"type": "string", "format": "date-time", "pattern": "^(19[7-9][1-9]|[2-7][0-9]{3}|8[0-8][0-9]{2})-"}
 _NOTHING = {"type": "null"}
+_FIELD = {"type": "string", "enum": list(FIELDS)}
+_OMITTED = ("payload", "result", "history", "children", "then")
 _LENGTH = r"^([0-9]{1,7}(\.[0-9]{1,3})?(ms|s|m)?|[0-9]{1,4}(\.[0-9]{1,3})?[hd])$"
 _NUMBER = {"type": "number", "minimum": 0, "maximum": 3_153_600_000}
 
@@ -85,7 +88,8 @@ def job_options(settings: Settings) -> dict[str, Schema]:
             "type": "array",
             "items": ref("JobRequest"),
             "maxItems": MAX_FOLLOW_UPS,
-            "description": "jobs that start when this one has completed",
+            "description": "jobs that start when this one has completed, or as their `on` says. In their payloads "
+            'an object {"$job": "result"} stands for a field of this job, {"$job": ["id", "result"]} for several',
         },
     }
 
@@ -98,7 +102,9 @@ def components(settings: Settings, functions: Mapping[str, bool]) -> dict[str, S
     options = job_options(settings)
     requests = {f"{name}.request": _request(name, functions) for name in functions}
     requests = requests or {"AnyJobRequest": _request(None, {})}
-    options["then"] = {**options["then"], "items": {"anyOf": [ref(name) for name in requests]}}
+    follow_ups = {f"{name}.follow_up": _request(name, functions, follows=True) for name in functions}
+    follow_ups = follow_ups or {"AnyFollowUp": _request(None, {}, follows=True)}
+    options["then"] = {**options["then"], "items": ref("FollowUp")}
     return {
         "Status": {"type": "string", "enum": list(STATUSES)},
         "Job": _job(),
@@ -116,7 +122,7 @@ def components(settings: Settings, functions: Mapping[str, bool]) -> dict[str, S
             optional=("ran_again_after_ms",),
         ),
         "JobError": obj(
-            {"type": {"type": "string"}, "message": {"type": "string"}, "traceback": {"type": "string"}},
+            {"type": {"type": "string"}, "message": {"type": "string"}, "traceback": nullable({"type": "string"})},
             optional=("message", "traceback"),
             description="Why an attempt failed: the exception's class, its message, a shortened traceback.",
         ),
@@ -126,6 +132,16 @@ def components(settings: Settings, functions: Mapping[str, bool]) -> dict[str, S
             "description": "A job. In place of `type` and `payload`, `job_type` and `input` are understood.",
             "anyOf": [ref(name) for name in requests],
         },
+        **follow_ups,
+        "FollowUp": {
+            "description": "A job that starts when the one before it has settled.",
+            "anyOf": [ref(name) for name in follow_ups],
+        },
+        "JobFields": obj(
+            {"$job": {"anyOf": [_FIELD, array(_FIELD, minItems=1, uniqueItems=True)]}},
+            closed=True,
+            description="A field of the job before, or an object of several; also anywhere within a payload.",
+        ),
         "Backoff": obj(
             {"base": options["ttl"], "cap": options["ttl"]},
             optional=("base", "cap"),
@@ -237,11 +253,15 @@ def _option_name(name: str) -> str:
     return "".join(part.capitalize() for part in name.split("_"))
 
 
-def _request(function: str | None, needs_payload: Mapping[str, bool]) -> Schema:
-    """A job of a function, or of any."""
+def _request(function: str | None, needs_payload: Mapping[str, bool], *, follows: bool = False) -> Schema:
+    """A job of a function, or of any. `follows`: whether it stands in `then`."""
     options = {name: nullable(ref(_option_name(name))) for name in (*NAMES, "then")}
+    if follows:
+        options["on"] = nullable({"type": "string", "enum": [*ONS, None], "default": "completed"})
     kind: Schema = {"type": "string"} if function is None else {"const": function}
     payload: Schema = {} if function is None else ref(f"{function}.payload")
+    if follows and function is not None:
+        payload = {"anyOf": [payload, ref("JobFields")]}
     optional = tuple(options) if needs_payload.get(function or "") else ("payload", *options)
     both = {"not": {"required": ["run_at", "delay"], "properties": {"run_at": {}, "delay": {}}}}
     return obj({"type": kind, "payload": payload, **options}, optional=optional, closed=True, **both)
@@ -269,11 +289,15 @@ def _job() -> Schema:
         },
         "parent": nullable(_UUID),
         "children": array(_UUID),
+        "then": array(
+            obj({"id": _UUID, "type": {"type": "string"}, "on": array({"type": "string", "enum": list(ONS)})}),
+            description="what starts when it has settled, until then",
+        ),
         "links": obj({"self": {"type": "string"}, "result": {"type": "string"}}),
         "warnings": array({"type": "string"}),
-        **{f"{name}_omitted": {"type": "boolean"} for name in ("payload", "result", "history", "children")},
+        **{f"{name}_omitted": {"type": "boolean"} for name in _OMITTED},
     }
-    optional = ("warnings", *(f"{name}_omitted" for name in ("payload", "result", "history", "children")))
+    optional = ("warnings", *(f"{name}_omitted" for name in _OMITTED))
     return obj(known, optional=optional, description="A job, whole; lists leave out what is large.")
 
 

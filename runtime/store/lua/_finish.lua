@@ -13,7 +13,76 @@ local function count_down(parent, id, now)
   end
 end
 
--- Starts what a completed job starts: the jobs that its last attempt asked for, those in `then`, and `after`,
+-- RFC 3339, section 5.6, of Unix ms: days to a date of the Gregorian calendar, whose years begin in March here.
+local function rfc3339(ms)
+  local days = math.floor(ms / 86400000) + 719468
+  local era = math.floor(days / 146097)
+  local day_of_era = days - era * 146097
+  local leaps = math.floor(day_of_era / 1460) - math.floor(day_of_era / 36524) + math.floor(day_of_era / 146096)
+  local year = math.floor((day_of_era - leaps) / 365)
+  local day_of_year = day_of_era - (365 * year + math.floor(year / 4) - math.floor(year / 100))
+  local month = math.floor((5 * day_of_year + 2) / 153)
+  local day = day_of_year - math.floor((153 * month + 2) / 5) + 1
+  year, month = year + era * 400 + (month > 9 and 1 or 0), month > 9 and month - 9 or month + 3
+  local s = math.floor(ms / 1000) % 86400
+  return string.format('%04d-%02d-%02dT%02d:%02d:%02d.%03dZ', year, month, day, math.floor(s / 3600),
+    math.floor(s / 60) % 60, s % 60, ms % 1000)
+end
+
+-- A settled job's fields, packed, as payloads ask for them: client/follow_ups.py has their names.
+local function packed_fields(record, id)
+  local type, lane, status, payload, result, error, attempt, created, started, finished = fields(record, 'type', 'lane',
+    'status', 'payload', 'result', 'error', 'attempt', 'created', 'started', 'finished')
+  local function time(ms) return cmsgpack.pack(ms and rfc3339(tonumber(ms)) or nil) end
+  error = error and cmsgpack.unpack(error)
+  return {
+    id = cmsgpack.pack(id), type = cmsgpack.pack(type), lane = cmsgpack.pack(lane), status = cmsgpack.pack(status),
+    payload = payload, result = result or cmsgpack.pack(nil),
+    error = cmsgpack.pack(error and {type = error.type, message = error.message} or nil),
+    attempt = cmsgpack.pack(tonumber(attempt) or 0),
+    created_at = time(created), started_at = time(started), finished_at = time(finished),
+  }
+end
+
+local MAP = 0x80 -- msgpack's, of up to 15 fields
+local function filled(parts, values)
+  local packed = {}
+  for i, part in ipairs(parts) do
+    if i % 2 == 1 then
+      packed[i] = part
+    elseif type(part) == 'string' then
+      packed[i] = values[part]
+    else
+      local fields = {string.char(MAP + #part)}
+      for _, name in ipairs(part) do fields[#fields + 1] = cmsgpack.pack(name) .. values[name] end
+      packed[i] = table.concat(fields)
+    end
+  end
+  return table.concat(packed)
+end
+
+-- The jobs that follow one that has this status, or nil. One that has started before, because the job that it follows was
+-- run again, has a new id: of this time.
+local function followers(record, id, status, now, follow_ups)
+  local jobs, values = {}, nil
+  for _, row in ipairs(follow_ups) do
+    local job, on, parts = unpack(row, 1, 3) -- FollowUp
+    if on == 'settled' or string.find(on, status, 1, true) then
+      if parts then
+        values = values or packed_fields(record, id)
+        job[4] = filled(parts, values)
+      end
+      if call('EXISTS', job_key(job[1])) == 1 then
+        local time = string.format('%012x', now)
+        job[1] = string.sub(time, 1, 8) .. '-' .. string.sub(time, 9) .. string.sub(job[1], 14)
+      end
+      jobs[#jobs + 1] = job
+    end
+  end
+  return #jobs > 0 and jobs or nil
+end
+
+-- Starts what a settled job starts: the jobs that its last attempt asked for, those that follow it, and `after`,
 -- which waits until all of the first have settled. `staged`: whether further ones of the first wait in parts, which
 -- start.lua starts one by one; they count as one that has not settled until then.
 local UNSTARTED = '+'
@@ -35,7 +104,7 @@ local function start_children(record, id, now, children, after, follow, staged)
   end
   local packed = {}
   for i, child in ipairs(ids) do packed[i] = cmsgpack.pack(child) end
-  if #ids > 0 then call('HSET', record, 'children', table.concat(packed)) end
+  if #ids > 0 then call('HSET', record, 'children', (call('HGET', record, 'children') or '') .. table.concat(packed)) end
 end
 
 -- The job's new status, result or error have been written. `extras`: as its record has them, or false. `keep`: ms that
@@ -47,9 +116,8 @@ local function finish(record, id, type, status, now, extras, keep, dead_bounds, 
     local key = unique_key(type, extras.unique)
     if call('GET', key) == id then call('DEL', key) end
   end
-  if status == 'completed' and (children or after or staged or extras['then']) then
-    start_children(record, id, now, children, after, extras['then'], staged)
-  end
+  local follow = extras['then'] and followers(record, id, status, now, extras['then'])
+  if children or after or staged or follow then start_children(record, id, now, children, after, follow, staged) end
   if extras.join then count_down(extras.join, id, now) end
   if status == 'failed' then
     local dead = dead_key(type)
