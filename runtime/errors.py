@@ -68,7 +68,7 @@ class FunctionUnknown(LaneworkError):
         self.name, self.near = name, list(near)
         hint = f"; did you mean {' or '.join(self.near)}?" if self.near else ""
         hint = "; no worker has come up yet" if none_known else hint
-        super().__init__(f"no function is named {name!r}{hint}")
+        super().__init__(f"no function is named {name[:100]!r}{hint}")
 
 
 class FunctionBroken(LaneworkError):

@@ -77,6 +77,9 @@ class Settings(BaseSettings):
     insecure: bool = Field(
         False, description="start a gateway beyond loopback without access keys: something else says who reaches it"
     )
+    require_keys: bool = Field(
+        False, description="ask for access keys on loopback too, though there be none: behind a proxy, say"
+    )
     stream_limit: int = Field(1000, ge=1, description="streams that an access key may have open on a gateway")
     expect: Names = Field((), description="functions that a gateway must know to be ready; none named: any")
     port: int = Field(8080, ge=0, le=65_535, description="the gateway's port; 0 picks a free one")

@@ -206,7 +206,10 @@ async def http(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
 async def serving(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
     """The same with other settings."""
     app = create_app(settings)
-    with socket.create_server(("127.0.0.1", 0)) as listening:
+    # its protocol is named, or asyncio does not see that it is TCP, and replies wait 40 ms (Nagle's algorithm)
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listening:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen()
         url = f"http://127.0.0.1:{listening.getsockname()[1]}"
         server = _Server(uvicorn.Config(app, log_config=None, access_log=False, http=BoundedProtocol))
         serving = asyncio.create_task(server.serve([listening]))

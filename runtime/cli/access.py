@@ -22,13 +22,15 @@ def new(
     name: str | None,
     scopes: Sequence[str],
     functions: Sequence[str],
-    rate: str,
+    rate: str | None,
     expires: str | None,
     as_json: bool,
 ) -> int:
     name = name or f"key-{secrets.token_hex(3)}"
     try:
-        key, token = issue(name, scopes, functions=functions, rate=rate, expires=expires)
+        if rate == "":
+            raise ValueError("rate is empty: leave it out for any number of requests")
+        key, token = issue(name, scopes, functions=functions, rate=rate or "", expires=expires)
     except ValueError as error:
         show.error("usage", str(error))
         return show.USAGE

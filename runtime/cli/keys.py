@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from runtime import settings
+from runtime.settings import Settings
 
 app = typer.Typer(help="Access keys: what lets programs in through the gateway.", no_args_is_help=True)
 AsJson = Annotated[bool, typer.Option("--json", help="For programs: JSON on standard output.")]
+Data = Annotated[
+    Path | None, typer.Option(help="Of the `lanework up` that keeps its data there. [default: REDIS_URL]")
+]
 Name = Annotated[str, typer.Argument(help="The key's name.")]
 
 
@@ -19,29 +24,31 @@ def new(
     name: Annotated[
         str | None, typer.Argument(help="Who it is for, such as web-shop; else one is made up.")
     ] = None,
-    scopes: Annotated[str, typer.Option(help="Some of enqueue, read, operate, admin.")] = "enqueue,read",
+    scopes: Annotated[str, typer.Option(help="Some of enqueue, read, metrics, operate, admin.")] = "enqueue,read",
     functions: Annotated[
-        str, typer.Option(help="Only these, such as email,img_*. [default: all]", show_default=False)
-    ] = "",
+        str | None, typer.Option(help="Only these, such as email,img_*. [default: all]", show_default=False)
+    ] = None,
     rate: Annotated[
-        str,
+        str | None,
         typer.Option(help="Requests, such as 100/s; a batch counts its jobs. [default: any]", show_default=False),
-    ] = "",
+    ] = None,
     expires: Annotated[str | None, typer.Option(help="From now on, such as 90d. [default: never]")] = None,
+    data: Data = None,
     json: AsJson = False,
 ) -> None:
     """Make a key and print it; it is shown this once."""
     from runtime.cli import access
 
-    sys.exit(access.new(settings.load(), name, _split(scopes), _split(functions), rate, expires, json))
+    asked = (_split("scopes", scopes), _split("functions", functions), rate, expires)
+    sys.exit(access.new(_settings(data), name, *asked, json))
 
 
 @app.command()
-def ls(json: AsJson = False) -> None:
+def ls(data: Data = None, json: AsJson = False) -> None:
     """List the keys."""
     from runtime.cli import access
 
-    sys.exit(access.ls(settings.load(), json))
+    sys.exit(access.ls(_settings(data), json))
 
 
 @app.command()
@@ -50,12 +57,25 @@ def revoke(
     forget: Annotated[
         bool, typer.Option("--forget", help="Delete it, so that its name can be used again.")
     ] = False,
+    data: Data = None,
 ) -> None:
     """Let a key in no more: gateways refuse it within two seconds."""
     from runtime.cli import access
 
-    sys.exit(access.revoke(settings.load(), name, forget=forget))
+    sys.exit(access.revoke(_settings(data), name, forget=forget))
 
 
-def _split(text: str) -> list[str]:
-    return [part.strip() for part in text.split(",") if part.strip()]
+def _settings(data: Path | None) -> Settings:
+    if data is None:
+        return settings.load()
+    from runtime.store.embedded import socket_path
+
+    return settings.load(redis_url=f"unix://{socket_path(data)}")
+
+
+def _split(name: str, text: str | None) -> list[str]:
+    """Refuses what is empty: it may be a variable that was not set, and would mean all of them."""
+    parts = [part.strip() for part in (text or "").split(",") if part.strip()]
+    if text is not None and not parts:
+        raise typer.BadParameter("names none", param_hint=f"--{name}")
+    return parts

@@ -92,11 +92,12 @@ async def _check(settings: Settings) -> None:
 
 
 async def check_access(client: Redis, settings: Settings) -> None:
-    """Raises SettingsInvalid where a gateway would refuse everybody: nobody has the access key that each needs."""
-    if needs_keys(settings) and not await AccessKeys(client, settings).all():
+    """Raises SettingsInvalid where a gateway would refuse everybody: it asks for keys, and none is valid."""
+    keys = await AccessKeys(client, settings).all() if needs_keys(settings) else {}
+    if needs_keys(settings) and not any(key.status == "valid" for key in keys.values()):
         raise SettingsInvalid(
-            f"others can reach {settings.host}, and there is no access key: make one with `lanework keys new`; "
-            "or set LANEWORK_INSECURE=1 where something else decides who reaches the gateway"
+            f"a gateway on {settings.host} asks for access keys, and there is none that is valid: make one with "
+            "`lanework keys new`; or set LANEWORK_INSECURE=1 where something else decides who reaches it"
         )
 
 

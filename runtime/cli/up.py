@@ -21,8 +21,10 @@ from runtime.cli import show
 from runtime.cli.serve import check_access
 from runtime.client import Lanework
 from runtime.errors import SettingsInvalid, StoreUnavailable
+from runtime.gateway.access.keyring import needs_keys
 from runtime.settings import PREFIX, Settings
 from runtime.store import embedded
+from runtime.store.access import AccessKeys
 from runtime.store.connect import opened
 from runtime.store.registry import Deployed
 from runtime.worker.processes import linux
@@ -109,12 +111,11 @@ async def _run(settings: Settings, data: Path, workers: int) -> int:
         if not await _until_ready(data, stop):
             show.error("server-failed", f"the embedded server did not start within {_START:g} s; see above")
             return show.FAILED
-        async with opened(settings) as redis:
-            await check_access(redis, settings)
+        is_keyed = await _is_keyed(settings, data)
         tasks += [asyncio.create_task(child.run()) for child in others]
         async with Lanework(settings) as client:
             if not stop.is_set() and await _until_serving(client, stop):
-                _welcome(settings, data, await client.functions())
+                _welcome(settings, data, await client.functions(), is_keyed=is_keyed)
         await stop.wait()
     finally:
         log.get("up").info("stopping")
@@ -125,6 +126,17 @@ async def _run(settings: Settings, data: Path, workers: int) -> int:
         await asyncio.gather(*tasks, return_exceptions=True)
         log.get("up").info("stopped", data=str(data))
     return show.DONE
+
+
+async def _is_keyed(settings: Settings, data: Path) -> bool:
+    """Whether the gateway asks for access keys. Raises SettingsInvalid where there must be one first."""
+    async with opened(settings) as redis:
+        try:
+            await check_access(redis, settings)
+        except SettingsInvalid as error:
+            hint = f"start this once without LANEWORK_HOST, and meanwhile `lanework keys new --data {data}`"
+            raise SettingsInvalid(f"{error}; to make the first, {hint}") from None
+        return needs_keys(settings) or bool(await AccessKeys(redis, settings).all())
 
 
 async def _until_ready(data: Path, stop: asyncio.Event) -> bool:
@@ -184,20 +196,21 @@ def _port(settings: Settings) -> int:
         ) from None
 
 
-def _welcome(settings: Settings, data: Path, deployed: Mapping[str, Deployed]) -> None:
+def _welcome(settings: Settings, data: Path, deployed: Mapping[str, Deployed], *, is_keyed: bool) -> None:
     """What it suggests works with the functions that are there."""
     functions = [name for name, function in deployed.items() if function.broken is None]
     url = f"http://localhost:{settings.port}"
     name, payload = ("math", '{"a":"5","b":"3"}')
     if "math" not in functions:
         name, payload = (functions or ["NAME"])[0], "{}"
+    shown = '-H "Authorization: Bearer $LANEWORK_KEY" ' if is_keyed else ""
     elsewhere = "" if settings.port == 8080 else f" --url {url}"
     print(
         f"""
 Lanework is up on {url}; its functions are in {settings.functions_dir}/, its data in {data}/.
 
-  curl --json '{{"type":"{name}","payload":{payload}}}' {url}/jobs
-  curl {url}/jobs                    # what became of it
+  curl {shown}--json '{{"type":"{name}","payload":{payload}}}' {url}/jobs
+  curl {shown}{url}/jobs                    # what became of it
   {show.beside("lanework")} call {name} '{payload}' --wait{elsewhere}
   {show.beside("lanework")} functions{elsewhere}
   export REDIS_URL={settings.redis_url}    # for programs in Python

@@ -22,6 +22,7 @@ _FRESH = 1.0
 _STALE = 1.5
 _MAX_DEPTH_CHECKED = 8  # levels of a payload whose contract contains itself
 _MAX_DEPTH_EXPLAINED = 4
+_LONGEST = 100  # characters of a name that is looked for among others
 _SOON = 0.1  # an unknown name is looked up again, but not for every request of a flood
 
 
@@ -109,7 +110,8 @@ class Contracts:
             await within(asyncio.shield(self._start_reading()))
             found = self._known.get(name)
         if found is None:
-            near = difflib.get_close_matches(name, self._known)
+            # comparing takes as long as the name is
+            near = difflib.get_close_matches(name, self._known) if len(name) <= _LONGEST else []
             raise FunctionUnknown(name, near, none_known=not self._known)
         return found
 

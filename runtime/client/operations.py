@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from datetime import datetime
 from typing import Literal, NamedTuple
 
@@ -11,7 +11,7 @@ from runtime.client.connection import Connection
 from runtime.client.deadline import each_within, within
 from runtime.errors import JobNotFound
 from runtime.jobs.job import Job
-from runtime.jobs.request import JobRequest, unique_digest
+from runtime.jobs.request import CALLBACK, JobRequest, unique_digest
 from runtime.store.listing import Page
 from runtime.values.shards import Shards
 
@@ -21,6 +21,10 @@ class Cleared(NamedTuple):
 
     cancelled: int
     partial: bool
+
+
+def _every(_type: str) -> bool:
+    return True
 
 
 class Operations(Connection):
@@ -34,6 +38,16 @@ class Operations(Connection):
         self._check_event_loop()
         await within(self._store.operations.cancel(job_id))
         return await within(self._store.jobs.get(job_id))
+
+    async def cancel_tree(self, job_id: str, seconds: float, *, visible: Callable[[str], bool] = _every) -> Cleared:
+        """Cancels a job, unless it has settled, and all that it has started, for so many seconds; not callbacks,
+        which tell of that. `visible`: of which types.
+
+        Raises JobNotFound.
+        """
+        self._check_event_loop()
+        parts = self._store.operations.cancel_tree(job_id, lambda kind: kind != CALLBACK and visible(kind))
+        return await _within(seconds, parts)
 
     async def find_unique(self, function: str, key: str) -> Job:
         """The job of a function that waits or runs under a unique key.
@@ -54,12 +68,7 @@ class Operations(Connection):
         Raises FunctionUnknown.
         """
         name = (await self.function(function)).name
-        deadline, count = time.monotonic() + seconds, 0
-        async for cancelled in each_within(self._store.operations.clear(name, status)):
-            count += cancelled
-            if time.monotonic() > deadline:
-                return Cleared(count, partial=True)
-        return Cleared(count, partial=False)
+        return await _within(seconds, self._store.operations.clear(name, status))
 
     async def move(
         self,
@@ -131,3 +140,12 @@ class Operations(Connection):
             serves = (await self.function(function)).serves
             targets += [f"function:{d.name}" for d in (await self.functions()).values() if d.serves == serves]
         return targets or ["*"]
+
+
+async def _within(seconds: float, parts: AsyncIterator[int]) -> Cleared:
+    deadline, count = time.monotonic() + seconds, 0
+    async for cancelled in each_within(parts):
+        count += cancelled
+        if time.monotonic() > deadline:
+            return Cleared(count, partial=True)
+    return Cleared(count, partial=False)

@@ -28,9 +28,15 @@ class OperationsApi:
         self._body_limit = lanework.settings.body_limit
 
     async def cancel(self, request: Request) -> Response:
-        """200 with the cancelled job; 202 while its attempt is being stopped; 409 for one that has settled."""
+        """200 with the cancelled job; 202 while its attempt is being stopped; 409 for one that has settled. With
+        `tree`, also what it has started, whether it has settled or not."""
         requests.refuse_foreign(request)
-        job = await self._lanework.cancel(request.path_params["id"])
+        job_id = request.path_params["id"]
+        if requests.read_tree(request):
+            cleared = await self._lanework.cancel_tree(job_id, _CLEAR_WITHIN)
+            job = await self._lanework.get(job_id)
+            return job_reply(job, 200 if job.settled else 202, extras={"tree": cleared._asdict()})
+        job = await self._lanework.cancel(job_id)
         return job_reply(job, 200 if job.settled else 202)
 
     async def show_unique(self, request: Request) -> Response:

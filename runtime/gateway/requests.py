@@ -39,8 +39,8 @@ def key(request: Request) -> str | None:
 
 
 def scoped_key(request: Request, own: str) -> str:
-    """An idempotency key as it is stored for this caller."""
-    caller = header(request, b"authorization")
+    """An idempotency key as it is stored for this caller: of an access key, or else of these credentials."""
+    caller = request.scope.get("lanework.caller") or header(request, b"authorization")
     return f"{hashlib.sha256(caller.encode()).hexdigest()}:{own}"
 
 
@@ -174,6 +174,15 @@ def read_waiting_status(request: Request) -> Literal["pending", "scheduled"]:
             return "scheduled"
     hint = "say which jobs: ?status=pending (those that wait), or ?status=scheduled (for their time, retries too)"
     raise BadRequest(422, "query-invalid", f"{hint}; failed ones are in /functions/{{function}}/dead")
+
+
+def read_tree(request: Request) -> bool:
+    """`tree`: whether what the job has started is meant too. Raises BadRequest: 422."""
+    refuse_unknown(request, {"tree"})
+    tree = request.query_params.get("tree", "0")
+    if tree not in ("0", "1", "true", "false"):
+        raise BadRequest(422, "query-invalid", "tree is 1 or 0")
+    return tree in ("1", "true")
 
 
 def read_window(request: Request) -> tuple[int, int]:

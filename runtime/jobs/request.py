@@ -12,6 +12,7 @@ from runtime.errors import JobInvalid
 from runtime.jobs.retry import Retry
 from runtime.values import codec, durations
 
+CALLBACK = "callback"  # the function that tells a URL of a settled job
 MAX_ATTEMPTS = 1000
 MAX_FOLLOW_UPS = 100
 MAX_THEN_DEPTH = 20

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from fnmatch import fnmatchcase
 from typing import Any, Literal, NamedTuple, cast, get_args
 
+from runtime import log
 from runtime.errors import AccessForbidden
 from runtime.settings import Settings
 from runtime.store import scripts
@@ -19,8 +20,9 @@ from runtime.store.keys import Keys
 from runtime.values import codec, durations
 from runtime.values.clock import now_ms
 
-Scope = Literal["enqueue", "read", "operate", "admin"]
+Scope = Literal["enqueue", "read", "metrics", "operate", "admin"]
 SCOPES: tuple[Scope, ...] = get_args(Scope)
+_ANY = 10**12  # more than any number of requests
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
 _PATTERN = re.compile(r"[A-Za-z0-9_*?-]{1,100}")
 _TOKEN = re.compile(r"lw_([a-z0-9][a-z0-9-]{0,39})_([A-Za-z0-9_-]{43})")
@@ -72,8 +74,9 @@ class AccessKey:
         return hmac.compare_digest(self.digest, token.digest)
 
     def allows(self, scope: str) -> bool:
-        """`admin` has every scope; whoever operates may read what he changes."""
-        return scope in self.scopes or "admin" in self.scopes or (scope == "read" and "operate" in self.scopes)
+        """`admin` has every scope, `operate` those of `read`, and `read` has `metrics`."""
+        wider = {"metrics": ("read", "operate"), "read": ("operate",)}.get(scope, ())
+        return not {scope, "admin", *wider}.isdisjoint(self.scopes)
 
     def require(self, scope: str) -> None:
         """Raises AccessForbidden."""
@@ -129,7 +132,13 @@ class AccessKeys:
     async def all(self) -> Mapping[str, AccessKey]:
         with translated():
             stored = await cast("Any", self._client.hgetall(self._keys.access))
-        return {name.decode(): _read(packed) for name, packed in sorted(stored.items())}
+        keys: dict[str, AccessKey] = {}
+        for name, packed in sorted(stored.items()):
+            try:
+                keys[name.decode()] = _read(packed)
+            except (ValueError, TypeError, AttributeError) as error:  # it lets nobody in, and keeps nobody out
+                log.get("store").warning("access_key.unreadable", key=repr(name), error=str(error)[:200])
+        return keys
 
     async def revoke(self, name: str) -> bool:
         """Gateways refuse it within two seconds. False where there is none of that name."""
@@ -147,11 +156,13 @@ class AccessKeys:
         with translated():
             return bool(await cast("Any", self._client.hdel(self._keys.access, name)))
 
-    async def charge(self, key: AccessKey, requests: int) -> float:
-        """Charges a key that has a rate; returns seconds until it may ask again, 0 where it may now."""
+    async def charge(self, key: AccessKey, requests: int, *, admitted: bool = False) -> float:
+        """Charges a key that has a rate; returns seconds until it may ask again, 0 where it may now. `admitted`: a
+        request that was let in costs this besides, however much is left."""
         every, count = durations.allowance(key.rate)
         us = max(1, round(every * 1_000_000))
-        return int(await scripts.CHARGE(self._client, self._keys.root(0), key.name, us, count, requests)) / 1000
+        at_once = _ANY if admitted else count
+        return int(await scripts.CHARGE(self._client, self._keys.root(0), key.name, us, at_once, requests)) / 1000
 
 
 def _read(packed: bytes) -> AccessKey:

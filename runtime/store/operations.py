@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any, Literal, cast
 
 from runtime.errors import JobNotFound, StatusConflict
@@ -42,6 +42,46 @@ class Operations:
         if (shown := shown_status(status)) in SETTLED:
             raise StatusConflict(f"the job is {shown} and cannot be cancelled any more")
         return bool(status not in (b"running", b"cancelling"))
+
+    async def cancel_tree(self, job_id: str, fits: Callable[[str], bool]) -> AsyncIterator[int]:
+        """Cancels what has not settled of a job and all that it has started, of types that fit; yields how many in
+        each part. Goes over the tree again until nothing is left: what is cancelled may let others start.
+
+        Raises JobNotFound.
+        """
+        shard = self._shards.of(job_id)
+        cancelled: set[bytes] = set()
+        found = True
+        while found:
+            found, level = False, [job_id.encode()]
+            while level:
+                part, level = level[:_PART], level[_PART:]
+                rows = await self._looked_at(shard, part)
+                if part == [job_id.encode()] and rows[0][0] is None:
+                    raise JobNotFound(job_id)
+                level += [child for *_, children in rows for child in codec.unpack_stream(children or b"")]
+                living = [
+                    own_id
+                    for own_id, (status, type, _) in zip(part, rows, strict=True)
+                    if status is not None
+                    and status.decode() not in (*SETTLED, "cancelling")
+                    and own_id not in cancelled
+                    and fits(type.decode())
+                ]
+                if living:
+                    args = (codec.pack_batch(living), int(self._settings.keep * 1000), _ORDERS_MS)
+                    await scripts.CANCEL(self._client, self._keys.root(shard), *args)
+                    cancelled.update(living)
+                    found = True
+                    yield len(living)
+
+    async def _looked_at(self, shard: int, part: list[bytes]) -> list[Any]:
+        """Status, type and packed children of each; they lie in its shard."""
+        with translated():
+            async with self._client.pipeline(transaction=False) as pipe:
+                for job_id in part:
+                    pipe.hmget(self._keys.job(shard, job_id.decode()), ["status", "type", "children"])
+                return await pipe.execute()
 
     async def clear(self, function: str, status: Literal["pending", "scheduled"]) -> AsyncIterator[int]:
         """Cancels a function's waiting jobs, a part at a time; yields how many in each part."""

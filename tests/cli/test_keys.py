@@ -78,15 +78,17 @@ async def test_up_does_not_start_for_others_without_keys(process, tmp_path, fold
     )
 
     assert await asyncio.to_thread(up.popen.wait, 40) == 3
-    assert "there is no access key" in up.log.read_text()
+    assert "asks for access keys, and there is none" in up.log.read_text()
 
 
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [
         (["new", "Shop"], "name"),
-        (["new", "--scopes", "write"], "enqueue, read, operate, admin"),
+        (["new", "--scopes", "write"], "enqueue, read, metrics, operate, admin"),
         (["new", "--rate", "fast"], "rate"),
+        (["new", "--rate", ""], "rate"),
+        (["new", "--functions", ""], "functions"),
     ],
 )
 async def test_a_key_that_cannot_be_is_wrong_usage(lanework, arguments, problem):

@@ -7,6 +7,7 @@ import pytest
 
 from runtime import Context
 from runtime.errors import JobNotFound, StatusConflict
+from runtime.jobs.request import JobRequest
 from runtime.values.clock import now_ms
 from tests.conftest import deploy
 
@@ -140,3 +141,59 @@ async def test_a_job_whose_worker_was_lost_while_it_was_being_cancelled_is_cance
         done = await client.wait(job.id, WAIT)
 
     assert (done.status, [a["outcome"] for a in done.attempts]) == ("cancelled", ["lost"])
+
+
+# a tree
+
+
+@pytest.fixture
+def family():
+    async def root(ctx: Context) -> None:
+        for _ in range(3):
+            ctx.enqueue("branch")
+        ctx.when_all_settled("last")
+
+    async def branch(ctx: Context) -> None:
+        ctx.enqueue("leaf", delay=600, then=[JobRequest("last", on="cancelled")])
+
+    async def leaf() -> None: ...
+
+    async def last() -> None:
+        await asyncio.sleep(600)
+
+    return {"root": root, "branch": branch, "leaf": leaf, "last": last}
+
+
+async def test_a_tree_is_cancelled_down_to_what_its_end_lets_start(client, worker, family, http):
+    async with worker(**family):
+        root = await client.enqueue("root")
+        await client.wait(root, 10)
+        async with asyncio.timeout(WAIT):
+            while len((await client.page(type="leaf")).jobs) < 3:
+                await asyncio.sleep(0)
+
+        reply = await http.delete(f"/jobs/{root.id}?tree=1")
+
+        jobs = (await client.page()).jobs
+        for job in jobs:
+            await client.wait(job, 10)
+        jobs = (await client.page()).jobs
+    by_type = {name: {job.status for job in jobs if job.type == name} for name in family}
+    assert reply.status_code == 200
+    assert reply.json()["tree"] == {"cancelled": 7, "partial": False}
+    assert by_type == {"root": {"completed"}, "branch": {"completed"}, "leaf": {"cancelled"}, "last": {"cancelled"}}
+
+
+async def test_without_a_tree_what_a_job_has_started_goes_on(client, worker, family, http):
+    async with worker(**family):
+        root = await client.enqueue("root")
+        await client.wait(root, 10)
+
+        assert (await http.delete(f"/jobs/{root.id}")).status_code == 409
+        assert (await http.delete(f"/jobs/{root.id}?tree=0")).status_code == 409
+        assert (await http.delete(f"/jobs/{root.id}?tree=all")).status_code == 422
+        assert (await http.delete(f"/jobs/{root.id}?trees=1")).status_code == 422
+
+
+async def test_a_tree_of_a_job_that_is_not_there(http):
+    assert (await http.delete("/jobs/01923f5e-0000-7000-8000-000000000000?tree=1")).status_code == 404

@@ -122,6 +122,12 @@ async def test_an_expired_key_is_refused(http, key):
         (["operate"], "POST", "/jobs/resume", 200),
         (["operate"], "GET", "/jobs", 200),
         (["operate"], "POST", "/jobs", 403),
+        (["read"], "GET", "/metrics", 200),
+        (["metrics"], "GET", "/metrics", 200),
+        (["metrics"], "GET", "/scale/echo", 200),
+        (["metrics"], "GET", "/jobs", 403),
+        (["operate"], "GET", "/metrics", 200),
+        (["enqueue"], "GET", "/metrics", 403),
         (["admin"], "POST", "/jobs", 202),
         (["admin"], "POST", "/jobs/resume", 200),
     ],
@@ -138,7 +144,7 @@ def test_every_path_of_the_app_but_the_open_ones_needs_a_scope(settings):
     for route in create_app(settings).routes:
         for method in route.app.methods:
             assert (scope_of(method, route.path) is None) == (route.path in OPEN)
-            assert scope_of(method, route.path) != "read" or method == "GET"
+            assert scope_of(method, route.path) not in ("read", "metrics") or method == "GET"
 
 
 async def test_a_key_that_may_not_read_does_not_wait_for_results_either(http, key, client):
@@ -160,6 +166,50 @@ async def test_a_key_that_may_not_read_does_not_see_a_job_that_was_there_before(
 
     assert found.status_code == 200
     assert (found.json()["payload"], found.json()["payload_omitted"]) == (None, True)
+
+
+async def test_nor_what_came_of_its_own_job_already(http, key, worker):
+    async def fast() -> str:
+        return "secret"
+
+    sender = await key("enqueue")
+    await until(lambda: http.get("/jobs"), 401)
+    async with worker(fast=fast):
+        asked = [http.post("/jobs", json={"type": "fast", "ttl": 60}, headers=sender) for _ in range(100)]
+        replies = [reply.json() for reply in await asyncio.gather(*asked)]
+
+    assert {(reply["result"], reply["result_omitted"]) for reply in replies} == {(None, True)}
+
+
+async def test_a_gateway_that_has_asked_for_keys_goes_on_asking_when_all_are_lost(http, key, client):
+    await key("read", name="only")
+    await until(lambda: http.get("/jobs"), 401)
+
+    await client.access.forget("only")
+    deadline = asyncio.get_running_loop().time() + 2.5  # by when the gateway has read that
+    while asyncio.get_running_loop().time() < deadline:
+        assert (await http.get("/jobs")).status_code == 401
+
+
+async def test_whoever_waits_with_a_key_that_is_revoked_meanwhile_gets_nothing(http, key, client, worker):
+    release = asyncio.Event()
+
+    async def slow() -> str:
+        await release.wait()
+        return "secret"
+
+    await key("read", "enqueue", name="reader")
+    reader = await key("read", "enqueue", name="waiter")
+    async with worker(slow=slow):
+        waiting = asyncio.create_task(http.post("/jobs?wait=20", json={"type": "slow"}, headers=reader))
+        while not (await client.page(type="slow")).jobs:
+            await asyncio.sleep(0)
+        await client.access.revoke("waiter")
+        await until(lambda: http.get("/jobs", headers=reader), 401)
+        release.set()
+        reply = await waiting
+
+    assert code(reply) == (401, "access-denied")
 
 
 # whose functions
@@ -245,7 +295,9 @@ async def test_a_key_for_some_functions_does_not_change_what_is_of_all(http, key
     assert await post("/functions/echo/pause") == 403
     assert await post("/functions/add/pause") == 200
     await client.pause(function="echo")
-    assert (await http.get("/jobs/pause", headers=adder)).json()["functions"] == ["add"]
+    await client.pause(lane="low")
+    paused = (await http.get("/jobs/pause", headers=adder)).json()
+    assert (paused["functions"], paused["lanes"]) == (["add"], ["low"])
 
 
 async def test_an_alias_is_the_same_function(client, http, key):
@@ -275,17 +327,37 @@ async def test_a_key_that_asks_too_often_is_told_when_to_come_again(http, key):
     assert 25 <= int(replies[2].headers["Retry-After"]) <= 30
 
 
-async def test_a_batch_counts_its_jobs(http, key):
-    slow = await key("enqueue", rate="10/m")
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/jobs/batch", [{"type": "echo"}] * 30),
+        ("/jobs", {"type": "echo", "then": [{"type": "echo"}] * 29}),
+        ("/jobs/batch", [{"type": "echo", "then": [{"type": "echo"}] * 2}] * 10),
+    ],
+)
+async def test_a_request_is_let_through_whole_and_its_jobs_count(http, key, path, body):
+    slow = await key("enqueue", rate="1/m")
     await until(lambda: http.get("/jobs"), 401)
-    batch = [{"type": "echo"}] * 30
 
-    first = await http.post("/jobs/batch", json=batch, headers=slow)
-    second = await http.post("/jobs/batch", json=batch, headers=slow)
+    first = await http.post(path, json=body, headers=slow)
+    second = await http.post(path, json=body, headers=slow)
 
-    assert first.json()["stored"] == 30
+    assert first.status_code == 202
     assert second.status_code == 429
-    assert int(second.headers["Retry-After"]) > 100
+    assert 1700 < int(second.headers["Retry-After"]) <= 1800
+
+
+async def test_a_thousand_streams_at_once_are_no_more_than_the_limit(settings, client, key):
+    reader = await key("read", "enqueue") | {"Accept": "text/event-stream"}
+    async with serving(settings.model_copy(update={"stream_limit": 3})) as http:
+        asked = [http.build_request("POST", "/jobs", json={"type": "echo"}, headers=reader) for _ in range(20)]
+        replies = await asyncio.gather(*(http.send(request, stream=True) for request in asked))
+        for reply in replies:
+            await reply.aclose()
+
+    assert sorted({reply.status_code for reply in replies}) == [202, 429]
+    assert sum(reply.status_code == 202 for reply in replies) <= 3
+    assert len((await client.page()).jobs) == sum(reply.status_code == 202 for reply in replies)
 
 
 async def test_a_key_has_a_bounded_number_of_streams(settings, client, key):
@@ -320,6 +392,7 @@ async def test_a_stream_ends_when_its_key_is_revoked(http, key, client):
 
 async def test_refusals_and_what_operators_do_are_logged_by_name(http, key):
     operator = await key("operate", name="night-shift")
+    adder = await key("enqueue", functions=["add"], name="a")
     await until(lambda: http.get("/jobs"), 401)
 
     with structlog.testing.capture_logs() as logged:
@@ -327,15 +400,30 @@ async def test_refusals_and_what_operators_do_are_logged_by_name(http, key):
         await http.post("/jobs/pause", headers=operator)
         await http.post("/jobs/resume", headers=operator)
         await http.get("/jobs", headers={"Authorization": "Bearer guess"})
+        await http.post("/jobs/pa%0Ause" + 300 * "x" + "/retry", headers=operator)
+        await http.post("/jobs/batch", json=[{"type": "echo"}], headers=adder)
 
-    told = [(line["event"], line["key"], line["method"], line["path"]) for line in logged]
+    told = [(line["event"], line["key"], line.get("method"), line.get("path")) for line in logged]
     assert told == [
         ("access.refused", "night-shift", "POST", "/jobs"),
         ("operator.acted", "night-shift", "POST", "/jobs/pause"),
         ("operator.acted", "night-shift", "POST", "/jobs/resume"),
         ("access.refused", None, "GET", "/jobs"),
+        ("operator.acted", "night-shift", "POST", f"/jobs/pa\nuse{188 * 'x'}"),
+        ("access.refused", "a", None, None),
     ]
     assert "lw_" not in json.dumps([line for line in logged if "send Auth" not in line.get("why", "")])
+
+
+async def test_a_flood_of_requests_without_a_key_does_not_flood_the_log(http, key):
+    await key("read")
+    await until(lambda: http.get("/jobs"), 401)
+
+    with structlog.testing.capture_logs() as logged:
+        for _ in range(300):
+            await http.get("/jobs")
+
+    assert 0 < len(logged) <= 100  # 20 a second
 
 
 async def test_two_keys_idempotency_keys_never_meet(http, key):

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 from starlette.requests import Request
 from starlette.responses import Response
 
-from runtime import log
-from runtime.errors import AccessDenied, AccessForbidden, LaneworkError, RateExceeded
+from runtime.errors import AccessDenied, AccessForbidden, LaneworkError, RateExceeded, StoreUnavailable
 from runtime.gateway import requests, streams
-from runtime.gateway.access.caller import CALLER, charge
+from runtime.gateway.access.caller import CALLER, admit
 from runtime.gateway.access.guarded import GuardedLanework
+from runtime.gateway.access.record import Record
 from runtime.gateway.access.scopes import OF_ALL, scope_of
 from runtime.gateway.endpoint import Handler, Paths
 from runtime.store.access import AccessKey
@@ -22,7 +24,7 @@ class Guard:
 
     def __init__(self, lanework: GuardedLanework) -> None:
         self._lanework = lanework
-        self._log = log.get("gateway")
+        self._record = Record()
 
     def guarded(self, paths: Paths) -> Paths:
         """The paths, each handler behind the guard but those that are open to all."""
@@ -35,42 +37,57 @@ class Guard:
         scope = scope_of(method, path)
         if scope is None:
             return handler
+        answer = self._recorded(handler) if scope == "operate" else handler
 
         async def guarded(request: Request) -> Response:
-            key: AccessKey | None = None
-            outcome: int | str | None = "failed"
+            key = None
             try:
-                key = await self._lanework.keyring.identify(requests.header(request, b"authorization"))
-                if key is not None:
-                    await self._admit(key, scope, request, path)
-                    CALLER.set(key)
+                key = await self._identify(request, path)
+                if key is None:
+                    return await answer(request)
+                CALLER.set(key)
+                request.scope["lanework.caller"] = f"key:{key.name}"
+                await self._admit(key, scope, request, path)
+                with self._lanework.stream_reserved(key) if streams.is_wanted(request) else nullcontext():
+                    return await answer(request)
+            except _REFUSALS as error:
+                self._record.refused(key, request, error)
+                raise
+
+        return guarded
+
+    def _recorded(self, handler: Handler) -> Handler:
+        """What an operator does, and what came of it, is on record."""
+
+        async def recorded(request: Request) -> Response:
+            outcome: int | str = "failed"
+            try:
                 response = await handler(request)
                 outcome = response.status_code
             except LaneworkError as error:
                 outcome = error.code
-                if isinstance(error, _REFUSALS):
-                    outcome = None
-                    self._tell("access.refused", key, request, code=error.code, why=str(error))
                 raise
             finally:
-                if scope == "operate" and outcome is not None:
-                    self._tell("operator.acted", key, request, outcome=outcome)
+                if outcome != AccessForbidden.code:  # that is on record as a refusal
+                    self._record.acted(CALLER.get(), request, outcome)
             return response
 
-        return guarded
+        return recorded
+
+    async def _identify(self, request: Request, path: str) -> AccessKey | None:
+        """Raises AccessDenied, StoreUnavailable."""
+        try:
+            return await self._lanework.keyring.identify(requests.header(request, b"authorization"))
+        except StoreUnavailable:
+            if path == "/metrics" and self._lanework.keyring.may_be_open:
+                return None  # there is nothing to show but that Redis is away
+            raise
 
     async def _admit(self, key: AccessKey, scope: str, request: Request, path: str) -> None:
         """Raises AccessForbidden and RateExceeded, before anything is stored."""
-        streamed = streams.is_wanted(request)
-        needed = {scope, "read"} if scope == "enqueue" and (streamed or requests.wait(request)) else {scope}
-        for each in sorted(needed):
-            key.require(each)
+        await admit(self._lanework.access, key)
+        key.require(scope)
+        if scope == "enqueue" and (streams.is_wanted(request) or requests.wait(request)):
+            key.require("read")
         if path in OF_ALL and key.functions:
             raise AccessForbidden(f"this is of all functions, and the access key {key.name} is not")
-        if streamed:
-            self._lanework.check_streams(key)
-        await charge(self._lanework.access, key, 1)
-
-    def _tell(self, event: str, key: AccessKey | None, request: Request, **fields: object) -> None:
-        name = None if key is None else key.name
-        self._log.info(event, key=name, method=request.method, path=request.url.path, **fields)

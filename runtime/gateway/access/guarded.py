@@ -6,18 +6,21 @@ not for is refused whether it exists or not.
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
-from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from contextlib import aclosing, contextmanager
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
+from runtime import log
 from runtime.client import Lanework
 from runtime.client.bulk import Stored
 from runtime.client.client import Submitted
+from runtime.client.operations import Cleared
 from runtime.client.watching import JobEvent
-from runtime.errors import AccessForbidden, FunctionUnknown, JobNotFound, LaneworkError, RateExceeded
+from runtime.errors import AccessDenied, AccessForbidden, FunctionUnknown, JobNotFound, LaneworkError, RateExceeded
 from runtime.gateway.access.caller import CALLER, charge
 from runtime.gateway.access.keyring import Keyring
 from runtime.jobs.job import Job
@@ -39,38 +42,56 @@ class GuardedLanework(Lanework):
         super().__init__(loaded)
         self.keyring = Keyring(self.access, required=required)
         self._streams: Counter[str] = Counter()  # that are open, by the name of their key
+        self._log = log.get("gateway")
 
-    def check_streams(self, key: AccessKey) -> None:
-        """Raises RateExceeded where the key has as many streams open as it may."""
+    @contextmanager
+    def stream_reserved(self, key: AccessKey) -> Iterator[None]:
+        """A place for a stream until it counts itself. Raises RateExceeded where the key has as many as it may."""
         if self._streams[key.name] >= self.settings.stream_limit:
             message = f"the access key {key.name} has {self.settings.stream_limit} streams open, which is its limit"
             raise RateExceeded(message, 1)
+        with self._counted(key.name):
+            yield
+
+    @contextmanager
+    def _counted(self, name: str) -> Iterator[None]:
+        self._streams[name] += 1
+        try:
+            yield
+        finally:
+            self._streams[name] -= 1
 
     # jobs
 
     async def submit(self, request: JobRequest, *, lenient: bool = False) -> Submitted:
         await self._require_functions(request)
+        await charge(self.access, _follow_ups(request))
         submitted = await super().submit(request, lenient=lenient)
         key = CALLER.get()
-        if key is None or submitted.new or key.allows("read"):
+        if key is None or key.allows("read"):
             return submitted
-        return submitted._replace(job=_brief(submitted.job))
+        return submitted._replace(job=_brief(submitted.job, request.payload if submitted.new else None))
 
     async def submit_many(self, requests: Sequence[JobRequest]) -> list[Stored | LaneworkError]:
-        """Each job counts towards the key's rate; the request that they came in was the first's."""
+        """Each job counts towards the key's rate but the first, which was counted as the request itself."""
         key = CALLER.get()
         if key is None:
             return await super().submit_many(requests)
-        try:
-            await charge(self.access, key, len(requests))
-        except LaneworkError as error:
-            return [error] * len(requests)
         results: dict[int, Stored | LaneworkError] = {}
         for index, request in enumerate(requests):
             try:
                 await self._require_functions(request)
             except LaneworkError as error:
                 results[index] = error
+        if foreign := {requests[i].type[:50] for i, error in results.items() if isinstance(error, AccessForbidden)}:
+            some = sorted(foreign)[:5]
+            self._log.info(
+                "access.refused", key=key.name, code=AccessForbidden.code, functions=some, jobs=len(results)
+            )
+        try:
+            await charge(self.access, sum(1 + _follow_ups(request) for request in requests) - 1)
+        except LaneworkError as error:
+            return [error] * len(requests)
         left = [index for index in range(len(requests)) if index not in results]
         stored = await super().submit_many([requests[index] for index in left])
         results |= zip(left, stored, strict=True)
@@ -85,7 +106,11 @@ class GuardedLanework(Lanework):
     async def wait(self, job: Any, timeout: float) -> Job:
         _require("read")
         await self._look(job)
-        return await super().wait(job, timeout)
+        waited = await super().wait(job, timeout)
+        key = CALLER.get()
+        if key is not None and not await self.keyring.is_valid(key):
+            raise AccessDenied(f"the access key {key.name} is no longer valid")
+        return waited
 
     async def watch(
         self, job_id: str, after: str | None = None, *, alive: float = 15.0
@@ -94,16 +119,12 @@ class GuardedLanework(Lanework):
         _require("read")
         await self._look(job_id)
         key = CALLER.get()
-        name = "" if key is None else key.name
-        self._streams[name] += 1
-        try:
+        with self._counted("" if key is None else key.name):
             async with aclosing(super().watch(job_id, after, alive=alive)) as events:
                 async for event in events:
-                    if key is not None and not await self.keyring.is_valid(key):
+                    if not await self.keyring.is_valid(key):
                         return
                     yield event
-        finally:
-            self._streams[name] -= 1
 
     async def page(
         self,
@@ -114,23 +135,20 @@ class GuardedLanework(Lanework):
         status: str | None = None,
         visible: Callable[[str], bool] | None = None,
     ) -> Page:
-        key = CALLER.get()
-        if key is not None and key.functions:
-            if type is not None:
-                await self._require_function(type)
-            serves = {name: deployed.serves for name, deployed in (await super().functions()).items()}
-            return await super().page(
-                limit=limit,
-                cursor=cursor,
-                type=type,
-                status=status,
-                visible=lambda name: key.covers(serves.get(name, name)),
-            )
-        return await super().page(limit=limit, cursor=cursor, type=type, status=status, visible=visible)
+        if type is not None:
+            await self._require_function(type)
+        own = await self._visible()
+        return await super().page(limit=limit, cursor=cursor, type=type, status=status, visible=own)
 
     async def cancel(self, job_id: str) -> Job:
         await self._look(job_id)
         return await super().cancel(job_id)
+
+    async def cancel_tree(
+        self, job_id: str, seconds: float, *, visible: Callable[[str], bool] | None = None
+    ) -> Cleared:
+        await self._look(job_id)
+        return await super().cancel_tree(job_id, seconds, visible=await self._visible())
 
     async def move(
         self, job_id: str, *, run_at: int | str | datetime | None = None, delay: float | str | None = None
@@ -172,7 +190,9 @@ class GuardedLanework(Lanework):
 
     async def paused(self) -> list[str]:
         names = await super().paused()
-        return [name for name in names if await self._covers(name.removeprefix("function:")) or ":" not in name]
+        kinds = [name.partition(":")[::2] for name in names]
+        own = [kind != "function" or await self._covers(name) for kind, name in kinds]
+        return list(itertools.compress(names, own))
 
     async def pause(self, *, function: str | None = None, lane: str | None = None) -> None:
         _require_all(function)
@@ -181,6 +201,14 @@ class GuardedLanework(Lanework):
     async def resume(self, *, function: str | None = None, lane: str | None = None) -> None:
         _require_all(function)
         await super().resume(function=function, lane=lane)
+
+    async def _visible(self) -> Callable[[str], bool]:
+        """Whether the key is for jobs of a type."""
+        key = CALLER.get()
+        if key is None or not key.functions:
+            return lambda _type: True
+        serves = {name: deployed.serves for name, deployed in (await super().functions()).items()}
+        return lambda name: key.covers(serves.get(name, name))
 
     async def _look(self, job: Job | str) -> None:
         """Raises JobNotFound for a job of a function that the key is not for."""
@@ -204,7 +232,8 @@ class GuardedLanework(Lanework):
                 raise FunctionUnknown(name, [near for near in error.near if key.covers(near)]) from None
             serves = name
         if not key.covers(serves):
-            raise AccessForbidden(f"the access key {key.name} is for {', '.join(key.functions)}, not {name[:50]}")
+            what = name[:50] if serves == name else f"{serves}, of which {name} is an alias"
+            raise AccessForbidden(f"the access key {key.name} is for {', '.join(key.functions)}, not {what}")
 
     async def _covers(self, name: str) -> bool:
         """Whether the key is for this function, by its own name; an alias is the same function."""
@@ -229,8 +258,15 @@ def _require_all(function: str | None) -> None:
         raise AccessForbidden(f"this is of all functions, and the access key {key.name} is not")
 
 
-def _brief(job: Job) -> Job:
-    """A job that was there before, for a key that may not read: it may be somebody else's."""
+def _follow_ups(request: JobRequest) -> int:
+    """How many jobs a request brings besides its own."""
+    return sum(1 + _follow_ups(follow_up) for follow_up in request.then)
+
+
+def _brief(job: Job, payload: Any) -> Job:
+    """A job for a key that may not read: without what came of it, and, where it was there before and so may be
+    somebody else's, without its payload."""
+    omitted = _OMITTED if payload is None else _OMITTED[1:]
     return replace(
-        job, payload=None, result=None, error=None, progress=None, attempts=[], children=[], omitted=_OMITTED
+        job, payload=payload, result=None, error=None, progress=None, attempts=[], children=[], omitted=omitted
     )

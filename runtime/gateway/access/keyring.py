@@ -20,23 +20,25 @@ _SENT = "send Authorization: Bearer lw_… with an access key (`lanework keys ne
 
 def needs_keys(settings: Settings) -> bool:
     """Whether whoever reaches the gateway could be anybody."""
-    return not settings.insecure and not is_loopback(settings.host)
+    return settings.require_keys or not (settings.insecure or is_loopback(settings.host))
 
 
 class Keyring:
-    """Asks for a key as soon as there is any, or where `required` says that it must."""
+    """Asks for a key where it is `required`, and once there has been any: if all are lost, or forgotten, until this
+    process ends."""
 
     def __init__(self, access: AccessKeys, *, required: bool) -> None:
         self._access = access
         self._required = required
         self._keys: Mapping[str, AccessKey] | None = None
         self._read_at = float("-inf")
+        self._is_away = False
         self._reading: asyncio.Task[None] | None = None
 
     async def identify(self, authorization: str) -> AccessKey | None:
         """Whose request it is; None where nobody is asked. Raises AccessDenied, StoreUnavailable."""
         keys = await self._current()
-        if not keys and not self._required:
+        if not self._required:
             return None
         kind, _, text = authorization.partition(" ")
         if kind.lower() != "bearer":
@@ -49,12 +51,20 @@ class Keyring:
             raise AccessDenied(f"the access key {key.name} is {key.status}; ask for another")
         return key
 
+    @property
+    def may_be_open(self) -> bool:
+        """Whether no key has been asked for so far, and none need be."""
+        return not self._required
+
     async def is_asking(self) -> bool:
         """Whether requests need a key now."""
-        return self._required or bool(await self._current())
+        await self._current()
+        return self._required
 
-    async def is_valid(self, key: AccessKey) -> bool:
-        """Whether a key that was let in would be let in still."""
+    async def is_valid(self, key: AccessKey | None) -> bool:
+        """Whether who was let in, with this key or with none, would be let in still."""
+        if key is None:
+            return not await self.is_asking()
         found = (await self._current()).get(key.name)
         return found is not None and found.digest == key.digest and found.status == "valid"
 
@@ -63,16 +73,20 @@ class Keyring:
         if age >= _FRESH and (self._reading is None or self._reading.done()):
             self._reading = asyncio.get_running_loop().create_task(self._read(), context=Context())
             self._reading.add_done_callback(lambda task: task.cancelled() or task.exception())
-        if age >= _STALE:
+        # while Redis is away, whoever the old ones let in meets the same silence
+        if age >= _STALE and not (self._is_away and self._keys is not None):
             assert self._reading is not None
-            try:
-                await within(asyncio.shield(self._reading))
-            except StoreUnavailable:
-                if self._keys is None:
-                    raise
-                # whoever the old ones let in meets the same silence
+            await within(asyncio.shield(self._reading))
         assert self._keys is not None
         return self._keys
 
     async def _read(self) -> None:
-        self._keys, self._read_at = await self._access.all(), time.monotonic()
+        try:
+            self._keys, self._read_at = await self._access.all(), time.monotonic()
+        except StoreUnavailable:
+            self._is_away = True
+            if self._keys is None:
+                raise
+        else:
+            self._is_away = False
+            self._required = self._required or bool(self._keys)

@@ -22,6 +22,8 @@ def scope_of(method: str, path: str) -> str | None:
     """None for what everybody may see: probes, and pages that tell nothing of this system."""
     if path in OPEN:
         return None
+    if path in ("/metrics", "/scale/{function}"):
+        return "metrics"
     if method == "GET":
         return "read"
     return "enqueue" if method == "POST" and path in _ENQUEUE else "operate"

@@ -53,6 +53,7 @@ _IF_NONE_MATCH = {
     "schema": {"type": "string"},
 }
 _UNIQUE_KEY = {"name": "key", "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}
+_TREE = query("tree", {"type": "boolean"}, text="what the job has started too, whether it has settled or not")
 _ID = {"name": "id", "in": "path", "required": True, "schema": {"type": "string", "format": "uuid"}}
 
 
@@ -103,7 +104,8 @@ def operations(settings: Settings, functions: Sequence[str]) -> dict[str, dict[s
         "/jobs/{id}": {
             "get": op("show_job", "Jobs", "A job; with wait, once it has settled", look, 404, 422)
             | {"parameters": [_ID, _WAIT, _IF_NONE_MATCH]},
-            "delete": op("delete_job", "Jobs", "Cancel a job", stopped(job), 403, 404, 409) | {"parameters": [_ID]},
+            "delete": op("delete_job", "Jobs", "Cancel a job", stopped(job), 403, 404, 409, 422)
+            | {"parameters": [_ID, _TREE]},
             "patch": op(
                 "move_job",
                 "Jobs",
@@ -119,7 +121,8 @@ def operations(settings: Settings, functions: Sequence[str]) -> dict[str, dict[s
             | {"parameters": [_ID], "requestBody": json_body(ref("Move"), {"delay": "10m"})},
         },
         "/jobs/{id}/cancel": {
-            "post": op("cancel_job", "Jobs", "Cancel a job", stopped(job), 403, 404, 409) | {"parameters": [_ID]}
+            "post": op("cancel_job", "Jobs", "Cancel a job", stopped(job), 403, 404, 409, 422)
+            | {"parameters": [_ID, _TREE]}
         },
         "/jobs/{id}/retry": {
             "post": op("retry_job", "Jobs", "Run a failed job again", {"202": job}, 403, 404, 409)

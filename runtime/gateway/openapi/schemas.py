@@ -293,11 +293,15 @@ def _job() -> Schema:
             obj({"id": _UUID, "type": {"type": "string"}, "on": array({"type": "string", "enum": list(ONS)})}),
             description="what starts when it has settled, until then",
         ),
+        "tree": obj(
+            {"cancelled": {"type": "integer"}, "partial": {"type": "boolean"}},
+            description="of a request to cancel with `tree`: how many jobs, and whether more may be left",
+        ),
         "links": obj({"self": {"type": "string"}, "result": {"type": "string"}}),
         "warnings": array({"type": "string"}),
         **{f"{name}_omitted": {"type": "boolean"} for name in _OMITTED},
     }
-    optional = ("warnings", *(f"{name}_omitted" for name in _OMITTED))
+    optional = ("warnings", "tree", *(f"{name}_omitted" for name in _OMITTED))
     return obj(known, optional=optional, description="A job, whole; lists leave out what is large.")
 
 

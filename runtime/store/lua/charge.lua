@@ -1,7 +1,7 @@
 -- Charges an access key for requests, by the generic cell rate algorithm (ITU-T I.371), on Redis' clock.
 -- ARGV[1]  the key's name
 -- ARGV[2]  µs from one request to the next
--- ARGV[3]  how many may come at once
+-- ARGV[3]  how many may come at once; a very large number for what must be let through
 -- ARGV[4]  how many come
 -- reply    0, or, where the key has used up what it may, ms until it may ask again; then nothing is charged.
 --          Requests that cost more than is left are let through, and those after them wait the longer.
