@@ -1,6 +1,7 @@
 """POST a JSON document to a URL, and fail on an answer other than success (2xx) so that it is tried again.
 
-It reaches whatever its worker's network reaches: keep it to callers you trust, or restrict the network.
+It reaches the Internet alone, and no private, loopback or link-local address unless LANEWORK_ALLOW_PRIVATE=1. It
+follows no redirect.
 """
 
 import json
@@ -9,7 +10,7 @@ from typing import Annotated, Any
 import httpx
 from pydantic import Field
 
-from runtime import Permanent, Retry, function
+from runtime import Permanent, Retry, function, outbound
 
 
 @function(timeout=40, retry=Retry(max_attempts=5, base=2, cap=300))
@@ -20,7 +21,7 @@ async def handle(
     timeout: Annotated[float, Field(gt=0, le=30, description="seconds")] = 10.0,
 ) -> dict[str, int]:
     try:
-        async with httpx.AsyncClient(timeout=timeout, trust_env=False) as client:
+        async with outbound.client(timeout=timeout) as client:
             content_type = {"Content-Type": "application/json"}
             response = await client.post(url, content=json.dumps(body), headers=content_type | (headers or {}))
     except httpx.InvalidURL as error:

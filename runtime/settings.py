@@ -18,6 +18,7 @@ from runtime.values.ids import MAX_SHARDS
 PREFIX = "LANEWORK_"
 _FOR_TESTS = PREFIX + "TEST_"
 _RANGE = re.compile(r"(\d+)\.\.(\d+)")
+_WEBHOOK_SECRET = re.compile(r"whsec_([A-Za-z0-9+/]{4}){8,22}([A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?")
 _LANE = re.compile(r"[a-z0-9_-]+")
 
 Names = Annotated[tuple[str, ...], NoDecode]
@@ -89,6 +90,10 @@ class Settings(BaseSettings):
     body_limit: int = Field(1 << 20, ge=1024, description="bytes of the largest request body and payload")
     batch_limit: int = Field(32 << 20, ge=1024, description="bytes of the largest array of jobs in one request")
     url: str = Field("http://127.0.0.1:8080", description="the gateway that the command line talks to")
+    webhook_secret: SecretStr = Field(
+        SecretStr(""), description="what callbacks are signed with: whsec_ and base64; none: one that Redis keeps"
+    )
+    allow_private: bool = Field(False, description="let callbacks and webhook send to private addresses too")
     key: SecretStr = Field(SecretStr(""), description="the access key that the command line shows it")
 
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="debug logs every attempt")
@@ -111,6 +116,14 @@ class Settings(BaseSettings):
         if bad := [lane for lane in lanes if not _LANE.fullmatch(lane)]:
             raise ValueError(f"a lane's name has a-z, 0-9, - and _ only: {', '.join(bad)}")
         return lanes
+
+    @field_validator("webhook_secret")
+    @classmethod
+    def _webhook_secret(cls, secret: SecretStr) -> SecretStr:
+        text = secret.get_secret_value()
+        if text and not _WEBHOOK_SECRET.fullmatch(text):
+            raise ValueError("webhook_secret is whsec_ and the base64 of 24 to 64 bytes (Standard Webhooks)")
+        return secret
 
     @field_validator("lane_weights", mode="before")
     @classmethod

@@ -12,6 +12,7 @@ from runtime.cli import show
 from runtime.settings import Settings
 from runtime.store.access import AccessKey, AccessKeys, issue
 from runtime.store.connect import opened
+from runtime.store.webhook_secret import WebhookSecret
 from runtime.values.clock import rfc3339
 
 Answer = TypeVar("Answer")
@@ -61,6 +62,15 @@ def revoke(settings: Settings, name: str, *, forget: bool) -> int:
         show.error("key-unknown", f"there is no access key {name}; `lanework keys ls` lists them")
         return show.REFUSED
     show.note(f"{name} is {'forgotten' if forget else 'revoked'}")
+    return show.DONE
+
+
+def webhook_secret(settings: Settings) -> int:
+    async def asked() -> str:
+        async with opened(settings) as client:
+            return await WebhookSecret(client, settings).get()
+
+    print(asyncio.run(asked()))
     return show.DONE
 
 

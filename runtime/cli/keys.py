@@ -65,6 +65,14 @@ def revoke(
     sys.exit(access.revoke(_settings(data), name, forget=forget))
 
 
+@app.command(name="webhook-secret")
+def webhook_secret(data: Data = None) -> None:
+    """Print what callbacks are signed with, for those who receive them."""
+    from runtime.cli import access
+
+    sys.exit(access.webhook_secret(_settings(data)))
+
+
 def _settings(data: Path | None) -> Settings:
     if data is None:
         return settings.load()

@@ -55,7 +55,7 @@ class Bulk:
                     request.key = key
                 job = (
                     await self._preparer.prepare(request)
-                    if request.then or contract.is_followed
+                    if request.then or request.callback or contract.is_followed
                     else self._preparer.ready(request, contract)
                 )
                 if parts.add(job):

@@ -10,8 +10,9 @@ from typing import Literal, NamedTuple
 from runtime.client.connection import Connection
 from runtime.client.deadline import each_within, within
 from runtime.errors import JobNotFound
+from runtime.jobs import callback
 from runtime.jobs.job import Job
-from runtime.jobs.request import CALLBACK, JobRequest, unique_digest
+from runtime.jobs.request import JobRequest, unique_digest
 from runtime.store.listing import Page
 from runtime.values.shards import Shards
 
@@ -46,7 +47,7 @@ class Operations(Connection):
         Raises JobNotFound.
         """
         self._check_event_loop()
-        parts = self._store.operations.cancel_tree(job_id, lambda kind: kind != CALLBACK and visible(kind))
+        parts = self._store.operations.cancel_tree(job_id, lambda kind: kind != callback.FUNCTION and visible(kind))
         return await _within(seconds, parts)
 
     async def find_unique(self, function: str, key: str) -> Job:

@@ -9,12 +9,16 @@ from typing import Any
 from runtime.client.contracts import Contract, Contracts
 from runtime.client.follow_ups import FIELDS, Template
 from runtime.errors import FunctionUnknown, JobInvalid, LaneUnknown, PayloadInvalid
+from runtime.jobs import callback
 from runtime.jobs.request import JobRequest
 from runtime.jobs.retry import Retry
 from runtime.settings import Settings
 from runtime.store.rows import FollowUp, NewJob
 from runtime.values import codec, durations, ids
 from runtime.values.shards import Shards
+
+_JOB = "$job"
+_CALLED_BACK = [name for name in FIELDS if name != "payload"]  # the receiver may be anybody
 
 
 class Preparer:
@@ -44,6 +48,8 @@ class Preparer:
 
     async def _checked(self, request: JobRequest, beside: str | None) -> Contract:
         request.check()
+        if request.type == callback.FUNCTION:
+            raise _only_for_callbacks()
         if beside is not None and request.key is not None:
             message = (
                 "an idempotency key is for jobs that are enqueued from outside; this one is stored once in any case"
@@ -57,7 +63,10 @@ class Preparer:
         deployed = contract.deployed
         for name, on in ((deployed.on_success, "completed"), (deployed.on_failure, "failed")):
             if name is not None:
-                following.append(await self._destination(name, on, job_id))
+                following.append(await self._told(name, on, {"job": {_JOB: list(FIELDS)}}, job_id))
+        for url, events in [] if request.callback is None else callback.parse(request.callback):
+            told = {"url": url, "job": {_JOB: _CALLED_BACK}}
+            following.append(await self._told(callback.FUNCTION, ",".join(events), told, job_id))
         return following
 
     async def _follow_up(self, request: JobRequest, job_id: str) -> FollowUp:
@@ -71,15 +80,16 @@ class Preparer:
         )
         return _followed(job, request.on or "completed", template)
 
-    async def _destination(self, name: str, on: str, job_id: str) -> FollowUp:
-        """A destination's job has none itself, or one that names its own function would start jobs for ever.
+    async def _told(self, name: str, on: str, payload: Any, job_id: str) -> FollowUp:
+        """The job that tells a destination, or a callback's URL. It has none itself, or one that names its own
+        function would start jobs for ever.
 
         Where no worker has it, it waits for one: that is no reason to refuse the job that it is to hear of.
         """
-        template = Template({"job": {"$job": list(FIELDS)}})
+        template = Template(payload)
         request = JobRequest(name, template.payload)
         try:
-            contract = await self._checked(request, job_id)
+            contract = self._contracts.known(name) or await self._contracts.get(name)
             own_id = self._place(request, contract, job_id)
             job = self.ready(request, contract, beside=job_id, job_id=own_id, filled=True)
         except FunctionUnknown:
@@ -162,6 +172,11 @@ class Preparer:
 def _followed(job: NewJob, on: str, template: Template) -> FollowUp:
     parts = template.cut(job.payload)
     return FollowUp(job if parts is None else job._replace(payload=b""), on, parts)
+
+
+def _only_for_callbacks() -> JobInvalid:
+    message = f"{callback.FUNCTION} is started by `callback` alone: what it sends is signed"
+    return JobInvalid(message, [{"field": "/type", "message": message}])
 
 
 def _only_for_follow_ups() -> JobInvalid:

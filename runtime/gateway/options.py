@@ -11,7 +11,7 @@ from runtime.gateway import requests
 from runtime.gateway.problems import BadRequest
 from runtime.jobs.request import JobRequest
 
-NAMES = ("priority", "max_attempts", "run_at", "delay", "ttl", "start_before", "backoff", "unique")
+NAMES = ("priority", "max_attempts", "run_at", "delay", "ttl", "start_before", "backoff", "unique", "callback")
 _HEADERS = {f"lanework-{name.replace('_', '-')}": name for name in NAMES}
 
 
@@ -20,7 +20,8 @@ async def read_payload_job(request: Request, function: str, limit: int) -> JobRe
     requests.refuse_foreign(request)  # an empty body has no media type, for which a page would need consent
     requests.refuse_unknown(request, {"wait", *NAMES})
     payload = await requests.read_json(request, limit) if requests.has_body(request) else None
-    return JobRequest.parse({"type": function, "payload": payload, **_options(request)}, requests.key(request))
+    body = requests.with_callback({"type": function, "payload": payload, **_options(request)}, request)
+    return JobRequest.parse(body, requests.key(request))
 
 
 def _options(request: Request) -> dict[str, Any]:

@@ -25,7 +25,17 @@ async def read_job(request: Request, limit: int) -> JobRequest:
     body = await read_json(request, limit)
     if not isinstance(body, dict):
         raise BadRequest(422, "job-invalid", 'a job is an object, such as {"type": "echo", "payload": {}}')
-    return JobRequest.parse(body, key(request))
+    return JobRequest.parse(with_callback(body, request), key(request))
+
+
+def with_callback(body: dict[str, Any], request: Request) -> dict[str, Any]:
+    """The job, with the callback of the header `X-Callback-Url`, as OpenFaaS has it. Raises BadRequest: 422."""
+    url = named_headers(request.scope).get(b"x-callback-url")
+    if url is None:
+        return body
+    if body.get("callback") is not None:
+        raise BadRequest(422, "job-invalid", "X-Callback-Url and callback: give one of them")
+    return {**body, "callback": url.decode("latin-1")}
 
 
 def key(request: Request) -> str | None:

@@ -9,10 +9,10 @@ from datetime import datetime
 from typing import Any, Literal, TypedDict, get_args
 
 from runtime.errors import JobInvalid
+from runtime.jobs import callback
 from runtime.jobs.retry import Retry
 from runtime.values import codec, durations
 
-CALLBACK = "callback"  # the function that tells a URL of a settled job
 MAX_ATTEMPTS = 1000
 MAX_FOLLOW_UPS = 100
 MAX_THEN_DEPTH = 20
@@ -37,6 +37,7 @@ class Options(TypedDict, total=False):
     unique: str | None
     then: Sequence[JobRequest]
     on: On | None
+    callback: Any
 
 
 class ClientOptions(Options, total=False):
@@ -53,7 +54,8 @@ class JobRequest:
     `start_before`: as `run_at`; a job not started by then fails as expired. `backoff`: seconds, or
     {"base", "cap"}. `unique`: "payload" or a key. `then`: jobs that start when this one has
     completed, or in another status that their `on` names; in their payloads, {"$job": "result"} stands for
-    a field of this job, {"$job": ["id", "result"]} for an object of some. `key`: an idempotency key.
+    a field of this job, {"$job": ["id", "result"]} for an object of some. `callback`: a URL that is told when
+    this job settles, {"url", "on"}, or a list of these. `key`: an idempotency key.
     """
 
     type: str
@@ -68,6 +70,7 @@ class JobRequest:
     unique: str | None = None
     then: Sequence[JobRequest] = field(default=())
     on: On | None = None
+    callback: Any = None
     key: str | None = None
 
     def __post_init__(self) -> None:
@@ -90,6 +93,7 @@ class JobRequest:
             and self.ttl is None
             and self.start_before is None
             and self.backoff is None
+            and self.callback is None
             and not self.then
         )
 
@@ -140,6 +144,8 @@ class JobRequest:
             raise _wrong("unique", 'is "payload" or a key')
         if self.backoff is not None:
             _read("backoff", Retry.parse, self.backoff)
+        if self.callback is not None:
+            _read("callback", callback.parse, self.callback)
         if self.on is not None and self.on not in ONS:
             raise _wrong("on", f"is one of {', '.join(ONS)}")
         for name in ("key", "unique"):
@@ -197,6 +203,7 @@ _OPTIONS = (
     "unique",
     "then",
     "on",
+    "callback",
 )
 _FIELDS = frozenset(("type", "job_type", "payload", "input", *_OPTIONS))
 

@@ -151,6 +151,11 @@ class Keys:
         return f"{self.prefix}:config"
 
     @property
+    def webhook_secret(self) -> str:
+        """What callbacks are signed with, where the settings do not say."""
+        return f"{self.prefix}:webhook-secret"
+
+    @property
     def access(self) -> str:
         """Hash of the access keys, by name."""
         return f"{self.prefix}:access"
@@ -192,6 +197,7 @@ class Keys:
             f"{shard}:log",
             f"{shard}:events",
             self.access,
+            self.webhook_secret,
             self.config,
             self.functions,
             self.workers,

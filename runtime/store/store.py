@@ -15,6 +15,7 @@ from runtime.store.registry import Registry
 from runtime.store.schedules import Schedules
 from runtime.store.stats import Stats
 from runtime.store.waiters import Waiters
+from runtime.store.webhook_secret import WebhookSecret
 
 
 class Store:
@@ -25,6 +26,7 @@ class Store:
         self._client = connect(settings)
         self.blocking = connect(settings, timeout=None)  # for reads that wait
         self.access = AccessKeys(self._client, settings)
+        self.webhook_secret = WebhookSecret(self._client, settings)
         self.jobs = Jobs(self._client, settings)
         self.listing = Listing(self._client, settings, self.jobs)
         self.dead = Dead(self._client, settings, self.jobs)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from runtime import log
@@ -51,9 +52,10 @@ class Deployer:
     """Loads what is new or has changed. Each module is tried in a process of its own first: one that crashes,
     hangs or fails touches nothing here, and its last good version goes on."""
 
-    def __init__(self, settings: Settings, pool: Pool) -> None:
-        """Raises FunctionInvalid where there is no folder."""
+    def __init__(self, settings: Settings, pool: Pool, built_in: Sequence[Spec] = ()) -> None:
+        """`built_in`: functions that are no files. Raises FunctionInvalid where there is no folder."""
         self.catalogue = Catalogue()
+        self._built_in = built_in
         self.loading: list[str] = []  # modules that were there at the start and are not in the catalogue yet
         self._settings = settings
         self._pool = pool
@@ -143,7 +145,8 @@ class Deployer:
     def _wanted(self, name: str) -> bool:
         """Where only some functions are run, modules that none of them names are looked at for aliases alone."""
         only = self._settings.functions
-        return not only or name in only or any(other not in self._seen for other in only)
+        known = {*self._seen, *(function.name for function in self._built_in)}
+        return not only or name in only or any(other not in known for other in only)
 
     async def _load(self, source: Source, module: Module, *, is_change: bool) -> None:
         try:
@@ -207,6 +210,8 @@ class Deployer:
         """`first`: whether everything that was there at the start has now been loaded for the first time."""
         modules = self._modules
         catalogue = Catalogue(broken={name: m.broken for name, m in modules.items() if m.broken is not None})
+        for function in self._built_in:
+            catalogue.add(function)
         served = self.catalogue.functions  # a newcomer takes no name from those that run
         for name, module in sorted(modules.items(), key=lambda item: (item[0] not in served, item[0])):
             try:

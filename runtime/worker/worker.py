@@ -18,6 +18,7 @@ from runtime.settings import Settings
 from runtime.store.connect import OVERDUE
 from runtime.store.store import Store
 from runtime.worker import contained
+from runtime.worker.callbacks import callback_function
 from runtime.worker.deployer import WATCH_EVERY, Deployer
 from runtime.worker.loop import keep_going
 from runtime.worker.parts import Parts
@@ -84,7 +85,7 @@ class Worker:
         pool, threads = Pool(settings), Threads(settings.concurrency)
         store = Store(settings)
         try:
-            catalogue = await self._deploy(pool)
+            catalogue = await self._deploy(pool, store)
             await self._await_server(store)
             if self._stop.is_set():
                 return
@@ -110,10 +111,11 @@ class Worker:
             threads.close()
             await store.close()
 
-    async def _deploy(self, pool: Pool) -> Catalogue:
+    async def _deploy(self, pool: Pool, store: Store) -> Catalogue:
         if self._given is not None:
             return self._given
-        self._deployer = Deployer(self._settings, pool)
+        built_in = [callback_function(store.webhook_secret, self._settings)]
+        self._deployer = Deployer(self._settings, pool, built_in)
         await self._deployer.start()
         return self._deployer.catalogue
 

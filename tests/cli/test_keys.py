@@ -113,3 +113,15 @@ async def test_commands_do_not_show_their_key(lanework):
     assert code == 3
     assert "LANEWORK_KEY" in printed
     assert "lw_secret" not in printed
+
+
+async def test_the_secret_of_callbacks_is_made_once_and_shown(lanework):
+    code, first = await lanework("keys", "webhook-secret")
+    _, second = await lanework("keys", "webhook-secret")
+    own = f"whsec_{'a' * 43}="
+    _, third = await lanework("keys", "webhook-secret", WEBHOOK_SECRET=own)
+
+    assert code == 0
+    assert re.fullmatch(r"whsec_[A-Za-z0-9+/]{43}=\n", first)
+    assert (second, third) == (first, f"{own}\n")
+    assert (await lanework("settings", WEBHOOK_SECRET="secret"))[0] == 3

@@ -40,8 +40,14 @@ def alive(url):
 def functions(gateway, start, until):
     """Workers with functions that have nested models, unions and dates."""
     own = (ROOT / "functions" / "math.py").read_text()
+    # callbacks wait: the document's examples of their URLs may be somebody's
     start(
-        {"order": (HERE / "order.py").read_text(), "math": own, "echo": "async def handle(payload): return payload"}
+        {
+            "order": (HERE / "order.py").read_text(),
+            "math": own,
+            "echo": "async def handle(payload): return payload",
+        },
+        FUNCTIONS="order,math,echo",
     )
     until(lambda: len(httpx.get(f"{gateway}/functions", trust_env=False).json()["functions"]) == 3, "functions")
 

@@ -157,7 +157,19 @@ def receiver():
     server.server_close()
 
 
-async def test_a_webhook_posts_its_body(call, receiver):
+@pytest.fixture
+def reachable(monkeypatch):
+    monkeypatch.setenv("LANEWORK_ALLOW_PRIVATE", "1")
+
+
+async def test_a_webhook_does_not_reach_private_addresses(call, receiver):
+    job = await call("webhook", {"url": receiver.url})
+
+    assert (job.status, job.error["type"], job.attempt) == ("failed", "Permanent", 1)
+    assert receiver.got == []
+
+
+async def test_a_webhook_posts_its_body(call, receiver, reachable):
     job = await call("webhook", {"url": f"{receiver.url}/hook", "body": {"n": 1}, "headers": {"X-Key": "v"}})
 
     assert job.result == {"status": 204}
@@ -166,7 +178,7 @@ async def test_a_webhook_posts_its_body(call, receiver):
 
 
 @pytest.mark.parametrize("status", [400, 503])
-async def test_a_webhook_fails_on_an_error_status(call, receiver, status):
+async def test_a_webhook_fails_on_an_error_status(call, receiver, reachable, status):
     receiver.answers.append(status)
 
     job = await call("webhook", {"url": receiver.url}, max_attempts=1)
@@ -174,7 +186,7 @@ async def test_a_webhook_fails_on_an_error_status(call, receiver, status):
     assert (job.status, job.error["type"]) == ("failed", "HTTPStatusError")
 
 
-async def test_a_webhook_gives_up_on_a_server_that_does_not_answer(call):
+async def test_a_webhook_gives_up_on_a_server_that_does_not_answer(call, reachable):
     async def keep_silent(reader, writer):
         await reader.read()
         writer.close()

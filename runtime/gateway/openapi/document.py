@@ -9,6 +9,7 @@ from typing import Any
 from runtime.gateway.access.scopes import scope_of
 from runtime.gateway.openapi import functions as of_functions
 from runtime.gateway.openapi import parts, paths, schemas
+from runtime.jobs import callback
 from runtime.settings import Settings
 from runtime.store.registry import Deployed
 
@@ -36,6 +37,7 @@ def build(deployed: Mapping[str, Deployed], settings: Settings, *, secured: bool
     """`deployed`: functions by name or alias. `secured`: whether requests need an access key."""
     loaded = {name: function for name, function in deployed.items() if function.broken is None}
     operations = paths.operations(settings, list(loaded))
+    loaded.pop(callback.FUNCTION, None)  # nobody enqueues it
     needs_payload = {name: bool(function.schema.get("required")) for name, function in loaded.items()}
     components = schemas.components(settings, needs_payload)
     for name, function in loaded.items():

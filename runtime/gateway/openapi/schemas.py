@@ -7,6 +7,7 @@ from typing import Any
 
 from runtime.client.follow_ups import FIELDS
 from runtime.gateway.options import NAMES
+from runtime.jobs import callback
 from runtime.jobs.job import STATUSES
 from runtime.jobs.request import MAX_ATTEMPTS, MAX_FOLLOW_UPS, ONS
 from runtime.settings import Settings
@@ -19,6 +20,13 @@ _TIME = {"type": "string", "format": "date-time"}
 MOMENT = {"type": "string", "format": "date-time", "pattern": "^(19[7-9][1-9]|[2-7][0-9]{3}|8[0-8][0-9]{2})-"}
 _NOTHING = {"type": "null"}
 _FIELD = {"type": "string", "enum": list(FIELDS)}
+_CALLBACK_URL = {
+    "type": "string",
+    "pattern": r"^https?://[A-Za-z0-9-]{1,60}(\.[A-Za-z0-9-]{1,60}){0,4}(:[1-9][0-9]{0,3})?(/[A-Za-z0-9._~/?=&%-]*)?$",
+    "maxLength": 2000,
+    "examples": ["https://example.com/hook"],
+}
+_CALLBACKS = {"minItems": 1, "maxItems": callback.MAX_CALLBACKS}
 _OMITTED = ("payload", "result", "history", "children", "then")
 _LENGTH = r"^([0-9]{1,7}(\.[0-9]{1,3})?(ms|s|m)?|[0-9]{1,4}(\.[0-9]{1,3})?[hd])$"
 _NUMBER = {"type": "number", "minimum": 0, "maximum": 3_153_600_000}
@@ -84,6 +92,14 @@ def job_options(settings: Settings) -> dict[str, Schema]:
             "minLength": 1,
             "description": '"payload", or a key: while an equal job waits or runs, that one is answered',
         },
+        "callback": {
+            "anyOf": [
+                _CALLBACK_URL,
+                ref("Callback"),
+                array({"anyOf": [_CALLBACK_URL, ref("Callback")]}, **_CALLBACKS),
+            ],
+            "description": "what is told when the job settles: by a POST, signed as Standard Webhooks has it",
+        },
         "then": {
             "type": "array",
             "items": ref("JobRequest"),
@@ -137,6 +153,12 @@ def components(settings: Settings, functions: Mapping[str, bool]) -> dict[str, S
             "description": "A job that starts when the one before it has settled.",
             "anyOf": [ref(name) for name in follow_ups],
         },
+        "Callback": obj(
+            {"url": _CALLBACK_URL, "on": array({"type": "string", "enum": list(callback.EVENTS)}, minItems=1)},
+            optional=("on",),
+            closed=True,
+            description="A URL, and of which ends it wants to hear: of all, where nothing is said.",
+        ),
         "JobFields": obj(
             {"$job": {"anyOf": [_FIELD, array(_FIELD, minItems=1, uniqueItems=True)]}},
             closed=True,
@@ -312,6 +334,8 @@ def option_parameters(settings: Settings) -> list[Schema]:
     for name in NAMES:
         schema = dict(options[name])
         description = schema.pop("description", "")
+        if name == "callback":
+            schema = dict(_CALLBACK_URL)
         if name in ("delay", "ttl", "backoff"):
             schema = {"type": "string", "pattern": _LENGTH}
         if name in ("run_at", "start_before"):  # "2030" would be a year

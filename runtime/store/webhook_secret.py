@@ -1,0 +1,29 @@
+"""What callbacks are signed with: as the settings say, else a secret that is made once and kept."""
+
+from __future__ import annotations
+
+import base64
+import secrets
+from typing import cast
+
+from runtime.settings import Settings
+from runtime.store.connect import Redis, translated
+from runtime.store.keys import Keys
+
+
+class WebhookSecret:
+    """The secret of all workers."""
+
+    def __init__(self, client: Redis, settings: Settings) -> None:
+        self._client = client
+        self._key = Keys(settings.prefix).webhook_secret
+        self._known = settings.webhook_secret.get_secret_value()
+
+    async def get(self) -> str:
+        """`whsec_` and base64. Raises StoreUnavailable."""
+        if not self._known:
+            made = f"whsec_{base64.b64encode(secrets.token_bytes(32)).decode()}"
+            with translated():
+                kept = await self._client.set(self._key, made, nx=True, get=True)
+            self._known = made if kept is None else cast("bytes", kept).decode()
+        return self._known

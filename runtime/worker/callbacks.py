@@ -1,0 +1,65 @@
+"""The built-in function that tells a URL of a settled job, signed as Standard Webhooks has it.
+
+https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import time
+from typing import Any
+
+from runtime import outbound
+from runtime.errors import Permanent, RetryLater
+from runtime.handlers.context import Context
+from runtime.handlers.policy import function
+from runtime.handlers.spec import Function
+from runtime.jobs.callback import FUNCTION
+from runtime.jobs.retry import Retry
+from runtime.settings import Settings
+from runtime.store.webhook_secret import WebhookSecret
+from runtime.values import codec
+
+_LATER = (429, 503)  # a receiver that says when it wants to hear again
+_LONGEST = 3600
+
+
+def callback_function(secret: WebhookSecret, settings: Settings) -> Function:
+    @function(timeout=30, retry=Retry(max_attempts=12, base=5, cap=3600))
+    async def callback(ctx: Context, url: str, job: dict[str, Any]) -> dict[str, int]:
+        """Tell a URL that a job has settled.
+
+        It is sent again, for some hours, until the answer is a success (2xx), or 410, which ends it.
+        """
+        event = {"type": f"job.{job.get('status')}", "timestamp": job.get("finished_at"), "data": job}
+        body = codec.to_json(event)
+        headers = signed(await secret.get(), ctx.job.id, int(time.time()), body)
+        async with (
+            outbound.client(allow_private=settings.allow_private) as http,
+            http.stream("POST", url, content=body, headers=headers) as reply,  # whose body is not read
+        ):
+            status, after = reply.status_code, reply.headers.get("retry-after", "")
+        if status == 410:
+            raise Permanent("the receiver answered 410: it wants no more")
+        if status in _LATER and after.isascii() and after.isdecimal():
+            raise RetryLater(min(_LONGEST, int(after[:6])), f"the receiver answered {status}")
+        if not 200 <= status < 300:
+            raise RuntimeError(f"the receiver answered {status}")
+        return {"status": status}
+
+    return Function(FUNCTION, callback)
+
+
+def signed(secret: str, message_id: str, at: int, body: bytes) -> dict[str, str]:
+    """The headers of a message. `at`: Unix seconds. `secret`: whsec_ and base64."""
+    key = base64.b64decode(secret.removeprefix("whsec_"))
+    digest = hmac.digest(key, f"{message_id}.{at}.".encode() + body, hashlib.sha256)
+    return {
+        "content-type": "application/json",
+        "user-agent": "Lanework",
+        "webhook-id": message_id,
+        "webhook-timestamp": str(at),
+        "webhook-signature": f"v1,{base64.b64encode(digest).decode()}",
+    }
