@@ -2,8 +2,22 @@
 
 from runtime.errors import Permanent, RetryLater, Stopped
 from runtime.handlers.context import Context
+from runtime.handlers.hooks import GitHubWebhook, Hook, StandardWebhook, StripeWebhook
 from runtime.handlers.policy import function
 from runtime.jobs.failure import OutOfMemory, Timeout
 from runtime.jobs.retry import Retry
 
-__all__ = ["Context", "OutOfMemory", "Permanent", "Retry", "RetryLater", "Stopped", "Timeout", "function"]
+__all__ = [
+    "Context",
+    "GitHubWebhook",
+    "Hook",
+    "OutOfMemory",
+    "Permanent",
+    "Retry",
+    "RetryLater",
+    "StandardWebhook",
+    "Stopped",
+    "StripeWebhook",
+    "Timeout",
+    "function",
+]

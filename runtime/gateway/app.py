@@ -15,8 +15,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from runtime.client import Lanework
-from runtime.gateway import batch, description, operations, problem_pages, routes, scale
+from runtime.gateway import batch, description, hooks, operations, problem_pages, routes, scale
 from runtime.gateway.access.guard import Guard
 from runtime.gateway.access.guarded import GuardedLanework
 from runtime.gateway.access.keyring import needs_keys
@@ -32,9 +31,10 @@ _numbers = itertools.count(1)
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}")
 
 # the core first; each further part is put on beside it, and knows nothing of the others
-PARTS: tuple[Callable[[Lanework], Paths], ...] = (
+PARTS: tuple[Callable[[GuardedLanework], Paths], ...] = (
     routes.paths,
     batch.paths,
+    hooks.paths,
     operations.paths,
     scale.paths,
     description.paths,

@@ -20,6 +20,9 @@ EXPLAINED = {
     "function that was just deployed is known within two seconds of its worker's start.",
     "gateway-leaving": "The gateway was told to stop and could not wait for the whole request. Send it again; a "
     "job with an Idempotency-Key is stored once.",
+    "hook-unknown": "The function takes no hooks: its handler has no parameter of the type runtime.Hook.",
+    "hook-unready": "The function names a variable of the gateway's environment that has the secret of signatures, "
+    "and it is not set there. Providers send again.",
     "host-unknown": "The gateway does not answer to the name in the Host header: see LANEWORK_HOSTS.",
     "http-error": "The request is not one that the gateway understands.",
     "internal-error": "The gateway failed. Its log has the cause, under the request's X-Request-Id.",

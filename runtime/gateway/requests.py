@@ -85,13 +85,16 @@ async def read_json(request: Request, limit: int) -> Any:
         problem = f"not {kind}" if kind else "and this request names no media type"
         raise BadRequest(415, "not-json", f"send JSON with the header Content-Type: application/json, {problem}")
     try:
-        return codec.from_json(await _read(request, limit))
+        return codec.from_json(await read_body(request, limit))
     except ValueError as error:
         raise BadRequest(400, "bad-json", f"the body is not JSON: {error}") from None
 
 
-async def _read(request: Request, limit: int) -> bytes:
-    """The whole body, straight from the server: Starlette's own way there costs as much as parsing it."""
+async def read_body(request: Request, limit: int) -> bytes:
+    """The whole body, straight from the server: Starlette's own way there costs as much as parsing it.
+
+    Raises BadRequest: 413.
+    """
     length = header(request, b"content-length") or "0"
     body: bytes = b""
     unfinished = length.isdecimal() and int(length) <= limit
@@ -187,7 +190,7 @@ def read_waiting_status(request: Request) -> Literal["pending", "scheduled"]:
 
 
 def read_tree(request: Request) -> bool:
-    """`tree`: whether what the job has started is meant too. Raises BadRequest: 422."""
+    """Whether what the job has started is meant too. Raises BadRequest: 422."""
     refuse_unknown(request, {"tree"})
     tree = request.query_params.get("tree", "0")
     if tree not in ("0", "1", "true", "false"):

@@ -9,6 +9,7 @@ from typing import Any, Literal, TypeVar
 
 from runtime.errors import FunctionInvalid
 from runtime.handlers.handle import Mark, attach
+from runtime.handlers.hooks import Signature
 from runtime.handlers.schedule import Schedule
 from runtime.jobs.retry import Retry
 from runtime.values import durations, sizes
@@ -55,7 +56,8 @@ class Policy(Bounds):
     this function serves. `schedules`: when it runs by itself, and on which payload. `isolation`: where
     attempts run; None: `async def` on the worker's event loop, `def` in a process of its own.
     `memory`: bytes that such a process may allocate. `recycle`: attempts after which it is replaced;
-    `recycle_above`: the resident bytes from which on it is.
+    `recycle_above`: the resident bytes from which on it is. `hook`: the scheme by which providers sign, and what
+    names its secret.
     """
 
     lane: str | None = None
@@ -67,6 +69,7 @@ class Policy(Bounds):
     memory: int | None = None
     recycle: int | None = None
     recycle_above: int | None = None
+    hook: tuple[str, str] | None = None
 
     def __post_init__(self) -> None:
         """Raises FunctionInvalid."""
@@ -98,6 +101,7 @@ class Policy(Bounds):
         """From what `asdict` made of one."""
         schedules = tuple(Schedule(**schedule) for schedule in packed["schedules"])
         nested = {"retry": Retry(**packed["retry"]), "aliases": tuple(packed["aliases"]), "schedules": schedules}
+        nested["hook"] = tuple(packed["hook"]) if packed.get("hook") else None
         return cls(**{**packed, **nested})
 
 
@@ -121,12 +125,14 @@ def function(
     isolation: Isolation | None = None,
     memory: int | str | None = None,
     recycle: int | str | None = None,
+    hook: Signature | None = None,
 ) -> Mark:
     """Marks a module's handler and sets its policy (see `Policy`).
 
     Lengths of time are seconds or text such as "10m"; `retry` as a number means that many attempts; `schedule` is
     one cron expression, several, or a mapping from each to its jobs' payload. `memory` is bytes or text such as
-    "512M"; `recycle` a number of attempts, or a size of its process such as "300M". Raises FunctionInvalid.
+    "512M"; `recycle` a number of attempts, or a size of its process such as "300M". `hook`: how providers sign what
+    they send to `/hooks/NAME`. Raises FunctionInvalid.
     """
     try:
         if rate is not None:
@@ -151,6 +157,7 @@ def function(
             isolation=isolation,
             memory=None if memory is None else sizes.octets(memory),
             recycle=recycle if isinstance(recycle, int) else None,
+            hook=None if hook is None else _signature(hook),
             recycle_above=sizes.octets(recycle) if isinstance(recycle, str) else None,
         )
     except ValueError as error:
@@ -162,6 +169,12 @@ def function(
         return handler
 
     return mark
+
+
+def _signature(hook: Any) -> tuple[str, str]:
+    if not isinstance(hook, Signature) or not hook.scheme:
+        raise FunctionInvalid('hook is a signature, such as StandardWebhook(secret="env:SHOP_SECRET")')
+    return hook.scheme, hook.secret
 
 
 def _is_name(value: Any) -> bool:

@@ -21,6 +21,7 @@ from typing_extensions import TypedDict
 
 from runtime.errors import ERRORS_SHOWN, FieldError, FunctionInvalid, PayloadInvalid
 from runtime.handlers.context import Context
+from runtime.handlers.hooks import UNSIGNED, Hook
 from runtime.handlers.policy import MARK, NAME, Isolation, Policy
 from runtime.values import codec
 from runtime.values.pointers import pointer
@@ -33,15 +34,16 @@ class Spec:
 
     `schema`: of the payload, `returns`: of the result, both JSON Schema 2020-12. `isolation`: where its
     attempts run. `version`: a hash of its files, "" for a handler that came from no file. `source`: those
-    files, for whoever loads it elsewhere.
+    files, for whoever loads it elsewhere. `hook`: how providers sign what they send it, if it takes a Hook.
     """
 
-    __slots__ = ("doc", "is_async", "isolation", "name", "policy", "returns", "schema", "source", "version")
+    __slots__ = ("doc", "hook", "is_async", "isolation", "name", "policy", "returns", "schema", "source", "version")
     name: str
     doc: str
     schema: dict[str, Any]
     returns: dict[str, Any]
     policy: Policy
+    hook: tuple[str, str] | None
     is_async: bool
     isolation: Isolation
     version: str
@@ -85,7 +87,8 @@ class Function(Spec):
         self.isolation = self._isolation()
         self.doc = inspect.cleandoc(doc or handler.__doc__ or "").strip()
         self.context: str | None = None  # the parameter that takes the context
-        self._whole = False
+        self._whole = ""  # the parameter that takes the whole payload
+        self.hook = None
         hints = self._hints()
         self._adapter = self._contract(hints)
         self._validate = self._adapter.validator.validate_python
@@ -138,7 +141,7 @@ class Function(Spec):
             raise PayloadInvalid(
                 self.name, [_field_error(e) for e in error.errors(include_url=False)[:ERRORS_SHOWN]]
             ) from None
-        return {"payload": value} if self._whole else value
+        return {self._whole: value} if self._whole else value
 
     def _schema(self) -> dict[str, Any]:
         """The payload's JSON Schema (2020-12)."""
@@ -191,15 +194,26 @@ class Function(Spec):
             else:
                 required = parameter.default is parameter.empty
                 fields[parameter.name] = annotation if required else NotRequired[annotation]
-        self._whole = list(fields) == ["payload"] and not extra
+        if len(fields) == 1 and not extra and ("payload" in fields or Hook in fields.values()):
+            (self._whole,) = fields
+        self._set_hook(list(fields.values()))
         try:
             if self._whole:
-                return TypeAdapter(hints.get("payload", Any))
+                return TypeAdapter(hints.get(self._whole, Any))
             shape = TypedDict(self.name, fields)  # type: ignore[misc]
             setattr(shape, "__pydantic_config__", ConfigDict(extra="allow" if extra else "forbid"))  # noqa: B010
             return TypeAdapter(shape)
         except (PydanticSchemaGenerationError, PydanticUserError) as error:
             raise FunctionInvalid(f"{self.name}: an annotation cannot be validated: {error}") from error
+
+    def _set_hook(self, annotations: list[Any]) -> None:
+        signature = self.policy.hook
+        if annotations == [Hook]:
+            self.hook = signature or UNSIGNED
+        elif signature is not None or Hook in annotations:
+            raise FunctionInvalid(
+                f"{self.name}: a function of hooks has one parameter of type Hook, besides a Context"
+            )
 
 
 def _described(doc: str) -> dict[str, str]:

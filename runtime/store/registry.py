@@ -37,6 +37,7 @@ class Deployed(Bounds):
     isolation: str = ""
     memory: int | None = None
     version: str = ""
+    hook: list[str] | None = None  # the scheme by which providers sign, and what names its secret
 
     @property
     def pinned(self) -> bool:
@@ -81,6 +82,7 @@ def describe(name: str, function: Spec, settings: Settings) -> Deployed:
         isolation=function.isolation,
         memory=policy.memory,
         version=function.version,
+        hook=None if function.hook is None else [*function.hook],
     )
 
 

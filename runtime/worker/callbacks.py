@@ -5,11 +5,11 @@ https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-w
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import hmac
-import time
+import math
+from datetime import UTC, datetime
 from typing import Any
+
+from standardwebhooks import Webhook
 
 from runtime import outbound
 from runtime.errors import Permanent, RetryLater
@@ -35,7 +35,7 @@ def callback_function(secret: WebhookSecret, settings: Settings) -> Function:
         """
         event = {"type": f"job.{job.get('status')}", "timestamp": job.get("finished_at"), "data": job}
         body = codec.to_json(event)
-        headers = signed(await secret.get(), ctx.job.id, int(time.time()), body)
+        headers = _signed(await secret.get(), ctx.job.id, body)
         async with (
             outbound.client(allow_private=settings.allow_private) as http,
             http.stream("POST", url, content=body, headers=headers) as reply,  # whose body is not read
@@ -52,14 +52,13 @@ def callback_function(secret: WebhookSecret, settings: Settings) -> Function:
     return Function(FUNCTION, callback)
 
 
-def signed(secret: str, message_id: str, at: int, body: bytes) -> dict[str, str]:
-    """The headers of a message. `at`: Unix seconds. `secret`: whsec_ and base64."""
-    key = base64.b64decode(secret.removeprefix("whsec_"))
-    digest = hmac.digest(key, f"{message_id}.{at}.".encode() + body, hashlib.sha256)
+def _signed(secret: str, message_id: str, body: bytes) -> dict[str, str]:
+    """The headers of a message."""
+    now = datetime.now(UTC)
     return {
         "content-type": "application/json",
         "user-agent": "Lanework",
         "webhook-id": message_id,
-        "webhook-timestamp": str(at),
-        "webhook-signature": f"v1,{base64.b64encode(digest).decode()}",
+        "webhook-timestamp": str(math.floor(now.timestamp())),
+        "webhook-signature": Webhook(secret).sign(message_id, now, body.decode()),
     }

@@ -8,7 +8,7 @@ import structlog
 from httpx_sse import aconnect_sse
 
 from runtime import function
-from runtime.gateway.access.scopes import OPEN, scope_of
+from runtime.gateway.access.scopes import ITS_OWN, OPEN, scope_of
 from runtime.gateway.app import create_app
 from runtime.store.access import issue
 from tests.conftest import deploy, serving
@@ -143,7 +143,7 @@ async def test_a_key_has_its_scopes_alone(http, key, scopes, method, path, statu
 def test_every_path_of_the_app_but_the_open_ones_needs_a_scope(settings):
     for route in create_app(settings).routes:
         for method in route.app.methods:
-            assert (scope_of(method, route.path) is None) == (route.path in OPEN)
+            assert (scope_of(method, route.path) is None) == (route.path in OPEN | ITS_OWN)
             assert scope_of(method, route.path) not in ("read", "metrics") or method == "GET"
 
 

@@ -12,7 +12,7 @@ from runtime.gateway import requests, streams
 from runtime.gateway.access.caller import CALLER, admit
 from runtime.gateway.access.guarded import GuardedLanework
 from runtime.gateway.access.record import Record
-from runtime.gateway.access.scopes import OF_ALL, scope_of
+from runtime.gateway.access.scopes import ITS_OWN, OF_ALL, scope_of
 from runtime.gateway.endpoint import Handler, Paths
 from runtime.store.access import AccessKey
 
@@ -36,7 +36,7 @@ class Guard:
     def _guarded(self, handler: Handler, method: str, path: str) -> Handler:
         scope = scope_of(method, path)
         if scope is None:
-            return handler
+            return self._refusals_recorded(handler) if path in ITS_OWN else handler
         answer = self._recorded(handler) if scope == "operate" else handler
 
         async def guarded(request: Request) -> Response:
@@ -55,6 +55,16 @@ class Guard:
                 raise
 
         return guarded
+
+    def _refusals_recorded(self, handler: Handler) -> Handler:
+        async def recorded(request: Request) -> Response:
+            try:
+                return await handler(request)
+            except _REFUSALS as error:
+                self._record.refused(CALLER.get(), request, error)
+                raise
+
+        return recorded
 
     def _recorded(self, handler: Handler) -> Handler:
         """What an operator does, and what came of it, is on record."""

@@ -21,7 +21,7 @@ from runtime.client.client import Submitted
 from runtime.client.operations import Cleared
 from runtime.client.watching import JobEvent
 from runtime.errors import AccessDenied, AccessForbidden, FunctionUnknown, JobNotFound, LaneworkError, RateExceeded
-from runtime.gateway.access.caller import CALLER, charge
+from runtime.gateway.access.caller import CALLER, admit, charge
 from runtime.gateway.access.keyring import Keyring
 from runtime.jobs.job import Job
 from runtime.jobs.request import JobRequest
@@ -43,6 +43,15 @@ class GuardedLanework(Lanework):
         self.keyring = Keyring(self.access, required=required)
         self._streams: Counter[str] = Counter()  # that are open, by the name of their key
         self._log = log.get("gateway")
+
+    async def authorize(self, authorization: str, scope: str) -> None:
+        """For a path that is open to all, where what it does there is not. Raises AccessDenied, AccessForbidden,
+        RateExceeded."""
+        key = await self.keyring.identify(authorization)
+        if key is not None:
+            CALLER.set(key)
+            await admit(self.access, key)
+            key.require(scope)
 
     @contextmanager
     def stream_reserved(self, key: AccessKey) -> Iterator[None]:

@@ -52,6 +52,7 @@ _IF_NONE_MATCH = {
     "description": "the `ETag` that is known: 304 where the job has not changed",
     "schema": {"type": "string"},
 }
+_ANY_BODY = {"required": False, "content": {"application/octet-stream": {"schema": {"type": "string"}}}}
 _UNIQUE_KEY = {"name": "key", "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}
 _TREE = query("tree", {"type": "boolean"}, text="what the job has started too, whether it has settled or not")
 _ID = {"name": "id", "in": "path", "required": True, "schema": {"type": "string", "format": "uuid"}}
@@ -164,6 +165,23 @@ def operations(settings: Settings, functions: Sequence[str]) -> dict[str, dict[s
                 422,
             )
             | {"parameters": [function, status(["pending", "scheduled"], required=True)]},
+        },
+        "/hooks/{function}": {
+            method: op(
+                f"receive_hook_{method}",
+                "Jobs",
+                "What a provider sends, as it is",
+                {"200": reply("it came before", "HookReply"), "202": reply("a job is stored", "HookReply")},
+                401,
+                403,
+                404,
+                409,
+                413,
+                422,
+                429,
+            )
+            | {"parameters": [function], "requestBody": _ANY_BODY}
+            for method in ("post", "put", "patch", "delete")
         },
         "/functions/{function}/unique/{key}": {
             "get": op("show_unique", "Jobs", "The job under a unique key", {"200": job}, 404)

@@ -159,6 +159,7 @@ def components(settings: Settings, functions: Mapping[str, bool]) -> dict[str, S
             closed=True,
             description="A URL, and of which ends it wants to hear: of all, where nothing is said.",
         ),
+        "HookReply": obj({"id": _UUID}, description="The job that a delivery became."),
         "JobFields": obj(
             {"$job": {"anyOf": [_FIELD, array(_FIELD, minItems=1, uniqueItems=True)]}},
             closed=True,
