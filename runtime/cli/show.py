@@ -64,6 +64,7 @@ def job(job: Mapping[str, Any]) -> None:
     times = ("created_at", "run_at", "start_before", "started_at", "finished_at", "cancel_requested_at")
     fields |= {name: job[name] for name in times if job[name]}
     fields |= {name: orjson.dumps(job[name]).decode() for name in ("payload", "progress", "result")}
+    fields |= {"tags": ", ".join(f"{name}:{value}" for name, value in job["tags"].items())} if job["tags"] else {}
     fields |= {"parent": job["parent"]} if job["parent"] else {}
     fields |= (
         {"then": ", ".join(f"{f['type']} {f['id']} ({' or '.join(f['on'])})" for f in job["then"])}

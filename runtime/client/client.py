@@ -24,6 +24,7 @@ from runtime.client.prepare import Preparer
 from runtime.client.watching import Watching
 from runtime.errors import JobNotFound, KeyReused, LaneworkError, QueueFull, StatusConflict
 from runtime.handlers.handle import open_clients
+from runtime.jobs import tags
 from runtime.jobs.job import Job
 from runtime.jobs.request import ClientOptions, JobRequest
 from runtime.settings import Settings
@@ -160,17 +161,23 @@ class Lanework(Operations, Counts, Watching):
         cursor: str | None = None,
         type: str | None = None,
         status: str | None = None,
+        tag: str | None = None,
         visible: Callable[[str], bool] | None = None,
     ) -> Page:
-        """Jobs from newest to oldest, scheduled ones (`status`) from the soonest on. `visible`: of which types.
+        """Jobs from newest to oldest, scheduled ones (`status`) from the soonest on. `tag`: those that have it, as
+        `name:value`. `visible`: of which types.
 
-        Raises ValueError for a cursor that was not given here.
+        Raises ValueError for a cursor that was not given here, and for what is no tag.
         """
         self._check_event_loop()
 
         def fits(own: str) -> bool:
             return type in (None, own) and (visible is None or visible(own))
 
+        if tag is not None:
+            tags.parse_one(tag)
+            tagged = self._store.listing.tagged(tag, limit=limit, cursor=cursor, fits=fits, status=status)
+            return await within(tagged)
         if status == "scheduled":
             return await within(self._store.listing.scheduled(limit=limit, cursor=cursor, fits=fits))
         return await within(self._store.listing.page(limit=limit, cursor=cursor, fits=fits, status=status))

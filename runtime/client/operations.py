@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 from datetime import datetime
 from typing import Literal, NamedTuple
 
 from runtime.client.connection import Connection
 from runtime.client.deadline import each_within, within
 from runtime.errors import JobNotFound
-from runtime.jobs import callback
-from runtime.jobs.job import Job
+from runtime.jobs import callback, tags
+from runtime.jobs.job import Job, Status
 from runtime.jobs.request import JobRequest, unique_digest
 from runtime.store.listing import Page
 from runtime.values.shards import Shards
@@ -20,6 +20,15 @@ from runtime.values.shards import Shards
 class Cleared(NamedTuple):
     """How many jobs were cancelled; `partial`: whether more may wait."""
 
+    cancelled: int
+    partial: bool
+
+
+class Tagged(NamedTuple):
+    """How many jobs of a tag had a status that was asked for, and how many of them were cancelled, or told to stop;
+    `partial`: whether more may be left."""
+
+    matched: int
     cancelled: int
     partial: bool
 
@@ -49,6 +58,29 @@ class Operations(Connection):
         self._check_event_loop()
         parts = self._store.operations.cancel_tree(job_id, lambda kind: kind != callback.FUNCTION and visible(kind))
         return await _within(seconds, parts)
+
+    async def cancel_tagged(
+        self,
+        tag: str,
+        statuses: Collection[Status],
+        seconds: float,
+        *,
+        dry_run: bool = False,
+        visible: Callable[[str], bool] = _every,
+    ) -> Tagged:
+        """Cancels the jobs that have a tag (`name:value`) and one of these statuses, for so many seconds.
+
+        `dry_run`: only counts them. `visible`: of which types. Raises ValueError for what is no tag.
+        """
+        self._check_event_loop()
+        tags.parse_one(tag)
+        deadline, matched, cancelled = time.monotonic() + seconds, 0, 0
+        parts = self._store.operations.cancel_tagged(tag, statuses, visible, dry_run=dry_run)
+        async for found, stopped in each_within(parts):
+            matched, cancelled = matched + found, cancelled + stopped
+            if time.monotonic() > deadline:
+                return Tagged(matched, cancelled, partial=True)
+        return Tagged(matched, cancelled, partial=False)
 
     async def find_unique(self, function: str, key: str) -> Job:
         """The job of a function that waits or runs under a unique key.

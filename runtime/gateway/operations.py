@@ -39,6 +39,13 @@ class OperationsApi:
         job = await self._lanework.cancel(job_id)
         return job_reply(job, 200 if job.settled else 202)
 
+    async def cancel_tagged(self, request: Request) -> Response:
+        """Cancels the jobs of a tag; `partial` where more may be left, so that the client should repeat it."""
+        requests.refuse_foreign(request)
+        query = requests.read_tag_query(request)
+        done = await self._lanework.cancel_tagged(query.tag, query.statuses, _CLEAR_WITHIN, dry_run=query.dry_run)
+        return json_reply(done._asdict())
+
     async def show_unique(self, request: Request) -> Response:
         """The job that waits or runs under a unique key of a function."""
         return job_reply(await self._unique(request))
@@ -132,6 +139,7 @@ def paths(lanework: Lanework) -> Paths:
     return {
         "/jobs/pause": {"POST": api.pause, "GET": api.paused},
         "/jobs/resume": {"POST": api.resume},
+        "/jobs": {"DELETE": api.cancel_tagged},
         "/jobs/{id}": {"DELETE": api.cancel, "PATCH": api.move},
         "/jobs/{id}/cancel": {"POST": api.cancel},
         "/jobs/{id}/retry": {"POST": api.retry},

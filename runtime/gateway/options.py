@@ -11,7 +11,18 @@ from runtime.gateway import requests
 from runtime.gateway.problems import BadRequest
 from runtime.jobs.request import JobRequest
 
-NAMES = ("priority", "max_attempts", "run_at", "delay", "ttl", "start_before", "backoff", "unique", "callback")
+NAMES = (
+    "priority",
+    "max_attempts",
+    "run_at",
+    "delay",
+    "ttl",
+    "start_before",
+    "backoff",
+    "unique",
+    "callback",
+    "tags",
+)
 _HEADERS = {f"lanework-{name.replace('_', '-')}": name for name in NAMES}
 
 

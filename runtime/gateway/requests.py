@@ -10,7 +10,8 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.types import Scope
 
 from runtime.gateway.problems import BadRequest
-from runtime.jobs.job import STATUSES
+from runtime.jobs import tags
+from runtime.jobs.job import STATUSES, Status
 from runtime.jobs.request import JobRequest
 from runtime.values import codec
 
@@ -18,6 +19,7 @@ _WAIT = re.compile(r"(?:^|[,;\s])wait\s*=\s*\"?([0-9]{1,6})")
 _LENIENT = re.compile(r"handling\s*=\s*\"?lenient")
 _SMALL = re.compile(r"[0-9]{1,6}")
 MAX_WAIT = 60.0
+UNSETTLED: tuple[Status, ...] = ("scheduled", "pending", "running")
 
 
 async def read_job(request: Request, limit: int) -> JobRequest:
@@ -192,10 +194,7 @@ def read_waiting_status(request: Request) -> Literal["pending", "scheduled"]:
 def read_tree(request: Request) -> bool:
     """Whether what the job has started is meant too. Raises BadRequest: 422."""
     refuse_unknown(request, {"tree"})
-    tree = request.query_params.get("tree", "0")
-    if tree not in ("0", "1", "true", "false"):
-        raise BadRequest(422, "query-invalid", "tree is 1 or 0")
-    return tree in ("1", "true")
+    return _flag(request, "tree")
 
 
 def read_window(request: Request) -> tuple[int, int]:
@@ -216,16 +215,53 @@ class Query(NamedTuple):
     cursor: str | None
     type: str | None
     status: str | None
+    tag: str | None
 
 
 def read_query(request: Request) -> Query:
     """Raises BadRequest: 422."""
     query = request.query_params
-    refuse_unknown(request, {"limit", "cursor", "type", "status"})
+    refuse_unknown(request, {"limit", "cursor", "type", "status", "tag"})
     limit = query.get("limit", "50")
     if not _SMALL.fullmatch(limit) or not 1 <= int(limit) <= 500:
         raise BadRequest(422, "query-invalid", "limit is a number from 1 to 500")
     status = query.get("status")
     if status is not None and status not in STATUSES:
         raise BadRequest(422, "query-invalid", f"status is one of {', '.join(STATUSES)}")
-    return Query(int(limit), query.get("cursor") or None, query.get("type"), status)
+    tag = None if "tag" not in query else _tag(query["tag"])
+    return Query(int(limit), query.get("cursor") or None, query.get("type"), status, tag)
+
+
+class TagQuery(NamedTuple):
+    """Which jobs of a tag are to be cancelled."""
+
+    tag: str
+    statuses: tuple[Status, ...]
+    dry_run: bool
+
+
+def read_tag_query(request: Request) -> TagQuery:
+    """Raises BadRequest: 422."""
+    refuse_unknown(request, {"tag", "status", "dry_run"})
+    query = request.query_params
+    if "tag" not in query:
+        raise BadRequest(422, "query-invalid", "say which jobs: ?tag=order:o1")
+    names = query.get("status", "scheduled,pending").split(",")
+    statuses = tuple(status for status in UNSETTLED if status in names)
+    if not statuses or set(names) - set(statuses):
+        raise BadRequest(422, "query-invalid", f"status is some of {','.join(UNSETTLED)}")
+    return TagQuery(_tag(query["tag"]), statuses, _flag(request, "dry_run"))
+
+
+def _tag(text: str) -> str:
+    try:
+        return tags.parse_one(text)
+    except ValueError as error:
+        raise BadRequest(422, "query-invalid", f"tag {error}") from None
+
+
+def _flag(request: Request, name: str) -> bool:
+    text = request.query_params.get(name, "0")
+    if text not in ("0", "1", "true", "false"):
+        raise BadRequest(422, "query-invalid", f"{name} is 1 or 0")
+    return text in ("1", "true")

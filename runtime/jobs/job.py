@@ -48,6 +48,7 @@ class Job(Generic[Result]):
     parent: str | None = None
     children: list[str] = field(default_factory=list)
     then: list[dict[str, Any]] = field(default_factory=list)
+    tags: dict[str, str] = field(default_factory=dict)
     omitted: tuple[str, ...] = ()  # what a list leaves out: payload, result, history, children, then
 
     @property
@@ -80,6 +81,7 @@ class Job(Generic[Result]):
             "parent": self.parent,
             "children": self.children,
             "then": self.then,
+            "tags": self.tags,
             "links": {"self": f"/jobs/{self.id}", "result": f"/jobs/{self.id}/result"},
             **{f"{name}_omitted": True for name in self.omitted},
         }

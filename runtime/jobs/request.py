@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any, Literal, TypedDict, get_args
 
 from runtime.errors import JobInvalid
-from runtime.jobs import callback
+from runtime.jobs import callback, tags
 from runtime.jobs.retry import Retry
 from runtime.values import codec, durations
 
@@ -38,6 +38,7 @@ class Options(TypedDict, total=False):
     then: Sequence[JobRequest]
     on: On | None
     callback: Any
+    tags: Mapping[str, str] | str | None
 
 
 class ClientOptions(Options, total=False):
@@ -55,7 +56,8 @@ class JobRequest:
     {"base", "cap"}. `unique`: "payload" or a key. `then`: jobs that start when this one has
     completed, or in another status that their `on` names; in their payloads, {"$job": "result"} stands for
     a field of this job, {"$job": ["id", "result"]} for an object of some. `callback`: a URL that is told when
-    this job settles, {"url", "on"}, or a list of these. `key`: an idempotency key.
+    this job settles, {"url", "on"}, or a list of these. `tags`: what it belongs to, such as
+    {"order": "o1"}. `key`: an idempotency key.
     """
 
     type: str
@@ -71,6 +73,7 @@ class JobRequest:
     then: Sequence[JobRequest] = field(default=())
     on: On | None = None
     callback: Any = None
+    tags: Mapping[str, str] | str | None = None
     key: str | None = None
 
     def __post_init__(self) -> None:
@@ -94,6 +97,7 @@ class JobRequest:
             and self.start_before is None
             and self.backoff is None
             and self.callback is None
+            and not self.tags
             and not self.then
         )
 
@@ -146,6 +150,8 @@ class JobRequest:
             _read("backoff", Retry.parse, self.backoff)
         if self.callback is not None:
             _read("callback", callback.parse, self.callback)
+        if self.tags is not None:
+            _read("tags", tags.parse, self.tags)
         if self.on is not None and self.on not in ONS:
             raise _wrong("on", f"is one of {', '.join(ONS)}")
         for name in ("key", "unique"):
@@ -183,6 +189,8 @@ class JobRequest:
         if self.backoff is not None:
             backoff = _read("backoff", Retry.parse, self.backoff)
             extras["backoff"] = (backoff.base, backoff.cap)
+        if self.tags:
+            extras["tags"] = tags.packed(tags.parse(self.tags))
         unique = self.unique if self.unique is not None else unique
         if unique is not None:
             extras["unique"] = _digest(payload) if unique == "payload" else unique_digest(unique)
@@ -204,6 +212,7 @@ _OPTIONS = (
     "then",
     "on",
     "callback",
+    "tags",
 )
 _FIELDS = frozenset(("type", "job_type", "payload", "input", *_OPTIONS))
 

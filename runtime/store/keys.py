@@ -112,6 +112,10 @@ class Keys:
         """List of orders to a worker about its attempts."""
         return f"{self.root(shard)}:orders:{worker}"
 
+    def tag(self, shard: int, digest: str) -> str:
+        """Sorted set of the jobs that have a tag: those that live, and the others by when their records expire."""
+        return f"{self.root(shard)}:tag:{digest}"
+
     def charged(self, shard: int, name: str) -> str:
         """The theoretical arrival time (µs) of an access key's next request."""
         return f"{self.root(shard)}:charged:{name}"
@@ -191,6 +195,7 @@ class Keys:
             f"{shard}:busy:*",
             f"{shard}:parked:*",
             f"{shard}:unique:*",
+            f"{shard}:tag:*",
             f"{shard}:join:*",
             f"{shard}:starting",
             f"{shard}:staged:*",

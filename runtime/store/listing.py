@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from typing import Any, NamedTuple, cast
 
+from runtime.jobs import tags
 from runtime.jobs.job import Job
 from runtime.settings import Settings
 from runtime.store.connect import Redis, translated
@@ -94,6 +95,48 @@ class Listing:
                 return fit
             end = f"({entries[-1][0].decode()}"
         return [*fit, ("", end[1:].encode())]
+
+    async def tagged(
+        self, tag: str, *, limit: int, fits: Fits = _any, cursor: str | None = None, status: str | None = None
+    ) -> Page:
+        """The jobs of a tag (`name:value`), the newest first. `cursor`: the last job that was looked at.
+
+        Of more than 10,000 in a shard, those that live are read first, and the rest is left out (`partial`).
+        """
+        if cursor is not None and not ids.is_id(cursor):
+            raise ValueError("not a cursor of this list")
+        found, is_cut = await self._tagged(tag)
+        left = [job_id for job_id in found if cursor is None or job_id < cursor]
+        jobs: list[Job] = []
+        octets = 0.0
+        while left:
+            listed = await self._jobs.listed(left[:SCAN_PAGE], PAGE_BYTES - octets)
+            by_id = {job.id: job for job in listed.jobs}
+            octets += listed.octets
+            for index, job_id in enumerate(left[: listed.read]):
+                job = by_id.get(job_id)
+                if job is not None and fits(job.type) and status in (None, job.status):
+                    jobs.append(job)
+                if len(jobs) == limit:
+                    return Page(jobs, job_id if index + 1 < len(left) else None)
+            last, left = left[listed.read - 1], left[listed.read :]
+            if left and octets >= PAGE_BYTES:
+                return Page(jobs, last, partial=True)
+        return Page(jobs, None, partial=is_cut)
+
+    async def _tagged(self, tag: str) -> tuple[list[str], bool]:
+        """Ids of the tag's jobs, the newest first, and whether there are more than were read."""
+        found: list[str] = []
+        is_cut = False
+        for shard in range(self._settings.shards):
+            with translated():
+                own = await cast(
+                    "Any",
+                    self._client.zrange(self._keys.tag(shard, tags.digest(tag)), 0, SCAN_LIMIT - 1, desc=True),
+                )
+            found += [job_id.decode() for job_id in own]
+            is_cut = is_cut or len(own) == SCAN_LIMIT
+        return sorted(found, reverse=True), is_cut
 
     async def scheduled(self, *, limit: int, fits: Fits = _any, cursor: str | None = None) -> Page:
         """Jobs that wait for their time, the soonest first; a retry waits for its time too.

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Container, Sequence
 from typing import Any, Literal, cast
 
 from runtime.errors import JobNotFound, StatusConflict
+from runtime.jobs import tags
 from runtime.jobs.job import SETTLED
 from runtime.settings import Settings
 from runtime.store import scripts
@@ -82,6 +83,31 @@ class Operations:
                 for job_id in part:
                     pipe.hmget(self._keys.job(shard, job_id.decode()), ["status", "type", "children"])
                 return await pipe.execute()
+
+    async def cancel_tagged(
+        self, tag: str, statuses: Container[str], fits: Callable[[str], bool], *, dry_run: bool
+    ) -> AsyncIterator[tuple[int, int]]:
+        """Cancels a tag's jobs that have one of these statuses, of types that fit; yields how many have it, and how
+        many were cancelled or told to stop, in each part."""
+        keep, orders_ms = int(self._settings.keep * 1000), _ORDERS_MS if "running" in statuses else 0
+        for shard in range(self._settings.shards):
+            with translated():  # those that live come last, and are few beside what has settled
+                key = self._keys.tag(shard, tags.digest(tag))
+                living = await cast("Any", self._client.zrange(key, "+inf", "+inf", byscore=True))
+            for start in range(0, len(living), _PART):
+                part = living[start : start + _PART]
+                rows = await self._looked_at(shard, part)
+                fitting = [
+                    job_id
+                    for job_id, (status, type, _) in zip(part, rows, strict=True)
+                    if status is not None and shown_status(status) in statuses and fits(type.decode())
+                ]
+                cancelled = 0
+                if fitting and not dry_run:
+                    args = (codec.pack_batch(fitting), keep, orders_ms)
+                    replies = await scripts.CANCEL(self._client, self._keys.root(shard), *args)
+                    cancelled = sum(shown_status(status) in statuses for status in replies if status is not None)
+                yield len(fitting), cancelled
 
     async def clear(self, function: str, status: Literal["pending", "scheduled"]) -> AsyncIterator[int]:
         """Cancels a function's waiting jobs, a part at a time; yields how many in each part."""

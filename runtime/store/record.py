@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from runtime.jobs import tags
 from runtime.jobs.job import SETTLED, STATUSES, Job, Status
 from runtime.store.rows import Past
 from runtime.values import codec, ids
@@ -119,6 +120,7 @@ def _read(job_id: str, record: Mapping[bytes, bytes], lanes: tuple[str, ...], om
         cancel_requested_at=_int(record.get(b"cancel_at")),
         parent=record[b"parent"].decode() if b"parent" in record else None,
         then=_waiting(record),
+        tags=_tags(record),
         children=[child.decode() for child in codec.unpack_stream(record.get(b"children", b""))],
         omitted=tuple("then" if name == "extras" else name for name in omitted),
     )
@@ -135,6 +137,10 @@ def _waiting(record: Mapping[bytes, bytes]) -> list[dict[str, Any]]:
         {"id": job_id.decode(), "type": function.decode(), "on": on.decode().split(",")}
         for (job_id, function, *_), on, _parts in follow_ups
     ]
+
+
+def _tags(record: Mapping[bytes, bytes]) -> dict[str, str]:
+    return tags.unpacked(codec.unpack_stream(record[b"extras"])[0].get(b"tags", {})) if b"extras" in record else {}
 
 
 def _attempts(job: Job, record: Mapping[bytes, bytes]) -> list[dict[str, Any]]:

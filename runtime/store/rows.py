@@ -26,7 +26,7 @@ class NewJob(NamedTuple):
     (ms, from when it may start); `key` and `digest` (idempotency); `max_waiting`. `extras`: what its record keeps,
     packed by `codec.pack_batch`: `timed` (it expires), `tick` (when its schedule names it), `backoff`, `ckey`
     (its concurrency key), `unique` (a digest), `keep` (ms that its settled record stays), `then` (FollowUps),
-    `join` (the job whose follow-up waits for this one).
+    `tags` (each by its digest), `join` (the job whose follow-up waits for this one).
     """
 
     id: str

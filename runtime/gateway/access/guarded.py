@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Iterator, Sequence
 from contextlib import aclosing, contextmanager
 from dataclasses import replace
 from datetime import datetime
@@ -18,12 +18,12 @@ from runtime import log
 from runtime.client import Lanework
 from runtime.client.bulk import Stored
 from runtime.client.client import Submitted
-from runtime.client.operations import Cleared
+from runtime.client.operations import Cleared, Tagged
 from runtime.client.watching import JobEvent
 from runtime.errors import AccessDenied, AccessForbidden, FunctionUnknown, JobNotFound, LaneworkError, RateExceeded
 from runtime.gateway.access.caller import CALLER, admit, charge
 from runtime.gateway.access.keyring import Keyring
-from runtime.jobs.job import Job
+from runtime.jobs.job import Job, Status
 from runtime.jobs.request import JobRequest
 from runtime.settings import Settings
 from runtime.store.access import AccessKey
@@ -142,12 +142,13 @@ class GuardedLanework(Lanework):
         cursor: str | None = None,
         type: str | None = None,
         status: str | None = None,
+        tag: str | None = None,
         visible: Callable[[str], bool] | None = None,
     ) -> Page:
         if type is not None:
             await self._require_function(type)
         own = await self._visible()
-        return await super().page(limit=limit, cursor=cursor, type=type, status=status, visible=own)
+        return await super().page(limit=limit, cursor=cursor, type=type, status=status, tag=tag, visible=own)
 
     async def cancel(self, job_id: str) -> Job:
         await self._look(job_id)
@@ -158,6 +159,17 @@ class GuardedLanework(Lanework):
     ) -> Cleared:
         await self._look(job_id)
         return await super().cancel_tree(job_id, seconds, visible=await self._visible())
+
+    async def cancel_tagged(
+        self,
+        tag: str,
+        statuses: Collection[Status],
+        seconds: float,
+        *,
+        dry_run: bool = False,
+        visible: Callable[[str], bool] | None = None,
+    ) -> Tagged:
+        return await super().cancel_tagged(tag, statuses, seconds, dry_run=dry_run, visible=await self._visible())
 
     async def move(
         self, job_id: str, *, run_at: int | str | datetime | None = None, delay: float | str | None = None

@@ -25,7 +25,7 @@ from runtime.gateway.openapi.parts import (
     text,
     unchanged,
 )
-from runtime.gateway.openapi.schemas import Schema, lane_names, option_parameters, ref
+from runtime.gateway.openapi.schemas import TAG, Schema, lane_names, option_parameters, ref
 from runtime.jobs.job import STATUSES
 from runtime.settings import Settings
 
@@ -82,7 +82,33 @@ def operations(settings: Settings, functions: Sequence[str]) -> dict[str, dict[s
             "post": op("create_job", "Jobs", "Enqueue a job", create, 400, 403, 404, 409, 413, 415, 422, 429)
             | {"parameters": [_WAIT, _KEY], "requestBody": body},
             "get": op("list_jobs", "Jobs", "List jobs, the newest first", {"200": reply("a page", "JobPage")}, 422)
-            | {"parameters": [*window, query("type", {"type": "string"}), status(list(STATUSES))]},
+            | {
+                "parameters": [
+                    *window,
+                    query("type", {"type": "string"}),
+                    status(list(STATUSES)),
+                    query("tag", TAG),
+                ]
+            },
+            "delete": op(
+                "cancel_tagged",
+                "Queues",
+                "Cancel the jobs of a tag",
+                {"200": reply("how many", "Tagged")},
+                403,
+                422,
+            )
+            | {
+                "parameters": [
+                    query("tag", TAG, required=True),
+                    query(
+                        "status",
+                        {"type": "string", "enum": ["scheduled", "pending", "running", "scheduled,pending"]},
+                        text="some of scheduled, pending and running; scheduled,pending where nothing is said",
+                    ),
+                    query("dry_run", {"type": "boolean"}, text="only count them"),
+                ]
+            },
         },
         "/jobs/batch": {
             "post": op(

@@ -7,7 +7,7 @@ from typing import Any
 
 from runtime.client.follow_ups import FIELDS
 from runtime.gateway.options import NAMES
-from runtime.jobs import callback
+from runtime.jobs import callback, tags
 from runtime.jobs.job import STATUSES
 from runtime.jobs.request import MAX_ATTEMPTS, MAX_FOLLOW_UPS, ONS
 from runtime.settings import Settings
@@ -26,6 +26,11 @@ _CALLBACK_URL = {
     "maxLength": 2000,
     "examples": ["https://example.com/hook"],
 }
+_TAG = "[a-z][a-z0-9_.-]{0,31}:[A-Za-z0-9_.-]{1,100}"
+_TAG_NAME = {"pattern": "^[a-z][a-z0-9_.-]{0,31}$"}
+_TAG_VALUE = {"type": "string", "minLength": 1, "maxLength": 100, "pattern": "^[A-Za-z0-9_.:/@ -]*$"}
+_TAGS = {"maxProperties": tags.MAX_TAGS}
+TAG: Schema = {"type": "string", "pattern": f"^{_TAG}$", "examples": ["order:o1"]}
 _CALLBACKS = {"minItems": 1, "maxItems": callback.MAX_CALLBACKS}
 _OMITTED = ("payload", "result", "history", "children", "then")
 _LENGTH = r"^([0-9]{1,7}(\.[0-9]{1,3})?(ms|s|m)?|[0-9]{1,4}(\.[0-9]{1,3})?[hd])$"
@@ -100,6 +105,19 @@ def job_options(settings: Settings) -> dict[str, Schema]:
             ],
             "description": "what is told when the job settles: by a POST, signed as Standard Webhooks has it",
         },
+        "tags": {
+            "anyOf": [
+                {
+                    "type": "object",
+                    "additionalProperties": _TAG_VALUE,
+                    "propertyNames": _TAG_NAME,
+                    **_TAGS,
+                },
+                {"type": "string", "pattern": f"^{_TAG}$"},
+            ],
+            "description": "what it belongs to, to find and cancel it by; as text, name:value with commas between",
+            "examples": [{"order": "o1"}],
+        },
         "then": {
             "type": "array",
             "items": ref("JobRequest"),
@@ -158,6 +176,9 @@ def components(settings: Settings, functions: Mapping[str, bool]) -> dict[str, S
             optional=("on",),
             closed=True,
             description="A URL, and of which ends it wants to hear: of all, where nothing is said.",
+        ),
+        "Tagged": obj(
+            {"matched": {"type": "integer"}, "cancelled": {"type": "integer"}, "partial": {"type": "boolean"}}
         ),
         "HookReply": obj({"id": _UUID}, description="The job that a delivery became."),
         "JobFields": obj(
@@ -316,6 +337,7 @@ def _job() -> Schema:
             obj({"id": _UUID, "type": {"type": "string"}, "on": array({"type": "string", "enum": list(ONS)})}),
             description="what starts when it has settled, until then",
         ),
+        "tags": {"type": "object", "additionalProperties": {"type": "string"}},
         "tree": obj(
             {"cancelled": {"type": "integer"}, "partial": {"type": "boolean"}},
             description="of a request to cancel with `tree`: how many jobs, and whether more may be left",
@@ -335,6 +357,8 @@ def option_parameters(settings: Settings) -> list[Schema]:
     for name in NAMES:
         schema = dict(options[name])
         description = schema.pop("description", "")
+        if name == "tags":
+            schema = dict(TAG)
         if name == "callback":
             schema = dict(_CALLBACK_URL)
         if name in ("delay", "ttl", "backoff"):

@@ -127,6 +127,7 @@ local function finish(record, id, type, status, now, extras, keep, dead_bounds, 
     call('ZREMRANGEBYRANK', dead, 0, -1 - dead_bounds[2])
     call('PEXPIRE', dead, dead_bounds[1])
   end
+  tag_settled(extras.tags, id, now, keep)
   call('PEXPIRE', record, keep)
 end
 

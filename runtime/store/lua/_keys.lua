@@ -20,6 +20,7 @@ local function dead_key(type) return root .. ':dead:' .. type end
 local function orders_key(worker) return root .. ':orders:' .. worker end
 local function alive_key(worker) return root .. ':alive:' .. worker end
 local function lock_key(role) return root .. ':lock:' .. role end
+local function tag_key(digest) return root .. ':tag:' .. digest end
 local function charged_key(name) return root .. ':charged:' .. name end
 local function turns_key() return root .. ':turns' end
 local function cron_key() return root .. ':cron' end

@@ -1,5 +1,24 @@
 -- Storing new jobs, as `store/rows.py` has them: NewJob.
 
+-- A tag's index has the jobs that live, and those that have settled by when their records expire (Unix ms).
+local LIVES = '+inf'
+local function tag_living(tags, id)
+  for digest in pairs(tags or {}) do
+    call('ZADD', tag_key(digest), LIVES, id)
+    call('PERSIST', tag_key(digest))
+  end
+end
+
+local function tag_settled(tags, id, now, keep)
+  for digest in pairs(tags or {}) do
+    local key = tag_key(digest)
+    call('ZADD', key, now + keep, id)
+    call('ZREMRANGEBYSCORE', key, '-inf', now)
+    local last = call('ZRANGE', key, -1, -1, 'WITHSCORES')[2]
+    if last and last ~= 'inf' then call('PEXPIREAT', key, last) end
+  end
+end
+
 local function store(job, now, parent)
   local id, type, lane, payload, max_attempts, terms, extras = unpack(job, 1, 7) -- NewJob
   local record = job_key(id)
@@ -17,8 +36,9 @@ local function store(job, now, parent)
   call('HSET', record, 'type', type, 'lane', lane, 'payload', payload, 'max_attempts', max_attempts, 'created', now)
   if extras then
     call('HSET', record, 'extras', extras)
-    local unique = cmsgpack.unpack(extras).unique
-    if unique then call('SET', unique_key(type, unique), id) end
+    local unpacked = cmsgpack.unpack(extras)
+    if unpacked.unique then call('SET', unique_key(type, unpacked.unique), id) end
+    tag_living(unpacked.tags, id)
   end
   if parent then call('HSET', record, 'parent', parent) end
   if expires then

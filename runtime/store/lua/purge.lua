@@ -7,6 +7,10 @@ for _, item in ipairs(cmsgpack.unpack(ARGV[1])) do
   local type, id = unpack(item) -- Deleted
   local record = job_key(id)
   call('ZREM', dead_key(type), id)
-  if call('HGET', record, 'status') == 'failed' then deleted = deleted + call('DEL', record) end
+  local status, extras = fields(record, 'status', 'extras')
+  if status == 'failed' then
+    for digest in pairs(extras and cmsgpack.unpack(extras).tags or {}) do call('ZREM', tag_key(digest), id) end
+    deleted = deleted + call('DEL', record)
+  end
 end
 return deleted

@@ -25,7 +25,8 @@ local function replay(id, delay)
   local status, type, lane, attempt, extras = fields(record, 'status', 'type', 'lane', 'attempt', 'extras')
   if status ~= 'failed' then return status end
   attempt = tonumber(attempt) or 0
-  local unique = extras and cmsgpack.unpack(extras).unique
+  local unpacked = extras and cmsgpack.unpack(extras) or {}
+  local unique = unpacked.unique
   if unique then
     if live_duplicate(type, unique) then return 'duplicate' end
     call('SET', unique_key(type, unique), id)
@@ -33,6 +34,7 @@ local function replay(id, delay)
   call('HSET', record, 'history', whole_history(record), 'spared', attempt, 'updated', now)
   call('HDEL', record, 'finished', 'error', 'crashes', 'expires', 'cancel_at', 'progress', 'entry', 'busy')
   call('PERSIST', record)
+  tag_living(unpacked.tags, id)
   call('ZREM', dead_key(type), id)
   if delay > 0 then
     call('HSET', record, 'status', 'scheduled', 'run_at', now + delay)
