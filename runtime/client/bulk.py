@@ -148,7 +148,7 @@ class _Batches:
         """Whether there are enough for a part."""
         self.ids.append(job.id)
         self._part.append(job)
-        self._size += len(job.payload)
+        self._size += len(job.payload) + len(job.extras or b"")
         return len(self._part) == _BATCH or self._size >= _BATCH_BYTES
 
     async def store(self) -> None:

@@ -60,7 +60,7 @@ class Lanework(Operations, Counts, Watching):
         self._preparer = Preparer(self._contracts, self.settings)
         self._bulk = Bulk(self._contracts, self._preparer, self._enqueue)
         self._commit: GroupCommit[_Entry] = GroupCommit(
-            self._commit_entries, weigh=lambda entry: len(entry.job.payload)
+            self._commit_entries, weigh=lambda entry: len(entry.job.payload) + len(entry.job.extras or b"")
         )
 
     async def __aenter__(self) -> Lanework:

@@ -27,7 +27,9 @@ FIELDS = (
     "finished_at",
 )
 _NAME = "$job"
-_DEPTH = 100
+_DIGITS = 4  # of a mark's number
+_DEPTH = 250  # levels; JSON has no more here
+_MOST = 1000  # fields that one payload asks for
 
 
 class Template:
@@ -43,19 +45,26 @@ class Template:
         """The packed payload's bytes with the fields between them; None where it asks for none."""
         if not self.fields:
             return None
-        parts: list[Any] = []
-        for number, field in enumerate(self.fields):
-            before, _, packed = packed.partition(codec.pack(self._mark(number)))
-            parts += [before, field]
-        return [*parts, packed]
+        mark = codec.pack(self._mark(0))
+        first, *others = packed.split(mark[:-_DIGITS])
+        parts: list[Any] = [first]
+        for other in others:
+            parts += [self.fields[int(other[:_DIGITS])], other[_DIGITS:]]
+        return parts
+
+    def is_in(self, value: Any) -> bool:
+        """Whether a part of the payload is filled in later."""
+        return bool(self.fields) and self._token.encode() in codec.pack(value)
 
     def _marked(self, value: Any, depth: int) -> Any:
         if depth == 0:
-            return value  # deeper than JSON goes anyway
+            raise _wrong("cannot be looked for: the payload is nested too deeply")
         if isinstance(value, dict):
             if len(value) == 1 and _NAME in value:
                 self._token = self._token or secrets.token_hex(16)  # nobody's payload has it
                 self.fields.append(_fields(value[_NAME]))
+                if len(self.fields) > _MOST:
+                    raise _wrong(f"stands in a payload at most {_MOST} times")
                 return self._mark(len(self.fields) - 1)
             return {name: self._marked(inner, depth - 1) for name, inner in value.items()}
         if isinstance(value, (list, tuple)):
@@ -63,7 +72,7 @@ class Template:
         return value
 
     def _mark(self, number: int) -> str:
-        return f"{self._token}-{number}"
+        return f"{self._token}-{number:0{_DIGITS}}"
 
 
 def _fields(wanted: Any) -> str | list[str]:

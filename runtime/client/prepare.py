@@ -39,6 +39,8 @@ class Preparer:
         """
         if request.on is not None:
             raise _only_for_follow_ups()
+        if not request.plain:
+            request.brought()  # raises where that is too many
         contract = await self._checked(request, beside)
         job_id = self._place(request, contract, beside)
         following = await self._following(request, contract, job_id)
@@ -73,12 +75,12 @@ class Preparer:
         template = Template(request.payload)
         request = replace(request, payload=template.payload)
         contract = await self._checked(request, job_id)
+        _check_filled(request, contract, template)
         own_id = self._place(request, contract, job_id)
         following = await self._following(request, contract, own_id)
-        job = self.ready(
-            request, contract, beside=job_id, job_id=own_id, following=following, filled=bool(template.fields)
-        )
-        return _followed(job, request.on or "completed", template)
+        checked = not template.fields
+        job = self.ready(request, contract, beside=job_id, job_id=own_id, following=following, checked=checked)
+        return self._followed(job, request.on or "completed", template)
 
     async def _told(self, name: str, on: str, payload: Any, job_id: str) -> FollowUp:
         """The job that tells a destination, or a callback's URL. It has none itself, or one that names its own
@@ -88,15 +90,21 @@ class Preparer:
         """
         template = Template(payload)
         request = JobRequest(name, template.payload)
+        own_id = ids.new_id(ids.shard_of(job_id))  # even where a limit would have it in another shard
         try:
             contract = self._contracts.known(name) or await self._contracts.get(name)
-            own_id = self._place(request, contract, job_id)
-            job = self.ready(request, contract, beside=job_id, job_id=own_id, filled=True)
+            job = self.ready(request, contract, beside=job_id, job_id=own_id, checked=False, unique=False)
         except FunctionUnknown:
             packed = codec.pack(template.payload)
             lane, attempts = self._settings.default_lane, Retry().max_attempts
-            job = NewJob(ids.new_id(ids.shard_of(job_id)), name, lane, packed, attempts)
-        return _followed(job, on, template)
+            job = NewJob(own_id, name, lane, packed, attempts)
+        return self._followed(job, on, template)
+
+    def _followed(self, job: NewJob, on: str, template: Template) -> FollowUp:
+        parts = template.cut(job.payload)
+        if parts is None:
+            return FollowUp(job, on)
+        return FollowUp(job._replace(payload=b""), on, parts, self._settings.body_limit)
 
     def on_known_lane(self, request: JobRequest) -> tuple[JobRequest, Sequence[str]]:
         """The request, with the default lane in place of one that is not there, and a warning if so."""
@@ -119,11 +127,15 @@ class Preparer:
         job_id: str | None = None,
         following: Sequence[FollowUp] = (),
         tick: int | None = None,
-        filled: bool = False,
+        checked: bool = True,
+        unique: bool = True,
     ) -> NewJob:
-        """The same for a checked request whose function's contract is at hand. `filled`: the payload is filled in
-        later, and so is checked by the worker alone."""
-        if not filled:
+        """The same for a checked request whose function's contract is at hand.
+
+        `checked`: False for a payload that is filled in later, which the worker checks. `unique`: whether the
+        function's policy may leave it out because an equal one lives.
+        """
+        if checked:
             contract.check(request.payload)
         deployed = contract.deployed
         lane = deployed.lane if request.priority is None else self._settings.lane(request.priority)
@@ -134,7 +146,7 @@ class Preparer:
         terms = request.terms(deployed.ttl, deployed.max_waiting if beside is None else None)
         extras: dict[str, Any] = request.extras(
             payload,
-            None if filled and deployed.unique == "payload" else deployed.unique,
+            deployed.unique if unique else None,
             deployed.concurrency_key,
             timed=bool(terms and terms.keys() & {"ttl", "start_before"}),
         )
@@ -169,9 +181,16 @@ class Preparer:
         return self._shards.new_id(pin)
 
 
-def _followed(job: NewJob, on: str, template: Template) -> FollowUp:
-    parts = template.cut(job.payload)
-    return FollowUp(job if parts is None else job._replace(payload=b""), on, parts)
+def _check_filled(request: JobRequest, contract: Contract, template: Template) -> None:
+    """Raises JobInvalid where the payload decides something that must be known before it is filled in."""
+    key = contract.deployed.concurrency_key
+    value = request.payload.get(key) if isinstance(request.payload, dict) else request.payload
+    if key is not None and template.is_in(value):
+        message = f"{key} is what {request.type} counts its attempts by: it cannot be filled in by $job"
+        raise JobInvalid(message, [{"field": f"/payload/{key}", "message": message}])
+    if template.fields and "payload" in (request.unique, contract.deployed.unique):
+        message = "a job that is unique by its payload has no $job in it: name a key"
+        raise JobInvalid(message, [{"field": "/unique", "message": message}])
 
 
 def _only_for_callbacks() -> JobInvalid:

@@ -56,4 +56,10 @@ def _url(value: Any) -> str:
         raise ValueError(message)
     if parts.username is not None or parts.password is not None:
         raise ValueError("has no user or password: the job shows it; the signature tells the receiver who sends")
+    import httpx  # what sends it has the last word; it takes long to import
+
+    try:
+        httpx.URL(value)
+    except (httpx.InvalidURL, UnicodeError):
+        raise ValueError(message) from None
     return value

@@ -16,6 +16,7 @@ from runtime.values import codec, durations
 MAX_ATTEMPTS = 1000
 MAX_FOLLOW_UPS = 100
 MAX_THEN_DEPTH = 20
+MAX_BROUGHT = 1000  # follow-ups and callbacks of one request
 MAX_STARTED = 100_000  # jobs that one attempt starts
 MAX_STARTED_BYTES = 64 << 20
 
@@ -157,6 +158,16 @@ class JobRequest:
         for name in ("key", "unique"):
             if (text := getattr(self, name)) is not None:
                 _read(name, _valid, text)
+
+    def brought(self, depth: int = 0) -> int:
+        """How many jobs it brings besides its own: follow-ups, theirs, and callbacks. Raises JobInvalid."""
+        if depth > MAX_THEN_DEPTH:
+            raise _wrong("then", f"goes {MAX_THEN_DEPTH} jobs deep at most")
+        count = 0 if self.callback is None else len(_read("callback", callback.parse, self.callback))
+        count += sum(1 + follow_up.brought(depth + 1) for follow_up in self.then)
+        if count > MAX_BROUGHT:
+            raise _wrong("then", f"and callback bring {MAX_BROUGHT:,} jobs at most")
+        return count
 
     def terms(self, ttl: float | None, max_waiting: int | None) -> dict[str, Any] | None:
         """What the script that stores the job reads once, as in NewJob. Raises JobInvalid."""

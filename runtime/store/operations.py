@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Container, Sequence
 from typing import Any, Literal, cast
 
@@ -18,6 +19,7 @@ from runtime.values.shards import Shards
 
 _ORDERS_MS = 60_000  # a worker that has not read them by then is gone, or learns of them with its leases
 
+_STOPPING = 0.05  # seconds between looks at attempts that are being stopped
 _PART = 200  # jobs that one script call cancels: some 10 ms
 
 
@@ -54,7 +56,7 @@ class Operations:
         cancelled: set[bytes] = set()
         found = True
         while found:
-            found, level = False, [job_id.encode()]
+            found, stopping, level = False, False, [job_id.encode()]
             while level:
                 part, level = level[:_PART], level[_PART:]
                 rows = await self._looked_at(shard, part)
@@ -69,12 +71,18 @@ class Operations:
                     and own_id not in cancelled
                     and fits(type.decode())
                 ]
-                if living:
+                stopping = stopping or any(status == b"cancelling" for status, *_ in rows)
+                if not living:
+                    yield 0
+                else:
                     args = (codec.pack_batch(living), int(self._settings.keep * 1000), _ORDERS_MS)
                     await scripts.CANCEL(self._client, self._keys.root(shard), *args)
                     cancelled.update(living)
                     found = True
                     yield len(living)
+            if stopping and not found:  # what their end lets start is part of the tree too
+                found = True
+                await asyncio.sleep(_STOPPING)
 
     async def _looked_at(self, shard: int, part: list[bytes]) -> list[Any]:
         """Status, type and packed children of each; they lie in its shard."""

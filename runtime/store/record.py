@@ -39,6 +39,7 @@ FIELDS = (
     Field("created", "Unix ms", _STORE, "always"),
     Field("extras", "`NewJob.extras`", _STORE, "where anything unusual was asked for", 4096),
     Field("parent", "a job's id", _STORE, "if a job has started it"),
+    Field("again", "1", ("_finish",), "if its id, and so its follow-ups' ids, are not those of its request", None),
     Field("expires", "Unix ms", ("_store", "move"), "if it must have started by then"),
     Field("ttl", "ms", _STORE, "if its expiry counts from when it may start", None),
     Field("run_at", "Unix ms", ("_store", "move", "replay", "settle"), "while it is scheduled, and after"),
@@ -135,7 +136,7 @@ def _waiting(record: Mapping[bytes, bytes]) -> list[dict[str, Any]]:
     follow_ups = codec.unpack_stream(record[b"extras"])[0].get(b"then", ())
     return [
         {"id": job_id.decode(), "type": function.decode(), "on": on.decode().split(",")}
-        for (job_id, function, *_), on, _parts in follow_ups
+        for (job_id, function, *_), on, *_ in follow_ups
     ]
 
 

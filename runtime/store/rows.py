@@ -11,12 +11,13 @@ class FollowUp(NamedTuple):
 
     `on`: in which status: `settled` for any, else some of `completed`, `failed` and `cancelled` with commas between
     them. `parts`: where its payload tells of that job: bytes, and between them a field's name or a list of names,
-    for an object of these; else nil.
+    for an object of these; else nil. `limit`: bytes of the payload that these make.
     """
 
     job: NewJob
     on: str
     parts: Sequence[Any] | None = None
+    limit: int | None = None
 
 
 class NewJob(NamedTuple):

@@ -23,15 +23,16 @@ from runtime.store.webhook_secret import WebhookSecret
 from runtime.values import codec
 
 _LATER = (429, 503)  # a receiver that says when it wants to hear again
-_LONGEST = 3600
+_FIRST, _LONGEST = 10, 21_600  # seconds; with 15 attempts that is about half a day
+_DIGITS = 9
 
 
 def callback_function(secret: WebhookSecret, settings: Settings) -> Function:
-    @function(timeout=30, retry=Retry(max_attempts=12, base=5, cap=3600))
+    @function(timeout=30, retry=Retry(max_attempts=15, base=_FIRST, cap=_LONGEST))
     async def callback(ctx: Context, url: str, job: dict[str, Any]) -> dict[str, int]:
         """Tell a URL that a job has settled.
 
-        It is sent again, for some hours, until the answer is a success (2xx), or 410, which ends it.
+        It is sent again, for about half a day, until the answer is a success (2xx), or 410, which ends it.
         """
         event = {"type": f"job.{job.get('status')}", "timestamp": job.get("finished_at"), "data": job}
         body = codec.to_json(event)
@@ -44,12 +45,18 @@ def callback_function(secret: WebhookSecret, settings: Settings) -> Function:
         if status == 410:
             raise Permanent("the receiver answered 410: it wants no more")
         if status in _LATER and after.isascii() and after.isdecimal():
-            raise RetryLater(min(_LONGEST, int(after[:6])), f"the receiver answered {status}")
+            raise RetryLater(_delay(ctx.job.tries, int(after[:_DIGITS])), f"the receiver answered {status}")
         if not 200 <= status < 300:
             raise RuntimeError(f"the receiver answered {status}")
         return {"status": status}
 
     return Function(FUNCTION, callback)
+
+
+def _delay(tries: int, after: int) -> int:
+    """Seconds until it is sent again: as the receiver says, but not sooner each time than the policy's backoff may
+    be, or a receiver that says "at once" would use up all attempts."""
+    return min(_LONGEST, max(after, _FIRST << tries >> 2))
 
 
 def _signed(secret: str, message_id: str, body: bytes) -> dict[str, str]:

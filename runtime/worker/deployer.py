@@ -218,7 +218,8 @@ class Deployer:
                 if module.good is not None:
                     catalogue.add(module.good)
             except FunctionInvalid as error:
-                catalogue.broken[name] = str(error)
+                built_in = name in {function.name for function in self._built_in}
+                catalogue.broken[name] = f"{name} is built in: name the file otherwise" if built_in else str(error)
         if only := self._settings.functions:
             if first:
                 catalogue.only(only)  # raises where one is not there; later it may go and come

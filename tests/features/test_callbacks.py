@@ -147,13 +147,23 @@ async def test_a_cancelled_job_is_told_of_too(client, fleet, receiver):
 
 
 async def test_what_the_receiver_refuses_is_sent_again_under_the_same_id(client, fleet, receiver):
-    receiver.answers += [b"503 Busy\r\nRetry-After: 0", b"429 Slow Down\r\nRetry-After: 0"]
+    receiver.answers += [b"503 Busy\r\nRetry-After: 0", b"429 Slow Down\r\nRetry-After: 900"]
+    ids, waits = [], []
     async with fleet():
         job = await client.enqueue("good", callback=receiver.url)
-        ids = [(await receiver.next())[1]["webhook-id"] for _ in range(3)]
-        sent = await settled(client, (await the_callback(client, job)).id)
+        for _ in range(2):
+            ids.append((await receiver.next())[1]["webhook-id"])
+            sent = await the_callback(client, job)
+            async with asyncio.timeout(15):
+                while sent.status != "scheduled":
+                    sent = await client.get(sent.id)
+            waits.append((sent.run_at - sent.updated_at) / 1000)
+            await client.move(sent.id)
+        ids.append((await receiver.next())[1]["webhook-id"])
+        sent = await settled(client, sent.id)
 
     assert len(set(ids)) == 1
+    assert waits == [5, 900]
     assert (sent.status, sent.attempt) == ("completed", 3)
 
 
@@ -226,6 +236,8 @@ async def test_over_http_a_callback_is_a_field_a_parameter_or_a_header(client, h
         "http://[",
         "javascript:alert(1)",
         "https://example.com/\r\nX: y",
+        "http://☃.net/",
+        "http://[v1.x]/",
         "https://example.com/" + "x" * 2000,
         7,
         [],

@@ -197,3 +197,24 @@ async def test_without_a_tree_what_a_job_has_started_goes_on(client, worker, fam
 
 async def test_a_tree_of_a_job_that_is_not_there(http):
     assert (await http.delete("/jobs/01923f5e-0000-7000-8000-000000000000?tree=1")).status_code == 404
+
+
+async def test_a_tree_waits_for_what_runs_and_cancels_what_that_starts(client, worker, http):
+    started = asyncio.Event()
+
+    async def runs() -> None:
+        started.set()
+        await asyncio.sleep(600)
+
+    async def last() -> None:
+        await asyncio.sleep(600)
+
+    async with worker(runs=runs, last=last):
+        job = await client.enqueue("runs", then=[JobRequest("last", on="settled")])
+        await asyncio.wait_for(started.wait(), WAIT)
+        reply = await http.delete(f"/jobs/{job.id}?tree=1")
+        (child,) = (await client.wait(job, WAIT)).children
+        ended = await client.wait(child, WAIT)
+
+    assert reply.json()["tree"] == {"cancelled": 2, "partial": False}
+    assert ended.status == "cancelled"

@@ -243,3 +243,110 @@ async def test_a_destination_that_no_worker_has_is_told_of(client, http):
 
     assert shown["on_failure"] == "nobody"
     assert (await http.get("/functions/lonely")).status_code == 200
+
+
+async def test_what_a_job_starts_again_and_again_has_ids_of_its_own(client, worker, heard):
+    """Five copies of a follow-up whose own follow-ups start at once, in one call."""
+    await deploy(client, bad=bad, slow=slow, hear=heard)
+    nested = [JobRequest("hear", n, on="cancelled") for n in range(2)]
+    job = await client.enqueue("bad", then=[JobRequest("slow", delay=600, on="failed", then=nested)])
+    async with worker(bad=bad):
+        for _ in range(5):
+            await client.wait(job, 10)
+            await client.retry(job.id)
+        done = await client.wait(job, 10)
+    async with worker(hear=heard):
+        await client.clear("slow", "scheduled", 5)
+        got = [await heard.next() for _ in range(12)]
+        started = [child for own in done.children for child in (await client.get(own)).children]
+
+    assert sorted(got) == [0] * 6 + [1] * 6
+    assert len(set(done.children)) == 6
+    assert len(set(started)) == 12
+
+
+async def test_a_follow_up_whose_first_run_is_forgotten_has_a_new_id_all_the_same(
+    client, worker, heard, redis, settings
+):
+    async with worker(bad=bad, hear=heard):
+        job = await client.enqueue("bad", then=hears("failed"))
+        await heard.next()
+        (first,) = (await client.wait(job, 10)).children
+        await redis.delete(f"{settings.prefix}:{{0}}:job:{first}")
+        await client.retry(job.id)
+        await heard.next()
+        children = (await client.wait(job, 10)).children
+
+    assert children[0] == first
+    assert len(set(children)) == 2
+
+
+async def test_a_payload_that_would_grow_beyond_its_bound_tells_sizes_in_place_of_large_fields(
+    client, worker, heard
+):
+    big = "x" * 200_000
+
+    async def large() -> str:
+        return big
+
+    async with worker(large=large, hear=heard):
+        await client.enqueue("large", then=[JobRequest("hear", {"all": [{"$job": ["id", "result"]}] * 1000})])
+        got = (await heard.next())["all"]
+
+    assert len(got) == 1000
+    assert {tuple(one["result"]) for one in got} == {("$omitted",)}
+    assert got[0]["result"]["$omitted"] >= 200_000
+    assert got[0]["id"]
+
+
+@pytest.mark.parametrize(
+    "then",
+    [
+        [JobRequest("hear", [{"$job": "id"}] * 1001)],
+        [JobRequest("hear", {"$job": "id"}, unique="payload")],
+        [JobRequest("keyed", {"customer": [{"$job": "result"}]})],
+        [JobRequest("hear", then=[JobRequest("hear")] * 100)] * 10,
+    ],
+)
+async def test_what_cannot_follow_is_refused(client, heard, then):
+    @function(concurrency=1, concurrency_key="customer")
+    async def keyed(customer: list) -> None: ...
+
+    await deploy(client, hear=heard, keyed=keyed)
+
+    with pytest.raises(JobInvalid):
+        await client.enqueue("hear", then=then)
+
+
+async def test_follow_ups_beyond_twenty_levels_are_refused_from_python_too(client, heard):
+    await deploy(client, hear=heard)
+    request = JobRequest("hear")
+    for _ in range(500):
+        request = JobRequest("hear", then=[request])
+
+    with pytest.raises(JobInvalid, match="20 jobs deep"):
+        await client.enqueue("hear", then=[request])
+
+
+async def test_a_destination_with_a_unique_key_is_told_of_each_job(client, worker, heard):
+    got = heard
+
+    @function(unique="one")
+    async def notify(job: dict) -> None:
+        await got(job["id"])
+
+    failing = function(on_failure="notify")(bad)
+    async with worker(bad=failing):
+        await deploy(client, notify=notify)
+        jobs = [await client.enqueue("bad") for _ in range(3)]
+        for job in jobs:
+            await client.wait(job, 10)
+    async with worker(notify=notify):
+        told = {await heard.next() for _ in jobs}
+
+    assert told == {job.id for job in jobs}
+
+
+def test_a_built_in_function_is_no_destination():
+    with pytest.raises(FunctionInvalid, match="on_success"):
+        function(on_success="job_callback")

@@ -1,6 +1,5 @@
 """Which addresses jobs may send to."""
 
-import asyncio
 import socket
 
 import httpx
@@ -10,7 +9,9 @@ from runtime import outbound
 from runtime.errors import Permanent
 
 
-@pytest.mark.parametrize("address", ["93.184.215.14", "2606:2800:21f:cb07:6820:80da:af6b:8b2c", "::ffff:8.8.8.8"])
+@pytest.mark.parametrize(
+    "address", ["93.184.215.14", "2606:2800:21f:cb07:6820:80da:af6b:8b2c", "::ffff:8.8.8.8", "64:ff9b::808:808"]
+)
 def test_addresses_of_the_internet_are_public(address):
     assert outbound.is_public(address)
 
@@ -42,6 +43,16 @@ def test_addresses_of_the_internet_are_public(address):
         "64:ff9b::a9fe:a9fe",
         "2002:7f00:1::",
         "2001:db8::1",
+        "64:ff9b:1::7f00:1",
+        "fec0::1",
+        "::127.0.0.1",
+        "::ffff:0:127.0.0.1",
+        "2606:2800:21f:cb07:0:5efe:10.0.0.1",
+        "2606:2800:21f:cb07:200:5efe:10.0.0.1",
+        "5f00::1",
+        "192.88.99.1",
+        "168.63.129.16",
+        "192.0.0.8",
     ],
 )
 def test_all_others_are_not(address):
@@ -60,7 +71,7 @@ async def test_no_way_to_write_a_private_address_leads_there(host):
 async def test_a_name_is_resolved_once_and_the_connection_goes_there(monkeypatch):
     resolved = []
 
-    async def rebinding(self, host, port, **more):
+    def rebinding(host, port, **more):
         resolved.append(host)
         address = "127.0.0.1" if len(resolved) > 1 else "93.184.215.14"
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port))]
@@ -71,7 +82,7 @@ async def test_a_name_is_resolved_once_and_the_connection_goes_there(monkeypatch
         connected.append((request.url.host, request.headers["host"], request.extensions["sni_hostname"]))
         return httpx.Response(204)
 
-    monkeypatch.setattr(asyncio.BaseEventLoop, "getaddrinfo", rebinding)
+    monkeypatch.setattr(socket, "getaddrinfo", rebinding)
     monkeypatch.setattr(httpx.AsyncHTTPTransport, "handle_async_request", connect)
     async with outbound.client(allow_private=False) as http:
         await http.get("https://rebind.example/")

@@ -74,7 +74,7 @@ class GuardedLanework(Lanework):
 
     async def submit(self, request: JobRequest, *, lenient: bool = False) -> Submitted:
         await self._require_functions(request)
-        await charge(self.access, _follow_ups(request))
+        await charge(self.access, request.brought())
         submitted = await super().submit(request, lenient=lenient)
         key = CALLER.get()
         if key is None or key.allows("read"):
@@ -98,7 +98,7 @@ class GuardedLanework(Lanework):
                 "access.refused", key=key.name, code=AccessForbidden.code, functions=some, jobs=len(results)
             )
         try:
-            await charge(self.access, sum(1 + _follow_ups(request) for request in requests) - 1)
+            await charge(self.access, sum(1 + request.brought() for request in requests) - 1)
         except LaneworkError as error:
             return [error] * len(requests)
         left = [index for index in range(len(requests)) if index not in results]
@@ -277,11 +277,6 @@ def _require_all(function: str | None) -> None:
     key = CALLER.get()
     if function is None and key is not None and key.functions:
         raise AccessForbidden(f"this is of all functions, and the access key {key.name} is not")
-
-
-def _follow_ups(request: JobRequest) -> int:
-    """How many jobs a request brings besides its own."""
-    return sum(1 + _follow_ups(follow_up) for follow_up in request.then)
 
 
 def _brief(job: Job, payload: Any) -> Job:

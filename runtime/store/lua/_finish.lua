@@ -45,41 +45,68 @@ local function packed_fields(record, id)
 end
 
 local MAP = 0x80 -- msgpack's, of up to 15 fields
-local function filled(parts, values)
+local SMALL = 1024 -- bytes of a field that always goes along
+local ROOM = 16777216 -- bytes of the payloads that one job's end fills in
+
+-- The payload, and its size; `value` gives a field, packed.
+local function joined(parts, value)
   local packed = {}
   for i, part in ipairs(parts) do
     if i % 2 == 1 then
       packed[i] = part
     elseif type(part) == 'string' then
-      packed[i] = values[part]
+      packed[i] = value(part)
     else
       local fields = {string.char(MAP + #part)}
-      for _, name in ipairs(part) do fields[#fields + 1] = cmsgpack.pack(name) .. values[name] end
+      for _, name in ipairs(part) do fields[#fields + 1] = cmsgpack.pack(name) .. value(name) end
       packed[i] = table.concat(fields)
     end
   end
-  return table.concat(packed)
+  return packed
 end
 
--- The jobs that follow one that has this status, or nil. One that has started before, because the job that it follows was
--- run again, has a new id: of this time.
+-- A payload of at most `limit` bytes: where it would have more, large fields are left out and only their size is told.
+local function filled(parts, values, limit)
+  local size = 0
+  for i, part in ipairs(parts) do
+    for _, name in ipairs(i % 2 == 1 and {} or type(part) == 'string' and {part} or part) do size = size + #values[name] end
+    if i % 2 == 1 then size = size + #part end
+  end
+  return table.concat(joined(parts, function(name)
+    local value = values[name]
+    if size <= limit or #value <= SMALL then return value end
+    return cmsgpack.pack({['$omitted'] = #value})
+  end))
+end
+
+-- The id of a job of this time, whose rest tells from all others what a job's end starts: `of` has all that it is of.
+local function new_id(old, now, of)
+  local time, hash = string.format('%012x', now), redis.sha1hex(of)
+  return string.sub(time, 1, 8) .. '-' .. string.sub(time, 9) .. string.sub(old, 14, 20) .. string.sub(hash, 1, 3) .. '-' ..
+    string.sub(hash, 4, 15)
+end
+
+-- The jobs that follow one that has this status, or nil. The id of each stands in the request, for the first time that
+-- it starts; where it has started before, because a job before it was run again, it has a new one.
 local function followers(record, id, status, now, follow_ups)
-  local jobs, values = {}, nil
+  local again, children, attempt = fields(record, 'again', 'children', 'attempt')
+  local jobs, anew, values, room = {}, {}, nil, ROOM
   for _, row in ipairs(follow_ups) do
-    local job, on, parts = unpack(row, 1, 3) -- FollowUp
+    local job, on, parts, limit = unpack(row, 1, 4) -- FollowUp
     if on == 'settled' or string.find(on, status, 1, true) then
       if parts then
         values = values or packed_fields(record, id)
-        job[4] = filled(parts, values)
+        job[4] = filled(parts, values, math.min(limit, room))
+        room = math.max(0, room - #job[4])
       end
-      if call('EXISTS', job_key(job[1])) == 1 then
-        local time = string.format('%012x', now)
-        job[1] = string.sub(time, 1, 8) .. '-' .. string.sub(time, 9) .. string.sub(job[1], 14)
+      if again or (children and string.find(children, job[1], 1, true)) then
+        job[1] = new_id(job[1], now, id .. job[1] .. (attempt or '') .. now)
+        anew[#anew + 1] = job[1]
       end
       jobs[#jobs + 1] = job
     end
   end
-  return #jobs > 0 and jobs or nil
+  return #jobs > 0 and jobs or nil, anew
 end
 
 -- Starts what a settled job starts: the jobs that its last attempt asked for, those that follow it, and `after`,
@@ -107,6 +134,11 @@ local function start_children(record, id, now, children, after, follow, staged)
   if #ids > 0 then call('HSET', record, 'children', (call('HGET', record, 'children') or '') .. table.concat(packed)) end
 end
 
+-- None is there where an equal job lives, and so it was not stored.
+local function mark_again(record)
+  if call('EXISTS', record) == 1 then call('HSET', record, 'again', 1) end
+end
+
 -- The job's new status, result or error have been written. `extras`: as its record has them, or false. `keep`: ms that
 -- the record stays. `dead_bounds`: {ms, count} of the failed jobs that are kept for replay.
 -- `children`, `after`, `staged`: what a completed attempt starts, or nil.
@@ -116,8 +148,10 @@ local function finish(record, id, type, status, now, extras, keep, dead_bounds, 
     local key = unique_key(type, extras.unique)
     if call('GET', key) == id then call('DEL', key) end
   end
-  local follow = extras['then'] and followers(record, id, status, now, extras['then'])
+  local follow, anew = nil, {}
+  if extras['then'] then follow, anew = followers(record, id, status, now, extras['then']) end
   if children or after or staged or follow then start_children(record, id, now, children, after, follow, staged) end
+  for _, child in ipairs(anew) do mark_again(job_key(child)) end
   if extras.join then count_down(extras.join, id, now) end
   if status == 'failed' then
     local dead = dead_key(type)
