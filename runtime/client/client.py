@@ -140,7 +140,7 @@ class Lanework(Operations, Counts, Watching):
     async def get(self, job_id: str) -> Job:
         """Raises JobNotFound."""
         self._check_event_loop()
-        return await within(self._store.jobs.get(job_id))
+        return await self._store.jobs.get(job_id)  # which has a time of its own
 
     @overload
     async def wait(self, job: Job[Result], timeout: float) -> Job[Result]: ...

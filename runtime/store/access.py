@@ -22,6 +22,8 @@ from runtime.values.clock import now_ms
 
 Scope = Literal["enqueue", "read", "metrics", "operate", "admin"]
 SCOPES: tuple[Scope, ...] = get_args(Scope)
+_ADMIN = frozenset(("admin",))
+_WIDER = {"metrics": frozenset(("read", "operate", "admin")), "read": frozenset(("operate", "admin"))}
 _ANY = 10**12  # more than any number of requests
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
 _PATTERN = re.compile(r"[A-Za-z0-9_*?-]{1,100}")
@@ -75,8 +77,7 @@ class AccessKey:
 
     def allows(self, scope: str) -> bool:
         """`admin` has every scope, `operate` those of `read`, and `read` has `metrics`."""
-        wider = {"metrics": ("read", "operate"), "read": ("operate",)}.get(scope, ())
-        return not {scope, "admin", *wider}.isdisjoint(self.scopes)
+        return scope in self.scopes or not _WIDER.get(scope, _ADMIN).isdisjoint(self.scopes)
 
     def require(self, scope: str) -> None:
         """Raises AccessForbidden."""

@@ -72,6 +72,7 @@ FIELDS = (
     Field("error", "msgpack", ("reclaim", "settle"), "after an attempt that failed"),
     Field("children", "ids, packed, one after the other", ("_finish", "start"), "if it has started jobs", 16_384),
 )
+_CHANGES = (b"created", b"updated", b"started", b"finished")
 SMALL = tuple(field.name for field in FIELDS if field.shown_up_to == 0 and field.name != "status")
 LARGE = {field.name: field.shown_up_to for field in FIELDS if field.shown_up_to}
 
@@ -113,7 +114,7 @@ def _read(job_id: str, record: Mapping[bytes, bytes], lanes: tuple[str, ...], om
         result=None if result is None else codec.unpack_any(result),
         error=None if error is None else codec.unpack(error),
         progress=None if progress is None else codec.unpack_any(progress),
-        updated_at=max(int(record.get(name, 0)) for name in (b"created", b"updated", b"started", b"finished")),
+        updated_at=max([int(record[name]) for name in _CHANGES if name in record]),
         run_at=_int(record.get(b"run_at")),
         started_at=_int(record.get(b"started")),
         finished_at=_int(record.get(b"finished")),

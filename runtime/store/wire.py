@@ -25,12 +25,12 @@ pack: Callable[[Command], bytes] = hiredis.pack_command  # type: ignore[assignme
 class _Call:
     """Commands sent together, and the answers so far."""
 
-    __slots__ = ("answered", "replies", "timer", "want")
+    __slots__ = ("answered", "deadline", "replies", "want")
 
-    def __init__(self, want: int, answered: asyncio.Future[list[Any]], timer: asyncio.TimerHandle) -> None:
+    def __init__(self, want: int, answered: asyncio.Future[list[Any]], deadline: float) -> None:
         self.want = want
         self.answered = answered
-        self.timer = timer
+        self.deadline = deadline
         self.replies: list[Any] = []
 
 
@@ -45,6 +45,7 @@ class Wire(asyncio.Protocol):
         self._connection: Any = None
         self._connecting: asyncio.Task[None] | None = None
         self._transport: Any = None
+        self._timer: asyncio.TimerHandle | None = None
 
     async def execute_command(self, *command: Argument) -> Any:
         """One command's answer. Raises redis-py's errors."""
@@ -63,13 +64,11 @@ class Wire(asyncio.Protocol):
         deadline = loop.time() + (self._timeout if timeout is None else timeout)
         if self._transport is None:
             await self._connect(deadline)
-        call = _Call(len(commands), loop.create_future(), loop.call_at(deadline, self._overdue))
+        call = _Call(len(commands), loop.create_future(), deadline)
         self._waiting.append(call)
+        self._watch(loop, deadline)
         self._transport.write(b"".join([pack(command) for command in commands]))
-        try:
-            return await call.answered
-        finally:
-            call.timer.cancel()
+        return await call.answered
 
     def close(self) -> None:
         """Fails what waits. The next call would connect again."""
@@ -121,8 +120,21 @@ class Wire(asyncio.Protocol):
     def connection_lost(self, error: Exception | None) -> None:
         self._drop(exceptions.ConnectionError(f"the connection was lost: {error or 'closed by the server'}"))
 
-    def _overdue(self) -> None:
-        self._drop(exceptions.TimeoutError("Timeout reading from server"))
+    def _watch(self, loop: asyncio.AbstractEventLoop, deadline: float) -> None:
+        """Looks again at the deadline, or before: a timer for each call would cost as much as the call."""
+        if self._timer is None or deadline < self._timer.when():
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer = loop.call_at(deadline, self._look, loop)
+
+    def _look(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._timer = None
+        if self._waiting:
+            first = min(call.deadline for call in self._waiting)
+            if first <= loop.time():
+                self._drop(exceptions.TimeoutError("Timeout reading from server"))
+            else:
+                self._watch(loop, first)
 
     def _drop(self, error: Exception) -> None:
         transport, self._transport = self._transport, None
@@ -132,7 +144,9 @@ class Wire(asyncio.Protocol):
             transport.abort()
         if connection is not None:
             connection._close()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         for call in waiting:
-            call.timer.cancel()
             if not call.answered.done():
                 call.answered.set_exception(error)

@@ -108,6 +108,8 @@ def showable(value: Any) -> Any:
 
 def unpack_stream(data: bytes) -> list[Any]:
     """Values packed one after the other, as scripts append them; `cmsgpack` knows raw strings only."""
+    if not data:
+        return []
     unpacker = msgpack.Unpacker(raw=True)
     unpacker.feed(data)
     return list(unpacker)

@@ -1,4 +1,7 @@
-"""A bare Starlette route: parses the body and returns a job's JSON with the payload it got. `bare.py PORT JOB`"""
+"""Bare Starlette routes: one parses a body and returns a job's JSON with the payload it got, one returns a job.
+
+`bare.py PORT JOB`
+"""
 
 import sys
 
@@ -17,8 +20,12 @@ async def create(request):
     return Response(body, 202, {"Location": JOB["links"]["self"]}, media_type="application/json")
 
 
+async def show(request):
+    return Response(orjson.dumps(JOB), media_type="application/json")
+
+
 uvicorn.run(
-    Starlette(routes=[Route("/jobs", create, methods=["POST"])]),
+    Starlette(routes=[Route("/jobs", create, methods=["POST"]), Route("/jobs/{id}", show)]),
     port=int(sys.argv[1]),
     loop="uvloop",
     http="httptools",

@@ -158,7 +158,7 @@ async def test_with_several_shards_what_comes_then_shares_its_jobs_shard_or_is_r
         shard = Shards(64).pinned("limited")
         for _ in range(64):
             job = await sharded._preparer.prepare(JobRequest("f", then=[JobRequest("f")]))
-            (then,) = msgpack.unpackb(job.extras, raw=True)[b"then"]
+            ((then, *_),) = msgpack.unpackb(job.extras, raw=True)[b"then"]
             assert ids.shard_of(then[0].decode()) == ids.shard_of(job.id)
         refused = 0
         for _ in range(64):

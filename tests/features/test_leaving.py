@@ -105,7 +105,7 @@ async def test_a_worker_has_started_once_it_serves_all_that_was_there(
     async with worker(settings.model_copy(update={"functions_dir": folder.path})):
         known = await client.functions()
 
-    assert set(known) == {"slow", "f"}
+    assert set(known) == {"slow", "f", "job_callback"}
 
 
 async def test_a_slow_import_is_waited_for_where_files_are_not_followed(client, start):

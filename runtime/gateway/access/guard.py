@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
-
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -48,8 +46,10 @@ class Guard:
                 CALLER.set(key)
                 request.scope["lanework.caller"] = f"key:{key.name}"
                 await self._admit(key, scope, request, path)
-                with self._lanework.stream_reserved(key) if streams.is_wanted(request) else nullcontext():
-                    return await answer(request)
+                if streams.is_wanted(request):
+                    with self._lanework.stream_reserved(key):
+                        return await answer(request)
+                return await answer(request)
             except _REFUSALS as error:
                 self._record.refused(key, request, error)
                 raise

@@ -13,6 +13,7 @@ from runtime.gateway.hosts import is_loopback
 from runtime.settings import Settings
 from runtime.store.access import AccessKey, AccessKeys, Token
 
+_MOST = 1000
 _FRESH = 1.0  # seconds; older ones are read anew, while they serve
 _STALE = 2.0  # older ones do not
 _SENT = "send Authorization: Bearer lw_… with an access key (`lanework keys new` makes one)"
@@ -33,6 +34,7 @@ class Keyring:
         self._keys: Mapping[str, AccessKey] | None = None
         self._read_at = float("-inf")
         self._is_away = False
+        self._verified: dict[str, AccessKey] = {}  # by what requests show; hashing it each time costs more
         self._reading: asyncio.Task[None] | None = None
 
     async def identify(self, authorization: str) -> AccessKey | None:
@@ -40,6 +42,17 @@ class Keyring:
         keys = await self._current()
         if not self._required:
             return None
+        key = self._verified.get(authorization)
+        if key is None:
+            key = self._verify(keys, authorization)
+            if len(self._verified) < _MOST:  # a valid key, however it is written
+                self._verified[authorization] = key
+        if key.status != "valid":
+            raise AccessDenied(f"the access key {key.name} is {key.status}; ask for another")
+        return key
+
+    def _verify(self, keys: Mapping[str, AccessKey], authorization: str) -> AccessKey:
+        """Raises AccessDenied."""
         kind, _, text = authorization.partition(" ")
         if kind.lower() != "bearer":
             raise AccessDenied(f"this gateway asks for an access key: {_SENT}")
@@ -47,8 +60,6 @@ class Keyring:
         key = keys.get(token.name) if token else None
         if token is None or key is None or not key.fits(token):
             raise AccessDenied(f"the access key is unknown; {_SENT}")
-        if key.status != "valid":
-            raise AccessDenied(f"the access key {key.name} is {key.status}; ask for another")
         return key
 
     @property
@@ -89,4 +100,5 @@ class Keyring:
                 raise
         else:
             self._is_away = False
+            self._verified.clear()
             self._required = self._required or bool(self._keys)
