@@ -1,5 +1,6 @@
 """The client of Lanework in Python: enqueue jobs, look at them, wait for them."""
 
 from runtime.client.client import Lanework
+from runtime.client.sync import LaneworkSync
 
-__all__ = ["Lanework"]
+__all__ = ["Lanework", "LaneworkSync"]

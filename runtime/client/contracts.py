@@ -16,6 +16,7 @@ from runtime import log
 from runtime.client.deadline import within
 from runtime.errors import ERRORS_SHOWN, FieldError, FunctionBroken, FunctionUnknown, PayloadInvalid
 from runtime.store.registry import Deployed
+from runtime.values import secret_fields
 from runtime.values.pointers import pointer
 
 _FRESH = 1.0
@@ -29,13 +30,18 @@ _SOON = 0.1  # an unknown name is looked up again, but not for every request of 
 class Contract:
     """One deployed function and its validator."""
 
-    __slots__ = ("_recursive", "_validator", "deployed", "is_followed", "plain")
+    __slots__ = ("_recursive", "_validator", "deployed", "is_followed", "plain", "secret")
 
     def __init__(self, deployed: Deployed) -> None:
         self.deployed = deployed
-        # whether its policy says nothing that each job would have to carry
+        self.secret = secret_fields.paths(deployed.schema)
+        # whether it says nothing that each job would have to carry
         self.plain = not (
-            deployed.pinned or deployed.ttl is not None or deployed.keep is not None or deployed.concurrency_key
+            self.secret
+            or deployed.pinned
+            or deployed.ttl is not None
+            or deployed.keep is not None
+            or deployed.concurrency_key
         )
         self.is_followed = bool(deployed.on_success or deployed.on_failure)
         self._recursive = _is_recursive(deployed.schema)
@@ -67,7 +73,15 @@ class Contract:
         except ValueError as error:  # jsonschema-rs has a limit of its own there
             errors: list[FieldError] = [{"field": "", "message": f"is nested too deeply: {error}"}]
             raise PayloadInvalid(self.deployed.name, errors) from None
-        raise PayloadInvalid(self.deployed.name, [found for error in wrong for found in _field_errors(error)])
+        found = [field for error in wrong for field in _field_errors(error)]
+        raise PayloadInvalid(self.deployed.name, [self._without_secrets(field) for field in found])
+
+    def _without_secrets(self, error: FieldError) -> FieldError:
+        """What is wrong with a secret field is told without its value."""
+        at = error["field"]
+        secret = [pointer(path) for path in self.secret]
+        near = any(at == path or at.startswith(f"{path}/") or path.startswith(f"{at}/") for path in secret)
+        return {"field": at, "message": "is not valid"} if near and "required" not in error["message"] else error
 
     def _is_valid(self, payload: Any) -> bool:
         assert self._validator is not None

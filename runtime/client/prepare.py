@@ -150,6 +150,8 @@ class Preparer:
             deployed.concurrency_key,
             timed=bool(terms and terms.keys() & {"ttl", "start_before"}),
         )
+        if contract.secret:
+            extras["secret"] = contract.secret
         if deployed.keep is not None:
             extras["keep"] = durations.kept_ms(deployed.keep)
         if join is not None:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from runtime.jobs import tags
 from runtime.jobs.job import SETTLED, STATUSES, Job, Status
 from runtime.store.rows import Past
-from runtime.values import codec, ids
+from runtime.values import codec, ids, secret_fields
 from runtime.values.clock import rfc3339
 
 
@@ -107,7 +107,7 @@ def _read(job_id: str, record: Mapping[bytes, bytes], lanes: tuple[str, ...], om
         lane=lane,
         priority=lanes.index(lane) if lane in lanes else 0,
         status=shown_status(record[b"status"]),
-        payload=codec.unpack_any(record[b"payload"]) if b"payload" in record else None,
+        payload=_payload(record, omitted),
         created_at=int(record[b"created"]),
         max_attempts=int(record[b"max_attempts"]),
         attempt=int(record.get(b"attempt", 0)),
@@ -124,7 +124,7 @@ def _read(job_id: str, record: Mapping[bytes, bytes], lanes: tuple[str, ...], om
         then=_waiting(record),
         tags=_tags(record),
         children=[child.decode() for child in codec.unpack_stream(record.get(b"children", b""))],
-        omitted=tuple("then" if name == "extras" else name for name in omitted),
+        omitted=_shown_as(omitted),
     )
     job.attempts = _attempts(job, record)
     return job
@@ -139,6 +139,23 @@ def _waiting(record: Mapping[bytes, bytes]) -> list[dict[str, Any]]:
         {"id": job_id.decode(), "type": function.decode(), "on": on.decode().split(",")}
         for (job_id, function, *_), on, *_ in follow_ups
     ]
+
+
+def _shown_as(omitted: tuple[str, ...]) -> tuple[str, ...]:
+    if "extras" not in omitted:
+        return omitted
+    return tuple(dict.fromkeys(("payload", *("then" if name == "extras" else name for name in omitted))))
+
+
+def _payload(record: Mapping[bytes, bytes], omitted: tuple[str, ...]) -> Any:
+    """Without its secret fields; with nothing where a list has left out what says which these are."""
+    if b"payload" not in record or "extras" in omitted:
+        return None
+    payload = codec.unpack_any(record[b"payload"])
+    if b"extras" not in record:
+        return payload
+    secret = codec.unpack_stream(record[b"extras"])[0].get(b"secret", ())
+    return secret_fields.masked(payload, [[name.decode() for name in path] for path in secret])
 
 
 def _tags(record: Mapping[bytes, bytes]) -> dict[str, str]:

@@ -30,14 +30,15 @@ local function rfc3339(ms)
 end
 
 -- A settled job's fields, packed, as payloads ask for them: client/follow_ups.py has their names.
-local function packed_fields(record, id)
+local MASK = '***' -- as values/secret_fields.py has it
+local function packed_fields(record, id, secret)
   local type, lane, status, payload, result, error, attempt, created, started, finished = fields(record, 'type', 'lane',
     'status', 'payload', 'result', 'error', 'attempt', 'created', 'started', 'finished')
   local function time(ms) return cmsgpack.pack(ms and rfc3339(tonumber(ms)) or nil) end
   error = error and cmsgpack.unpack(error)
   return {
     id = cmsgpack.pack(id), type = cmsgpack.pack(type), lane = cmsgpack.pack(lane), status = cmsgpack.pack(status),
-    payload = payload, result = result or cmsgpack.pack(nil),
+    payload = secret and cmsgpack.pack(MASK) or payload, result = result or cmsgpack.pack(nil),
     error = cmsgpack.pack(error and {type = error.type, message = error.message} or nil),
     attempt = cmsgpack.pack(tonumber(attempt) or 0),
     created_at = time(created), started_at = time(started), finished_at = time(finished),
@@ -88,14 +89,14 @@ end
 
 -- The jobs that follow one that has this status, or nil. The id of each stands in the request, for the first time that
 -- it starts; where it has started before, because a job before it was run again, it has a new one.
-local function followers(record, id, status, now, follow_ups)
+local function followers(record, id, status, now, follow_ups, secret)
   local again, children, attempt = fields(record, 'again', 'children', 'attempt')
   local jobs, anew, values, room = {}, {}, nil, ROOM
   for _, row in ipairs(follow_ups) do
     local job, on, parts, limit = unpack(row, 1, 4) -- FollowUp
     if on == 'settled' or string.find(on, status, 1, true) then
       if parts then
-        values = values or packed_fields(record, id)
+        values = values or packed_fields(record, id, secret)
         job[4] = filled(parts, values, math.min(limit, room))
         room = math.max(0, room - #job[4])
       end
@@ -149,7 +150,7 @@ local function finish(record, id, type, status, now, extras, keep, dead_bounds, 
     if call('GET', key) == id then call('DEL', key) end
   end
   local follow, anew = nil, {}
-  if extras['then'] then follow, anew = followers(record, id, status, now, extras['then']) end
+  if extras['then'] then follow, anew = followers(record, id, status, now, extras['then'], extras.secret) end
   if children or after or staged or follow then start_children(record, id, now, children, after, follow, staged) end
   for _, child in ipairs(anew) do mark_again(job_key(child)) end
   if extras.join then count_down(extras.join, id, now) end

@@ -1,0 +1,271 @@
+"""The client for code without an event loop, such as Django's, Flask's and that of `def` handlers.
+
+with LaneworkSync() as lanework:
+    job = lanework.enqueue("math", {"a": 5, "b": 3})
+    print(lanework.wait(job.id, timeout=10).result)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+import weakref
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterable, Iterator, Sequence
+from datetime import datetime
+from types import TracebackType
+from typing import Any, Literal, NamedTuple, TypeVar, overload
+
+from typing_extensions import Unpack
+
+from runtime.client.bulk import Stored
+from runtime.client.client import Lanework, Submitted
+from runtime.client.operations import Cleared, Tagged
+from runtime.client.watching import JobEvent
+from runtime.errors import LaneworkError
+from runtime.jobs.job import Job, Status
+from runtime.jobs.request import ClientOptions, JobRequest
+from runtime.settings import Settings
+from runtime.store.listing import Page
+from runtime.store.registry import Deployed, WorkerInfo
+from runtime.store.schedules import Ticked
+from runtime.store.stats import Depth
+
+Answer = TypeVar("Answer")
+Result = TypeVar("Result")
+
+
+class _Running(NamedTuple):
+    """A client on an event loop in a thread of this process."""
+
+    process: int
+    loop: asyncio.AbstractEventLoop
+    client: Lanework
+
+
+class LaneworkSync:
+    """As `Lanework`, which has what each method does and raises; each returns when that is done.
+
+    Threads may share one. It connects with the first call, and once more in a process that is forked.
+    """
+
+    def __init__(self, loaded: Settings | None = None) -> None:
+        self._settings = loaded
+        self._running: _Running | None = None
+        self._lock = threading.Lock()
+        _clients.add(self)
+
+    def __enter__(self) -> LaneworkSync:
+        """Raises StoreError where the server cannot serve."""
+        try:
+            self.check()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Closes its connections. The next call would open new ones."""
+        with self._lock:
+            running, self._running = self._running, None
+        if running is not None and running.process == os.getpid():
+            asyncio.run_coroutine_threadsafe(running.client.close(), running.loop).result()
+            running.loop.call_soon_threadsafe(running.loop.stop)
+
+    # jobs
+
+    def enqueue(self, type: str, payload: Any = None, **options: Unpack[ClientOptions]) -> Job:
+        return self._do(lambda client: client.enqueue(type, payload, **options))
+
+    def submit(self, request: JobRequest, *, lenient: bool = False) -> Submitted:
+        return self._do(lambda client: client.submit(request, lenient=lenient))
+
+    def submit_many(self, requests: Sequence[JobRequest]) -> list[Stored | LaneworkError]:
+        return self._do(lambda client: client.submit_many(requests))
+
+    def enqueue_many(
+        self,
+        type: str,
+        payloads: Iterable[Any],
+        *,
+        keys: Iterable[str] | None = None,
+        **options: Unpack[ClientOptions],
+    ) -> list[str]:
+        """An iterable that is no sequence is read on another thread."""
+        return self._do(lambda client: client.enqueue_many(type, payloads, keys=keys, **options))
+
+    def get(self, job_id: str) -> Job:
+        return self._do(lambda client: client.get(job_id))
+
+    @overload
+    def wait(self, job: Job[Result], timeout: float) -> Job[Result]: ...
+    @overload
+    def wait(self, job: str, timeout: float) -> Job: ...
+    def wait(self, job: Job[Any] | str, timeout: float) -> Job[Any]:
+        return self._do(lambda client: client.wait(job, timeout))
+
+    def watch(self, job_id: str, after: str | None = None, *, alive: float = 15.0) -> Iterator[JobEvent]:
+        async def made(client: Lanework) -> AsyncIterator[JobEvent]:
+            return client.watch(job_id, after, alive=alive)
+
+        async def closed(_: Lanework) -> None:
+            await events.aclose()  # type: ignore[attr-defined]
+
+        async def following(_: Lanework) -> JobEvent | None:
+            return await anext(events, None)
+
+        events = self._do(made)
+        try:
+            while (event := self._do(following)) is not None:
+                yield event
+        finally:
+            self._do(closed)
+
+    def page(
+        self,
+        *,
+        limit: int = 50,
+        cursor: str | None = None,
+        type: str | None = None,
+        status: str | None = None,
+        tag: str | None = None,
+        visible: Callable[[str], bool] | None = None,
+    ) -> Page:
+        query: dict[str, Any] = {"cursor": cursor, "type": type, "status": status, "tag": tag, "visible": visible}
+        return self._do(lambda client: client.page(limit=limit, **query))
+
+    # changes by hand
+
+    def cancel(self, job_id: str) -> Job:
+        return self._do(lambda client: client.cancel(job_id))
+
+    def cancel_tree(
+        self, job_id: str, seconds: float, *, visible: Callable[[str], bool] = lambda _: True
+    ) -> Cleared:
+        return self._do(lambda client: client.cancel_tree(job_id, seconds, visible=visible))
+
+    def cancel_tagged(
+        self,
+        tag: str,
+        statuses: Collection[Status],
+        seconds: float,
+        *,
+        dry_run: bool = False,
+        visible: Callable[[str], bool] = lambda _: True,
+    ) -> Tagged:
+        return self._do(
+            lambda client: client.cancel_tagged(tag, statuses, seconds, dry_run=dry_run, visible=visible)
+        )
+
+    def find_unique(self, function: str, key: str) -> Job:
+        return self._do(lambda client: client.find_unique(function, key))
+
+    def clear(self, function: str, status: Literal["pending", "scheduled"], seconds: float) -> Cleared:
+        return self._do(lambda client: client.clear(function, status, seconds))
+
+    def move(
+        self,
+        job_id: str,
+        *,
+        run_at: int | str | datetime | None = None,
+        delay: float | str | None = None,
+    ) -> Job:
+        return self._do(lambda client: client.move(job_id, run_at=run_at, delay=delay))
+
+    def retry(self, job_id: str) -> Job:
+        return self._do(lambda client: client.retry(job_id))
+
+    def pause(self, *, function: str | None = None, lane: str | None = None) -> None:
+        self._do(lambda client: client.pause(function=function, lane=lane))
+
+    def resume(self, *, function: str | None = None, lane: str | None = None) -> None:
+        self._do(lambda client: client.resume(function=function, lane=lane))
+
+    def paused(self) -> list[str]:
+        return self._do(lambda client: client.paused())
+
+    def dead(self, function: str, *, limit: int = 50, offset: int = 0) -> Page:
+        return self._do(lambda client: client.dead(function, limit=limit, offset=offset))
+
+    def replay(
+        self, function: str, fits: Callable[[Job], bool], *, every: float = 0.0, limit: int | None = None
+    ) -> int:
+        return self._do(lambda client: client.replay(function, fits, every=every, limit=limit))
+
+    def purge(self, function: str, fits: Callable[[Job], bool], *, limit: int | None = None) -> int:
+        return self._do(lambda client: client.purge(function, fits, limit=limit))
+
+    # what there is
+
+    def check(self) -> None:
+        self._do(lambda client: client.check())
+
+    def ping(self) -> None:
+        self._do(lambda client: client.ping())
+
+    def check_ready(self) -> None:
+        self._do(lambda client: client.check_ready())
+
+    def function(self, name: str) -> Deployed:
+        return self._do(lambda client: client.function(name))
+
+    def functions(self) -> dict[str, Deployed]:
+        return self._do(lambda client: client.functions())
+
+    def workers(self) -> Sequence[WorkerInfo]:
+        return self._do(lambda client: client.workers())
+
+    def depths(self) -> list[Depth]:
+        return self._do(lambda client: client.depths())
+
+    def scheduled(self) -> int:
+        return self._do(lambda client: client.scheduled())
+
+    def dead_counts(self, functions: Sequence[str]) -> dict[str, int]:
+        return self._do(lambda client: client.dead_counts(functions))
+
+    def ticks(self, function: str, schedules: Sequence[str]) -> list[Ticked | None]:
+        return self._do(lambda client: client.ticks(function, schedules))
+
+    def _do(self, call: Callable[[Lanework], Coroutine[Any, Any, Answer]]) -> Answer:
+        """The call's answer; whoever interrupts the wait for it, as Ctrl-C does, ends the call."""
+        running = self._started()
+        answer = asyncio.run_coroutine_threadsafe(call(running.client), running.loop)
+        try:
+            return answer.result()
+        except BaseException:
+            answer.cancel()
+            raise
+
+    def _started(self) -> _Running:
+        with self._lock:
+            running = self._running
+            if running is None or running.process != os.getpid():  # a thread does not come along with a fork
+                loop = asyncio.new_event_loop()
+                threading.Thread(target=_run, args=(loop,), name="lanework", daemon=True).start()
+                running = self._running = _Running(os.getpid(), loop, Lanework(self._settings))
+            return running
+
+
+_clients: weakref.WeakSet[LaneworkSync] = weakref.WeakSet()
+
+
+def _run(loop: asyncio.AbstractEventLoop) -> None:
+    try:
+        loop.run_forever()
+    finally:
+        loop.close()
+
+
+def _unlock() -> None:
+    """Another thread may have held the lock when the process was forked."""
+    for client in _clients:
+        client._lock = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_unlock)
