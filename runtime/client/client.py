@@ -10,8 +10,9 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
 from types import TracebackType
-from typing import Any, NamedTuple, TypeVar, overload
+from typing import Any, NamedTuple, TypedDict, TypeVar, overload
 
 from typing_extensions import Unpack
 
@@ -30,8 +31,9 @@ from runtime.jobs.request import ClientOptions, JobRequest
 from runtime.settings import Settings
 from runtime.store.batch import GroupCommit
 from runtime.store.jobs import Refusal
-from runtime.store.listing import Page
+from runtime.store.listing import Page, Wanted
 from runtime.store.rows import NewJob
+from runtime.values import durations
 
 Result = TypeVar("Result")
 
@@ -50,6 +52,39 @@ class Submitted(NamedTuple):
     job: Job
     new: bool
     warnings: Sequence[str] = ()
+
+
+class JobQuery(TypedDict, total=False):
+    """Which jobs a list has.
+
+    `type`, `status`, `lane`: those of that one. `tag`: those that have it, as `name:value`. `parent`: those that
+    it has started. `after`, `before`: those made then, as Unix ms, RFC 3339 or a datetime. `visible`: of which
+    types. `limit`, 50 where nothing is said, and `cursor`: how many, and behind which.
+    """
+
+    limit: int
+    cursor: str | None
+    type: str | None
+    status: str | None
+    lane: str | None
+    tag: str | None
+    parent: str | None
+    after: int | str | datetime | None
+    before: int | str | datetime | None
+    visible: Callable[[str], bool] | None
+
+
+def _wanted(query: JobQuery) -> Wanted:
+    """Raises ValueError."""
+    type, visible = query.get("type"), query.get("visible")
+    after, before = query.get("after"), query.get("before")
+    return Wanted(
+        lambda own: type in (None, own) and (visible is None or visible(own)),
+        query.get("status"),
+        query.get("lane"),
+        None if after is None else durations.unix_ms(after),
+        None if before is None else durations.unix_ms(before),
+    )
 
 
 class Lanework(Operations, Counts, Watching):
@@ -154,33 +189,21 @@ class Lanework(Operations, Counts, Watching):
         self._check_event_loop()
         return await self._store.waiters.wait(job if isinstance(job, str) else job.id, timeout)
 
-    async def page(
-        self,
-        *,
-        limit: int = 50,
-        cursor: str | None = None,
-        type: str | None = None,
-        status: str | None = None,
-        tag: str | None = None,
-        visible: Callable[[str], bool] | None = None,
-    ) -> Page:
-        """Jobs from newest to oldest, scheduled ones (`status`) from the soonest on. `tag`: those that have it, as
-        `name:value`. `visible`: of which types.
+    async def page(self, **query: Unpack[JobQuery]) -> Page:
+        """Jobs from newest to oldest, scheduled ones (`status`) from the soonest on.
 
-        Raises ValueError for a cursor that was not given here, and for what is no tag.
+        Raises ValueError for a cursor that was not given here, and for a tag or a time that is none.
         """
         self._check_event_loop()
-
-        def fits(own: str) -> bool:
-            return type in (None, own) and (visible is None or visible(own))
-
-        if tag is not None:
-            tags.parse_one(tag)
-            tagged = self._store.listing.tagged(tag, limit=limit, cursor=cursor, fits=fits, status=status)
-            return await within(tagged)
-        if status == "scheduled":
-            return await within(self._store.listing.scheduled(limit=limit, cursor=cursor, fits=fits))
-        return await within(self._store.listing.page(limit=limit, cursor=cursor, fits=fits, status=status))
+        listing = self._store.listing
+        place: Any = {"limit": query.get("limit", 50), "cursor": query.get("cursor"), "wanted": _wanted(query)}
+        if (tag := query.get("tag")) is not None:
+            return await within(listing.tagged(tags.parse_one(tag), **place))
+        if (parent := query.get("parent")) is not None:
+            return await within(listing.children(parent, **place))
+        if query.get("status") == "scheduled":
+            return await within(listing.scheduled(**place))
+        return await within(listing.page(**place))
 
     async def _refused(self, new: NewJob, refusal: Refusal) -> Job:
         """The job that is there already. Raises KeyReused, QueueFull, StatusConflict (its record is gone)."""

@@ -19,7 +19,7 @@ from typing import Any, Literal, NamedTuple, TypeVar, overload
 from typing_extensions import Unpack
 
 from runtime.client.bulk import Stored
-from runtime.client.client import Lanework, Submitted
+from runtime.client.client import JobQuery, Lanework, Submitted
 from runtime.client.operations import Cleared, Tagged
 from runtime.client.watching import JobEvent
 from runtime.errors import LaneworkError
@@ -126,18 +126,8 @@ class LaneworkSync:
         finally:
             self._do(closed)
 
-    def page(
-        self,
-        *,
-        limit: int = 50,
-        cursor: str | None = None,
-        type: str | None = None,
-        status: str | None = None,
-        tag: str | None = None,
-        visible: Callable[[str], bool] | None = None,
-    ) -> Page:
-        query: dict[str, Any] = {"cursor": cursor, "type": type, "status": status, "tag": tag, "visible": visible}
-        return self._do(lambda client: client.page(limit=limit, **query))
+    def page(self, **query: Unpack[JobQuery]) -> Page:
+        return self._do(lambda client: client.page(**query))
 
     # changes by hand
 

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import re
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, cast
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import Scope
 
+from runtime.client.client import JobQuery
 from runtime.gateway.problems import BadRequest
 from runtime.jobs import tags
 from runtime.jobs.job import STATUSES, Status
 from runtime.jobs.request import JobRequest
-from runtime.values import codec
+from runtime.values import codec, durations
 
 _WAIT = re.compile(r"(?:^|[,;\s])wait\s*=\s*\"?([0-9]{1,6})")
 _LENIENT = re.compile(r"handling\s*=\s*\"?lenient")
 _SMALL = re.compile(r"[0-9]{1,6}")
+_LISTED = ("limit", "cursor", "type", "status", "lane", "tag", "parent", "after", "before")
 MAX_WAIT = 60.0
 UNSETTLED: tuple[Status, ...] = ("scheduled", "pending", "running")
 
@@ -208,28 +210,30 @@ def read_window(request: Request) -> tuple[int, int]:
     return int(limit), int(cursor)
 
 
-class Query(NamedTuple):
-    """The parameters of a list of jobs."""
-
-    limit: int
-    cursor: str | None
-    type: str | None
-    status: str | None
-    tag: str | None
-
-
-def read_query(request: Request) -> Query:
-    """Raises BadRequest: 422."""
+def read_query(request: Request) -> JobQuery:
+    """The parameters of a list of jobs. Raises BadRequest: 422."""
     query = request.query_params
-    refuse_unknown(request, {"limit", "cursor", "type", "status", "tag"})
+    refuse_unknown(request, set(_LISTED))
     limit = query.get("limit", "50")
     if not _SMALL.fullmatch(limit) or not 1 <= int(limit) <= 500:
         raise BadRequest(422, "query-invalid", "limit is a number from 1 to 500")
-    status = query.get("status")
-    if status is not None and status not in STATUSES:
+    if query.get("status", "completed") not in STATUSES:
         raise BadRequest(422, "query-invalid", f"status is one of {', '.join(STATUSES)}")
-    tag = None if "tag" not in query else _tag(query["tag"])
-    return Query(int(limit), query.get("cursor") or None, query.get("type"), status, tag)
+    if "tag" in query and "parent" in query:
+        raise BadRequest(422, "query-invalid", "give tag or parent, not both")
+    read: dict[str, Any] = {name: query[name] or None for name in _LISTED if name in query}
+    for name, parse in (("tag", tags.parse_one), ("after", _moment), ("before", _moment)):
+        if name in query:
+            try:
+                read[name] = parse(query[name])
+            except ValueError as error:
+                raise BadRequest(422, "query-invalid", f"{name} {error}") from None
+    return cast("JobQuery", {**read, "limit": int(limit)})
+
+
+def _moment(text: str) -> int:
+    """Unix ms. Raises ValueError."""
+    return durations.unix_ms(int(text) if re.fullmatch("[0-9]{5,15}", text) else text)
 
 
 class TagQuery(NamedTuple):

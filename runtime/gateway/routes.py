@@ -84,7 +84,7 @@ class Api:
     async def list(self, request: Request) -> Response:
         query = requests.read_query(request)
         try:
-            page = await self._lanework.page(**query._asdict())
+            page = await self._lanework.page(**query)
         except ValueError:
             raise BadRequest(422, "query-invalid", "cursor is what the page before gave as `cursor`") from None
         return page_reply(page)

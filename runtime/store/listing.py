@@ -13,7 +13,7 @@ from runtime.store.connect import Redis, translated
 from runtime.store.jobs import Jobs
 from runtime.store.keys import Keys
 from runtime.store.record import shown_status
-from runtime.values import ids
+from runtime.values import codec, ids
 
 SCAN_PAGE = 500
 SCAN_LIMIT = 10_000
@@ -22,11 +22,30 @@ _ENTRY = re.compile(r"[0-9]{1,15}-[0-9]{1,15}")
 _DUE = re.compile(r"due-([0-9]{1,15})-(.{36})")
 
 
-Fits = Callable[[str], bool]  # whether jobs of a type are wanted
-
-
 def _any(_type: str) -> bool:
     return True
+
+
+class Wanted(NamedTuple):
+    """Which jobs a list has. `fits`: of which types. `after`, `before`: when they were made, in Unix ms."""
+
+    fits: Callable[[str], bool] = _any
+    status: str | None = None
+    lane: str | None = None
+    after: int | None = None
+    before: int | None = None
+
+    def has(self, job: Job) -> bool:
+        return (
+            self.fits(job.type)
+            and self.status in (None, job.status)
+            and self.lane in (None, job.lane)
+            and (self.after is None or self.after <= job.created_at)
+            and (self.before is None or job.created_at <= self.before)
+        )
+
+
+EVERY = Wanted()
 
 
 class Page(NamedTuple):
@@ -47,10 +66,8 @@ class Listing:
         self._keys = Keys(settings.prefix)
         self._jobs = jobs
 
-    async def page(
-        self, *, limit: int, fits: Fits = _any, cursor: str | None = None, status: str | None = None
-    ) -> Page:
-        """The newest jobs first, those of types that fit and of `status` alone.
+    async def page(self, *, limit: int, cursor: str | None = None, wanted: Wanted = EVERY) -> Page:
+        """The newest jobs first.
 
         Reads at most 10,000 entries of each shard's log in one call, and some 4 MiB of jobs: a page may come short
         (`partial`), with a cursor to go on from. Raises ValueError for a cursor not given here.
@@ -59,7 +76,7 @@ class Listing:
         found: list[tuple[str, bytes, int]] = []
         for shard, place in enumerate(places):
             if place is not None:
-                found += [(id, entry, shard) for id, entry in await self._scan(shard, place, limit, fits, status)]
+                found += [(id, entry, shard) for id, entry in await self._scan(shard, place, limit, wanted)]
         found.sort(key=lambda row: _when(row[1]), reverse=True)
         page = found[:limit]
         listed = await self._jobs.listed([job_id for job_id, _entry, _shard in page if job_id], PAGE_BYTES)
@@ -70,24 +87,30 @@ class Listing:
         cursor = None if ended else ",".join(place or "-" for place in places)
         return Page(listed.jobs, cursor, not ended and len(page) < limit)
 
-    async def _scan(
-        self, shard: int, place: str, limit: int, fits: Fits, status: str | None
-    ) -> list[tuple[str, bytes]]:
+    async def _scan(self, shard: int, place: str, limit: int, wanted: Wanted) -> list[tuple[str, bytes]]:
         """(id, entry) of up to `limit` jobs that fit, newest first, after `place` in the shard's log."""
         fit: list[tuple[str, bytes]] = []
+        # an entry's id begins with the ms in which its job was made
         end = "+" if place == "+" else f"({place}"
+        if place == "+" and wanted.before is not None:
+            end = str(wanted.before)
+        start = "-" if wanted.after is None else str(wanted.after)
         for _ in range(SCAN_LIMIT // SCAN_PAGE):
             with translated():
                 entries = await cast(
-                    "Any", self._client.xrevrange(self._keys.log(shard), end, "-", count=SCAN_PAGE)
+                    "Any", self._client.xrevrange(self._keys.log(shard), end, start, count=SCAN_PAGE)
                 )
-                rows = [(e, f[b"job"]) for e, f in entries if fits(f[b"type"].decode())]
+                rows = [(e, f[b"job"]) for e, f in entries if wanted.fits(f[b"type"].decode())]
                 async with self._client.pipeline(transaction=False) as pipe:
                     for _entry, job_id in rows:
-                        pipe.hget(self._keys.job(shard, job_id.decode()), "status")
+                        pipe.hmget(self._keys.job(shard, job_id.decode()), ["status", "lane"])
                     found = await pipe.execute()
-            for (entry, job_id), is_ in zip(rows, found, strict=True):
-                if is_ is not None and status in (None, shown_status(is_)):
+            for (entry, job_id), (is_, lane) in zip(rows, found, strict=True):
+                if (
+                    is_ is not None
+                    and wanted.status in (None, shown_status(is_))
+                    and wanted.lane in (None, lane.decode())
+                ):
                     fit.append((job_id.decode(), entry))
                     if len(fit) == limit:
                         return fit
@@ -96,16 +119,29 @@ class Listing:
             end = f"({entries[-1][0].decode()}"
         return [*fit, ("", end[1:].encode())]
 
-    async def tagged(
-        self, tag: str, *, limit: int, fits: Fits = _any, cursor: str | None = None, status: str | None = None
-    ) -> Page:
-        """The jobs of a tag (`name:value`), the newest first. `cursor`: the last job that was looked at.
+    async def tagged(self, tag: str, *, limit: int, cursor: str | None = None, wanted: Wanted = EVERY) -> Page:
+        """The jobs of a tag (`name:value`), the newest first.
 
         Of more than 10,000 in a shard, those that live are read first, and the rest is left out (`partial`).
         """
+        found, is_cut = await self._tagged(tag)
+        page = await self._of(found, limit, cursor, wanted)
+        return page._replace(partial=page.partial or is_cut)
+
+    async def children(self, parent: str, *, limit: int, cursor: str | None = None, wanted: Wanted = EVERY) -> Page:
+        """The jobs that a job has started, the newest first."""
+        if not ids.is_id(parent) or ids.shard_of(parent) >= self._settings.shards:
+            return Page([], None)
+        with translated():
+            key = self._keys.job(ids.shard_of(parent), parent)
+            packed = await cast("Any", self._client.hget(key, "children"))
+        found = {child.decode() for child in codec.unpack_stream(packed or b"")}
+        return await self._of(sorted(found, reverse=True), limit, cursor, wanted)
+
+    async def _of(self, found: list[str], limit: int, cursor: str | None, wanted: Wanted) -> Page:
+        """A page of these jobs, in their order. `cursor`: the last job that was looked at."""
         if cursor is not None and not ids.is_id(cursor):
             raise ValueError("not a cursor of this list")
-        found, is_cut = await self._tagged(tag)
         left = [job_id for job_id in found if cursor is None or job_id < cursor]
         jobs: list[Job] = []
         octets = 0.0
@@ -115,14 +151,14 @@ class Listing:
             octets += listed.octets
             for index, job_id in enumerate(left[: listed.read]):
                 job = by_id.get(job_id)
-                if job is not None and fits(job.type) and status in (None, job.status):
+                if job is not None and wanted.has(job):
                     jobs.append(job)
                 if len(jobs) == limit:
                     return Page(jobs, job_id if index + 1 < len(left) else None)
             last, left = left[listed.read - 1], left[listed.read :]
             if left and octets >= PAGE_BYTES:
                 return Page(jobs, last, partial=True)
-        return Page(jobs, None, partial=is_cut)
+        return Page(jobs, None)
 
     async def _tagged(self, tag: str) -> tuple[list[str], bool]:
         """Ids of the tag's jobs, the newest first, and whether there are more than were read."""
@@ -138,7 +174,7 @@ class Listing:
             is_cut = is_cut or len(own) == SCAN_LIMIT
         return sorted(found, reverse=True), is_cut
 
-    async def scheduled(self, *, limit: int, fits: Fits = _any, cursor: str | None = None) -> Page:
+    async def scheduled(self, *, limit: int, cursor: str | None = None, wanted: Wanted = EVERY) -> Page:
         """Jobs that wait for their time, the soonest first; a retry waits for its time too.
 
         Raises ValueError for a cursor not given here.
@@ -152,7 +188,7 @@ class Listing:
             found = {job.id: job for job in listed.jobs}
             for place in rows[: listed.read]:
                 job = found.get(place[1])
-                if job is not None and job.status == "scheduled" and fits(job.type):
+                if job is not None and job.status == "scheduled" and wanted.has(job):
                     jobs.append(job)
                     if len(jobs) == limit:
                         return Page(jobs, _due_cursor(place))

@@ -5,6 +5,7 @@ import json
 import msgpack
 import pytest
 
+from runtime import Context
 from runtime.store.keys import Keys
 
 
@@ -148,3 +149,51 @@ async def test_a_cursor_that_no_page_gave_is_refused(http, deployed, cursor):
     reply = await http.get("/jobs", params={"cursor": cursor})
 
     assert (reply.status_code, reply.json()["type"]) == (422, "/problems/query-invalid")
+
+
+async def test_a_list_may_be_of_a_lane_a_time_or_a_parent(http, client, worker, deployed):
+    async def root(ctx: Context) -> None:
+        ctx.enqueue("echo", 1, priority="low")
+        ctx.enqueue("echo", 2)
+
+    async def echo(payload) -> None: ...
+
+    async with worker(root=root, echo=echo):
+        parent = await client.wait(await client.enqueue("root"), 10)
+        for child in parent.children:
+            await client.wait(child, 10)
+    last = await client.enqueue("echo", 3, priority="high")
+
+    async def listed(**query):
+        reply = await http.get("/jobs", params=query)
+        assert reply.status_code == 200, reply.text
+        return [job["payload"] for job in reply.json()["jobs"]]
+
+    assert await listed(lane="low") == [1]
+    assert sorted(await listed(parent=parent.id)) == [1, 2]
+    assert await listed(parent=parent.id, lane="normal") == [2]
+    assert await listed(parent=last.id) == []
+    assert await listed(after=last.created_at, type="echo") == [3]
+    assert await listed(before=parent.created_at) == [None]
+    assert await listed(after="2030-01-31T09:00:00Z") == []
+
+
+async def test_children_are_listed_page_by_page(http, client, worker):
+    async def root(ctx: Context) -> None:
+        for n in range(5):
+            ctx.enqueue("leaf", {"n": n}, delay=600)
+
+    async def leaf(n: int) -> None: ...
+
+    async with worker(root=root, leaf=leaf):
+        parent = await client.wait(await client.enqueue("root"), 10)
+    first = (await http.get("/jobs", params={"parent": parent.id, "limit": 3})).json()
+    second = (await http.get("/jobs", params={"parent": parent.id, "limit": 3, "cursor": first["cursor"]})).json()
+
+    assert (len(first["jobs"]), len(second["jobs"]), second["cursor"]) == (3, 2, None)
+    assert {job["id"] for job in [*first["jobs"], *second["jobs"]]} == set(parent.children)
+
+
+@pytest.mark.parametrize("query", ["after=x", "before=", "tag=a:1&parent=b", "tags=a:1", "tag=a"])
+async def test_a_filter_that_cannot_be_is_refused(http, deployed, query):
+    assert (await http.get(f"/jobs?{query}")).status_code == 422

@@ -1,14 +1,15 @@
 import pytest
 
 from runtime.client import Lanework
+from runtime.store.listing import Wanted
 from runtime.values.clock import now_ms
 from tests.conftest import deploy
 
 
 async def listed(store, **query):
     ids, cursor = [], None
-    if type := query.pop("type", None):
-        query["fits"] = type.__eq__
+    type, status = query.pop("type", None), query.pop("status", None)
+    query["wanted"] = Wanted(lambda own: type in (None, own), status)
     for _ in range(100):
         page = await store.listing.page(cursor=cursor, **{"limit": 3, **query})
         ids += [job.id for job in page.jobs]

@@ -14,10 +14,12 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
+from typing_extensions import Unpack
+
 from runtime import log
 from runtime.client import Lanework
 from runtime.client.bulk import Stored
-from runtime.client.client import Submitted
+from runtime.client.client import JobQuery, Submitted
 from runtime.client.operations import Cleared, Tagged
 from runtime.client.watching import JobEvent
 from runtime.errors import AccessDenied, AccessForbidden, FunctionUnknown, JobNotFound, LaneworkError, RateExceeded
@@ -135,20 +137,13 @@ class GuardedLanework(Lanework):
                         return
                     yield event
 
-    async def page(
-        self,
-        *,
-        limit: int = 50,
-        cursor: str | None = None,
-        type: str | None = None,
-        status: str | None = None,
-        tag: str | None = None,
-        visible: Callable[[str], bool] | None = None,
-    ) -> Page:
-        if type is not None:
+    async def page(self, **query: Unpack[JobQuery]) -> Page:
+        if (type := query.get("type")) is not None:
             await self._require_function(type)
-        own = await self._visible()
-        return await super().page(limit=limit, cursor=cursor, type=type, status=status, tag=tag, visible=own)
+        if (parent := query.get("parent")) is not None:
+            await self._look(parent)
+        query["visible"] = await self._visible()
+        return await super().page(**query)
 
     async def cancel(self, job_id: str) -> Job:
         await self._look(job_id)

@@ -25,7 +25,7 @@ from runtime.gateway.openapi.parts import (
     text,
     unchanged,
 )
-from runtime.gateway.openapi.schemas import TAG, Schema, lane_names, option_parameters, ref
+from runtime.gateway.openapi.schemas import MOMENT, TAG, Schema, lane_names, option_parameters, ref
 from runtime.jobs.job import STATUSES
 from runtime.settings import Settings
 
@@ -55,7 +55,7 @@ _IF_NONE_MATCH = {
 _ANY_BODY = {"required": False, "content": {"application/octet-stream": {"schema": {"type": "string"}}}}
 _UNIQUE_KEY = {"name": "key", "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}
 _TREE = query("tree", {"type": "boolean"}, text="what the job has started too, whether it has settled or not")
-_ID = {"name": "id", "in": "path", "required": True, "schema": {"type": "string", "format": "uuid"}}
+_ID: Schema = {"name": "id", "in": "path", "required": True, "schema": {"type": "string", "format": "uuid"}}
 
 
 def operations(settings: Settings, functions: Sequence[str]) -> dict[str, dict[str, Schema]]:
@@ -87,7 +87,11 @@ def operations(settings: Settings, functions: Sequence[str]) -> dict[str, dict[s
                     *window,
                     query("type", {"type": "string"}),
                     status(list(STATUSES)),
-                    query("tag", TAG),
+                    query("tag", TAG, text="not with parent"),
+                    query("parent", _ID["schema"], text="started by that job"),
+                    query("lane", {"type": "string", "enum": list(settings.lanes)}),
+                    query("after", MOMENT, text="made then, or later"),
+                    query("before", MOMENT, text="made then, or before"),
                 ]
             },
             "delete": op(
