@@ -56,8 +56,10 @@ def _url(value: Any) -> str:
         raise ValueError(message)
     if parts.username is not None or parts.password is not None:
         raise ValueError("has no user or password: the job shows it; the signature tells the receiver who sends")
-    import httpx  # what sends it has the last word; it takes long to import
-
+    try:
+        import httpx  # what sends it has the last word, where it is installed; it takes long to import
+    except ModuleNotFoundError:
+        return value
     try:
         httpx.URL(value)
     except (httpx.InvalidURL, UnicodeError):
