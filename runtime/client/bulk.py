@@ -106,7 +106,7 @@ async def submit_many(
     batch: list[tuple[int, NewJob]] = []
     for number, request in enumerate(requests):
         try:
-            job = await preparer.prepare(request)
+            job = preparer.prepare_plain(request) or await preparer.prepare(request)
             batch.append((number, job))
             results.append(Stored(job.id, new=True))
         except LaneworkError as error:

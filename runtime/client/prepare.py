@@ -37,6 +37,8 @@ class Preparer:
 
         Raises FunctionUnknown, PayloadInvalid, LaneUnknown, JobInvalid.
         """
+        if request.plain and beside is None and (ready := self.prepare_plain(request, tick)) is not None:
+            return ready
         if request.on is not None:
             raise _only_for_follow_ups()
         if not request.plain:
@@ -47,6 +49,17 @@ class Preparer:
         return self.ready(
             request, contract, beside=beside, join=join, job_id=job_id, following=following, tick=tick
         )
+
+    def prepare_plain(self, request: JobRequest, tick: int | None = None) -> NewJob | None:
+        """The same at once for nearly every request: with nothing unusual in it, for a function that is known and has
+        no destinations. Else None."""
+        contract = self._contracts.known(request.type)
+        if contract is None or contract.is_followed or request.on is not None or not request.plain:
+            return None
+        request.check()
+        if request.type == callback.FUNCTION:
+            raise _only_for_callbacks()
+        return self.ready(request, contract, tick=tick)
 
     async def _checked(self, request: JobRequest, beside: str | None) -> Contract:
         request.check()

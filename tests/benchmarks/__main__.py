@@ -19,7 +19,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from tests.benchmarks import children, drain, fanout, growth, idle, peers, post, soak
+from tests.benchmarks import children, drain, fanout, gateway, growth, idle, peers, post, soak
 from tests.benchmarks.machine import Disturbance, describe
 
 Figures = dict[str, float]
@@ -28,6 +28,7 @@ MEASURES: dict[str, Callable[[], Figures]] = {
     "latency": idle.latency,
     "bulk": drain.bulk_enqueue,
     "post": post.measure,
+    "gateway": gateway.measure,
     "children": children.measure,
     "fanout": fanout.measure,
     "growth": growth.measure,
