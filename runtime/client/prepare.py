@@ -51,8 +51,8 @@ class Preparer:
         )
 
     def prepare_plain(self, request: JobRequest, tick: int | None = None) -> NewJob | None:
-        """The same at once for nearly every request: with nothing unusual in it, for a function that is known and has
-        no destinations. Else None."""
+        """The same at once for nearly every request: with nothing unusual, for a known function that has no
+        destinations. Else None."""
         contract = self._contracts.known(request.type)
         if contract is None or contract.is_followed or request.on is not None or not request.plain:
             return None
