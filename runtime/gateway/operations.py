@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from runtime.client import Lanework
-from runtime.gateway import requests
+from runtime.gateway import queries, requests
 from runtime.gateway.endpoint import Paths
 from runtime.gateway.functions import describe_function
 from runtime.gateway.problems import BadRequest, json_reply
@@ -32,7 +32,7 @@ class OperationsApi:
         `tree`, also what it has started, whether it has settled or not."""
         requests.refuse_foreign(request)
         job_id = request.path_params["id"]
-        if requests.read_tree(request):
+        if queries.read_tree(request):
             cleared = await self._lanework.cancel_tree(job_id, _CLEAR_WITHIN)
             job = await self._lanework.get(job_id)
             return job_reply(job, 200 if job.settled else 202, extras={"tree": cleared._asdict()})
@@ -42,7 +42,7 @@ class OperationsApi:
     async def cancel_tagged(self, request: Request) -> Response:
         """Cancels the jobs of a tag; `partial` where more may be left, so that the client should repeat it."""
         requests.refuse_foreign(request)
-        query = requests.read_tag_query(request)
+        query = queries.read_tag_query(request)
         done = await self._lanework.cancel_tagged(query.tag, query.statuses, _CLEAR_WITHIN, dry_run=query.dry_run)
         return json_reply(done._asdict())
 
@@ -104,7 +104,7 @@ class OperationsApi:
 
     async def dead(self, request: Request) -> Response:
         """A function's failed jobs, the newest first."""
-        limit, offset = requests.read_window(request)
+        limit, offset = queries.read_window(request)
         page = await self._lanework.dead(request.path_params["function"], limit=limit, offset=offset)
         return page_reply(page)
 
@@ -121,7 +121,7 @@ class OperationsApi:
     async def purge(self, request: Request) -> Response:
         """Deletes a function's failed jobs."""
         requests.refuse_foreign(request)
-        filters = requests.read_filter(request)
+        filters = queries.read_filter(request)
         function = request.path_params["function"]
         purged = await self._lanework.purge(function, _filter(filters), limit=_limit(filters))
         return json_reply({"purged": purged})
@@ -129,7 +129,7 @@ class OperationsApi:
     async def clear(self, request: Request) -> Response:
         """Cancels what waits of a function; `partial` where more may wait, so that the client should repeat it."""
         requests.refuse_foreign(request)
-        status = requests.read_waiting_status(request)
+        status = queries.read_waiting_status(request)
         cleared = await self._lanework.clear(request.path_params["function"], status, _CLEAR_WITHIN)
         return json_reply(cleared._asdict())
 

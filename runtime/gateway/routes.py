@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from runtime.client import Lanework
 from runtime.errors import JobFailed, JobUnsettled, StoreError
-from runtime.gateway import gauges, requests, streams
+from runtime.gateway import gauges, queries, requests, streams
 from runtime.gateway.endpoint import Paths
 from runtime.gateway.functions import describe_functions
 from runtime.gateway.options import read_payload_job
@@ -82,7 +82,7 @@ class Api:
         raise JobFailed(f"the job is {job.status} and has no result{reason}")
 
     async def list(self, request: Request) -> Response:
-        query = requests.read_query(request)
+        query = queries.read_query(request)
         try:
             page = await self._lanework.page(**query)
         except ValueError:

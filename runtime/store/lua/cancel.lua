@@ -1,4 +1,4 @@
--- with: store, finish
+-- with: store, follow, finish
 -- Cancels jobs: a waiting job is settled at once; for a running job, an order goes to its worker.
 -- ARGV[1]  msgpack [id, …]
 -- ARGV[2]  ms that their records are kept

@@ -1,4 +1,4 @@
--- with: store, finish
+-- with: store, follow, finish
 -- Deletes failed jobs for good.
 -- ARGV[1]  msgpack [Deleted, …]
 -- reply    how many were deleted

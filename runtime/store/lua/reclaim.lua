@@ -1,4 +1,4 @@
--- with: store, finish
+-- with: store, follow, finish
 -- Recovers what no worker will end: entries whose lease ran out return to the front of their lane, a job that has
 -- lost too many workers fails as poison, and one that did not start in time fails as expired. Rings for what waits
 -- unheard, and trims the log and the events.

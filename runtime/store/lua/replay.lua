@@ -1,4 +1,4 @@
--- with: store, finish
+-- with: store, follow, finish
 -- Runs failed jobs once more: each keeps its id, payload and history, and starts with fresh attempts.
 -- ARGV[1]  msgpack [Again, …]
 -- reply    {'replayed', 'duplicate' (an equal job lives), or the status that is not failed, or false (no such job), …}

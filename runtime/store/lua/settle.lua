@@ -1,4 +1,4 @@
--- with: store, finish
+-- with: store, follow, finish
 -- Ends attempts. Only the attempt that runs, by the worker that holds it, changes anything.
 -- ARGV[1]  the worker's id
 -- ARGV[2]  ms that failed jobs are kept for replay

@@ -1,4 +1,4 @@
--- with: store, finish
+-- with: store, follow, finish
 -- Starts a part of the jobs that a completed job has staged. Each part is started once, however often this is called.
 -- ARGV[1]  the id of the job
 -- reply    how many parts are left
