@@ -17,8 +17,9 @@ from runtime.client.deadline import within
 from runtime.errors import ERRORS_SHOWN, FieldError, FunctionBroken, FunctionUnknown, PayloadInvalid
 from runtime.store.registry import Deployed
 from runtime.values import secret_fields
-from runtime.values.pointers import pointer
+from runtime.values.pointers import names, pointer
 
+_TELLS_NOTHING = ("is required", "is not a parameter")
 _FRESH = 1.0
 _STALE = 1.5
 _MAX_DEPTH_CHECKED = 8  # levels of a payload whose contract contains itself
@@ -34,7 +35,7 @@ class Contract:
 
     def __init__(self, deployed: Deployed) -> None:
         self.deployed = deployed
-        self.secret = secret_fields.paths(deployed.schema)
+        self.secret = secret_fields.rules(deployed.schema)
         # whether it says nothing that each job would have to carry
         self.plain = not (
             self.secret
@@ -78,10 +79,8 @@ class Contract:
 
     def _without_secrets(self, error: FieldError) -> FieldError:
         """What is wrong with a secret field is told without its value."""
-        at = error["field"]
-        secret = [pointer(path) for path in self.secret]
-        near = any(at == path or at.startswith(f"{path}/") or path.startswith(f"{at}/") for path in secret)
-        return {"field": at, "message": "is not valid"} if near and "required" not in error["message"] else error
+        told = error["message"] in _TELLS_NOTHING or not secret_fields.is_near(names(error["field"]), self.secret)
+        return error if told else {"field": error["field"], "message": "is not valid"}
 
     def _is_valid(self, payload: Any) -> bool:
         assert self._validator is not None

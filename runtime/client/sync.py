@@ -8,10 +8,23 @@ with LaneworkSync() as lanework:
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import itertools
 import os
+import selectors
 import threading
 import weakref
-from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterable, Iterator, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    Callable,
+    Collection,
+    Coroutine,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
+from concurrent.futures import CancelledError
 from datetime import datetime
 from types import TracebackType
 from typing import Any, Literal, NamedTuple, TypeVar, overload
@@ -22,7 +35,7 @@ from runtime.client.bulk import Stored
 from runtime.client.client import JobQuery, Lanework, Submitted
 from runtime.client.operations import Cleared, Tagged
 from runtime.client.watching import JobEvent
-from runtime.errors import LaneworkError
+from runtime.errors import LaneworkError, StoreUnavailable
 from runtime.jobs.job import Job, Status
 from runtime.jobs.request import ClientOptions, JobRequest
 from runtime.settings import Settings
@@ -31,6 +44,7 @@ from runtime.store.registry import Deployed, WorkerInfo
 from runtime.store.schedules import Ticked
 from runtime.store.stats import Depth
 
+_PART = 1000
 Answer = TypeVar("Answer")
 Result = TypeVar("Result")
 
@@ -38,15 +52,17 @@ Result = TypeVar("Result")
 class _Running(NamedTuple):
     """A client on an event loop in a thread of this process."""
 
-    process: int
     loop: asyncio.AbstractEventLoop
+    selector: selectors.BaseSelector
+    thread: threading.Thread
     client: Lanework
 
 
 class LaneworkSync:
     """As `Lanework`, which has what each method does and raises; each returns when that is done.
 
-    Threads may share one. It connects with the first call, and once more in a process that is forked.
+    Threads may share one. It connects with the first call, and once more in a process that is forked. Functions and
+    iterables that a method is given must not call it themselves, unless they are those of `enqueue_many`.
     """
 
     def __init__(self, loaded: Settings | None = None) -> None:
@@ -70,12 +86,12 @@ class LaneworkSync:
         self.close()
 
     def close(self) -> None:
-        """Closes its connections. The next call would open new ones."""
+        """Closes its connections; calls under way raise StoreUnavailable. The next call would open new ones."""
         with self._lock:
             running, self._running = self._running, None
-        if running is not None and running.process == os.getpid():
-            asyncio.run_coroutine_threadsafe(running.client.close(), running.loop).result()
-            running.loop.call_soon_threadsafe(running.loop.stop)
+        if running is not None:
+            _stop(running.loop)
+            running.thread.join()
 
     # jobs
 
@@ -96,8 +112,24 @@ class LaneworkSync:
         keys: Iterable[str] | None = None,
         **options: Unpack[ClientOptions],
     ) -> list[str]:
-        """An iterable that is no sequence is read on another thread."""
-        return self._do(lambda client: client.enqueue_many(type, payloads, keys=keys, **options))
+        """An iterable that is no sequence is read and stored in parts of 1,000."""
+        if isinstance(payloads, (Sequence, Mapping)) or not isinstance(payloads, Iterable):
+            return self._do(lambda client: client.enqueue_many(type, payloads, keys=keys, **options))
+        ids: list[str] = []
+        left, left_keys = iter(payloads), None if keys is None else iter(keys)
+        while part := list(itertools.islice(left, _PART)):
+            own = None if left_keys is None else list(itertools.islice(left_keys, len(part)))
+            try:
+                ids += self._stored(type, part, own, options)
+            except LaneworkError as error:
+                error.stored = [*ids, *error.stored]
+                raise
+        if left_keys is not None and (beyond := list(itertools.islice(left_keys, 1))):
+            self._stored(type, [], beyond, options)  # raises: there are more keys than payloads
+        return ids
+
+    def _stored(self, type: str, part: list[Any], keys: list[str] | None, options: ClientOptions) -> list[str]:
+        return self._do(lambda client: client.enqueue_many(type, part, keys=keys, **options))
 
     def get(self, job_id: str) -> Job:
         return self._do(lambda client: client.get(job_id))
@@ -110,21 +142,21 @@ class LaneworkSync:
         return self._do(lambda client: client.wait(job, timeout))
 
     def watch(self, job_id: str, after: str | None = None, *, alive: float = 15.0) -> Iterator[JobEvent]:
-        async def made(client: Lanework) -> AsyncIterator[JobEvent]:
+        async def made(client: Lanework) -> AsyncGenerator[JobEvent]:
             return client.watch(job_id, after, alive=alive)
-
-        async def closed(_: Lanework) -> None:
-            await events.aclose()  # type: ignore[attr-defined]
 
         async def following(_: Lanework) -> JobEvent | None:
             return await anext(events, None)
 
         events = self._do(made)
+        running = self._running
         try:
             while (event := self._do(following)) is not None:
                 yield event
-        finally:
-            self._do(closed)
+        finally:  # it may be collected on the loop's own thread, or as the process ends: nothing is waited for
+            if running is not None and running is self._running:
+                with contextlib.suppress(RuntimeError):
+                    running.loop.call_soon_threadsafe(_closing, running.loop, events)
 
     def page(self, **query: Unpack[JobQuery]) -> Page:
         return self._do(lambda client: client.page(**query))
@@ -224,38 +256,78 @@ class LaneworkSync:
 
     def _do(self, call: Callable[[Lanework], Coroutine[Any, Any, Answer]]) -> Answer:
         """The call's answer; whoever interrupts the wait for it, as Ctrl-C does, ends the call."""
-        running = self._started()
-        answer = asyncio.run_coroutine_threadsafe(call(running.client), running.loop)
+        with self._lock:  # so that none comes to a loop that has been stopped
+            running = self._running = self._running or _start(self, self._settings)
+            if threading.current_thread() is running.thread:
+                raise RuntimeError("LaneworkSync was called by what one of its own calls was given; call it before")
+            answer = asyncio.run_coroutine_threadsafe(call(running.client), running.loop)
         try:
             return answer.result()
+        except CancelledError:
+            raise StoreUnavailable("the client was closed meanwhile") from None
         except BaseException:
             answer.cancel()
             raise
 
-    def _started(self) -> _Running:
-        with self._lock:
-            running = self._running
-            if running is None or running.process != os.getpid():  # a thread does not come along with a fork
-                loop = asyncio.new_event_loop()
-                threading.Thread(target=_run, args=(loop,), name="lanework", daemon=True).start()
-                running = self._running = _Running(os.getpid(), loop, Lanework(self._settings))
-            return running
-
 
 _clients: weakref.WeakSet[LaneworkSync] = weakref.WeakSet()
+_inherited: list[_Running] = []  # of the process that this one was forked from: nothing of them may be finalised
 
 
-def _run(loop: asyncio.AbstractEventLoop) -> None:
+def _start(owner: LaneworkSync, settings: Settings | None) -> _Running:
+    selector = selectors.DefaultSelector()
+    loop = asyncio.SelectorEventLoop(selector)
+    client = Lanework(settings)
+    thread = threading.Thread(target=_run, args=(loop, client), name="lanework", daemon=True)
+    thread.start()
+    weakref.finalize(owner, _stop, loop)  # for one that is never closed; at the end of the process too
+    return _Running(loop, selector, thread, client)
+
+
+def _run(loop: asyncio.AbstractEventLoop, client: Lanework) -> None:
     try:
         loop.run_forever()
     finally:
+        loop.run_until_complete(_wind_up(client))
         loop.close()
 
 
-def _unlock() -> None:
-    """Another thread may have held the lock when the process was forked."""
+async def _wind_up(client: Lanework) -> None:
+    """Ends what is under way."""
+    tasks = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    await asyncio.get_running_loop().shutdown_asyncgens()
+    await client.close()
+
+
+def _stop(loop: asyncio.AbstractEventLoop) -> None:
+    with contextlib.suppress(RuntimeError):  # it has stopped before
+        loop.call_soon_threadsafe(loop.stop)
+
+
+def _closing(loop: asyncio.AbstractEventLoop, events: AsyncGenerator[JobEvent]) -> None:
+    task = loop.create_task(events.aclose())
+    _closes.add(task)
+    task.add_done_callback(_closes.discard)
+
+
+_closes: set[asyncio.Task[None]] = set()
+
+
+def _after_fork() -> None:
+    """No thread comes along with a fork. What the parent listens with is shared: it must not hear of what is closed
+    here, and locks may have been held."""
     for client in _clients:
         client._lock = threading.Lock()
+        running, client._running = client._running, None
+        if running is not None:
+            _inherited.append(running)
+            if hasattr(running.selector, "fileno"):
+                nothing = os.open(os.devnull, os.O_RDONLY)
+                os.dup2(nothing, running.selector.fileno())
+                os.close(nothing)
 
 
-os.register_at_fork(after_in_child=_unlock)
+os.register_at_fork(after_in_child=_after_fork)

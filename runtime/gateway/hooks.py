@@ -13,7 +13,7 @@ from runtime.gateway import requests
 from runtime.gateway.access.guarded import GuardedLanework
 from runtime.gateway.endpoint import Paths
 from runtime.gateway.problems import BadRequest, json_reply
-from runtime.gateway.signatures import delivery
+from runtime.gateway.signatures import delivery, is_secret
 from runtime.handlers.hooks import UNSIGNED
 from runtime.jobs.request import JobRequest
 
@@ -27,7 +27,7 @@ class _Delivery(JobRequest):
     __slots__ = ()
 
     def digest(self) -> str:
-        return self.type
+        return "hook"
 
 
 class HooksApi:
@@ -44,7 +44,9 @@ class HooksApi:
         access key, if the gateway asks for them.
         """
         function = request.path_params["function"]
-        scheme, secret = await self._signature(function)
+        scheme, secret, serves = await self._signature(function)
+        if scheme != UNSIGNED[0] and request.method != "POST":  # which no scheme signs
+            raise BadRequest(405, "method-not-allowed", f"what is signed for {function} comes by POST")
         if scheme == UNSIGNED[0]:
             requests.refuse_foreign(request)
             await self._lanework.authorize(requests.header(request, b"authorization"), "enqueue")
@@ -53,8 +55,8 @@ class HooksApi:
         headers = dict(request.headers)
         key = None
         if scheme != UNSIGNED[0]:
-            delivered = delivery(scheme, self._secrets(function, secret), headers, body)
-            key = f"hook:{function}:{delivered[:255]}"
+            delivered = delivery(scheme, self._secrets(function, scheme, secret), headers, body)
+            key = f"hook:{serves}:{delivered}"
         payload = {
             "method": request.method,
             "headers": {name: text for name, text in headers.items() if name not in _CREDENTIALS},
@@ -64,13 +66,14 @@ class HooksApi:
         job, new, _ = await self._lanework.submit(_Delivery(function, payload, key=key))
         return json_reply({"id": job.id}, 202 if new else 200, {"Location": f"/jobs/{job.id}"})
 
-    async def _signature(self, function: str) -> tuple[str, str]:
-        """Scheme and secret; unsigned for a function that is not there too: who has no key learns nothing."""
+    async def _signature(self, function: str) -> tuple[str, str, str]:
+        """Scheme, secret and the function's own name; unsigned for one that is not there too: who has no key learns
+        nothing."""
         try:
-            hook = (await self._lanework.function(function)).hook
+            deployed = await self._lanework.function(function)
         except FunctionUnknown:
-            hook = None
-        return UNSIGNED if hook is None else (hook[0], hook[1])
+            return (*UNSIGNED, function)
+        return (*UNSIGNED, function) if deployed.hook is None else (*deployed.hook, deployed.serves)  # type: ignore[return-value]
 
     async def _require_hook(self, function: str) -> None:
         """Raises FunctionUnknown, AccessForbidden, BadRequest."""
@@ -78,11 +81,11 @@ class HooksApi:
             hint = f"{function} takes no hooks: its handler has no parameter of type Hook"
             raise BadRequest(404, "hook-unknown", hint)
 
-    def _secrets(self, function: str, secret: str) -> list[str]:
-        """Raises BadRequest: 503 where the gateway's environment does not have it."""
+    def _secrets(self, function: str, scheme: str, secret: str) -> list[str]:
+        """Raises BadRequest: 503 where the gateway's environment does not have it, or not as it must be."""
         variable = secret.removeprefix("env:")
         found = os.environ.get(variable, "").split()
-        if not found:
+        if not found or not all(is_secret(scheme, one) for one in found):
             log.get("gateway").error("hook.no_secret", function=function, variable=variable)
             raise BadRequest(503, "hook-unready", f"the gateway lacks what {function} checks signatures with")
         return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple, cast
 
 from starlette.requests import Request
@@ -12,8 +13,9 @@ from runtime.gateway.problems import BadRequest
 from runtime.gateway.requests import refuse_unknown
 from runtime.jobs import tags
 from runtime.jobs.job import STATUSES, Status
-from runtime.values import durations
+from runtime.values import durations, ids
 
+_SOME = ids.new_id()
 _SMALL = re.compile(r"[0-9]{1,6}")
 _LISTED = ("limit", "cursor", "type", "status", "lane", "tag", "parent", "after", "before")
 _UNSETTLED: tuple[Status, ...] = ("scheduled", "pending", "running")
@@ -54,7 +56,7 @@ def read_window(request: Request) -> tuple[int, int]:
     return int(limit), int(cursor)
 
 
-def read_query(request: Request) -> JobQuery:
+def read_query(request: Request, lanes: Sequence[str]) -> JobQuery:
     """The parameters of a list of jobs. Raises BadRequest: 422."""
     query = request.query_params
     refuse_unknown(request, set(_LISTED))
@@ -63,6 +65,10 @@ def read_query(request: Request) -> JobQuery:
         raise BadRequest(422, "query-invalid", "limit is a number from 1 to 500")
     if query.get("status", "completed") not in STATUSES:
         raise BadRequest(422, "query-invalid", f"status is one of {', '.join(STATUSES)}")
+    if "lane" in query and query["lane"] not in lanes:
+        raise BadRequest(422, "query-invalid", f"lane is one of {', '.join(lanes)}")
+    if not ids.is_id(query.get("parent", _SOME)):
+        raise BadRequest(422, "query-invalid", "parent is a job's id")
     if "tag" in query and "parent" in query:
         raise BadRequest(422, "query-invalid", "give tag or parent, not both")
     read: dict[str, Any] = {name: query[name] or None for name in _LISTED if name in query}

@@ -82,7 +82,7 @@ class Api:
         raise JobFailed(f"the job is {job.status} and has no result{reason}")
 
     async def list(self, request: Request) -> Response:
-        query = queries.read_query(request)
+        query = queries.read_query(request, self._lanework.settings.lanes)
         try:
             page = await self._lanework.page(**query)
         except ValueError:

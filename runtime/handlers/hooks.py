@@ -5,23 +5,30 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
+
+from pydantic import Field
 
 from runtime.errors import FunctionInvalid
 
 _SECRET = re.compile(r"env:[A-Za-z_][A-Za-z0-9_]*")
 
 
+# for the handler alone: many a provider shows who it is by a header or a parameter
+_Hidden = Annotated[dict[str, str], Field(json_schema_extra={"writeOnly": True})]
+
+
 @dataclass(slots=True)
 class Hook:
     """A request of somebody who knows nothing of Lanework, as it came: the payload of a function that takes it.
 
-    `headers`: by lower-case name, without credentials. `query`: the last of each name.
+    `headers`: by lower-case name, without cookies and `Authorization`. `query`: the last of each name. Jobs show
+    neither.
     """
 
     body: bytes
-    headers: dict[str, str] = field(default_factory=dict)
-    query: dict[str, str] = field(default_factory=dict)
+    headers: _Hidden = field(default_factory=dict)
+    query: _Hidden = field(default_factory=dict)
     method: str = "POST"
 
     def json(self) -> Any:

@@ -18,6 +18,7 @@ from runtime.values import codec, ids
 SCAN_PAGE = 500
 SCAN_LIMIT = 10_000
 PAGE_BYTES = 4 << 20  # of the jobs of one page, and what the last of them has
+_CLOCKS = 60_000  # ms by which an id's clock, its maker's, may differ from Redis'
 _ENTRY = re.compile(r"[0-9]{1,15}-[0-9]{1,15}")
 _DUE = re.compile(r"due-([0-9]{1,15})-(.{36})")
 
@@ -143,6 +144,7 @@ class Listing:
         if cursor is not None and not ids.is_id(cursor):
             raise ValueError("not a cursor of this list")
         left = [job_id for job_id in found if cursor is None or job_id < cursor]
+        left, beyond = await self._fitting(left, wanted)
         jobs: list[Job] = []
         octets = 0.0
         while left:
@@ -158,7 +160,32 @@ class Listing:
             last, left = left[listed.read - 1], left[listed.read :]
             if left and octets >= PAGE_BYTES:
                 return Page(jobs, last, partial=True)
-        return Page(jobs, None)
+        return Page(jobs, beyond, partial=beyond is not None)
+
+    async def _fitting(self, found: list[str], wanted: Wanted) -> tuple[list[str], str | None]:
+        """Those of the jobs that are wanted, and behind which to look further: 10,000 are looked at in one call."""
+        if wanted.after is not None:
+            found = [job_id for job_id in found if ids.created_ms(job_id) >= wanted.after - _CLOCKS]
+        if wanted.before is not None:
+            found = [job_id for job_id in found if ids.created_ms(job_id) <= wanted.before + _CLOCKS]
+        looked = found[:SCAN_LIMIT]
+        fitting: list[str] = []
+        for start in range(0, len(looked), SCAN_PAGE):
+            part = looked[start : start + SCAN_PAGE]
+            with translated():
+                async with self._client.pipeline(transaction=False) as pipe:
+                    for job_id in part:
+                        pipe.hmget(self._keys.job(ids.shard_of(job_id), job_id), ["type", "status", "lane"])
+                    rows = await pipe.execute()
+            fitting += [
+                job_id
+                for job_id, (type, status, lane) in zip(part, rows, strict=True)
+                if type is not None
+                and wanted.fits(type.decode())
+                and wanted.status in (None, shown_status(status))
+                and wanted.lane in (None, lane.decode())
+            ]
+        return fitting, looked[-1] if len(found) > len(looked) else None
 
     async def _tagged(self, tag: str) -> tuple[list[str], bool]:
         """Ids of the tag's jobs, the newest first, and whether there are more than were read."""

@@ -155,7 +155,12 @@ def _payload(record: Mapping[bytes, bytes], omitted: tuple[str, ...]) -> Any:
     if b"extras" not in record:
         return payload
     secret = codec.unpack_stream(record[b"extras"])[0].get(b"secret", ())
-    return secret_fields.masked(payload, [[name.decode() for name in path] for path in secret])
+    rules = [(_texts(path), None if shown is None else _texts(shown)) for path, shown in secret]
+    return secret_fields.masked(payload, rules)
+
+
+def _texts(names: list[bytes]) -> list[str]:
+    return [name.decode() for name in names]
 
 
 def _tags(record: Mapping[bytes, bytes]) -> dict[str, str]:

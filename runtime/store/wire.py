@@ -129,8 +129,9 @@ class Wire(asyncio.Protocol):
 
     def _look(self, loop: asyncio.AbstractEventLoop) -> None:
         self._timer = None
-        if self._waiting:
-            first = min(call.deadline for call in self._waiting)
+        # one whose caller has gone waits for its turn alone
+        if deadlines := [call.deadline for call in self._waiting if not call.answered.done()]:
+            first = min(deadlines)
             if first <= loop.time():
                 self._drop(exceptions.TimeoutError("Timeout reading from server"))
             else:

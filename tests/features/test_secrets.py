@@ -1,13 +1,16 @@
 """Secret fields of a payload: for the handler alone."""
 
+import asyncio
 import json
+from typing import Annotated
 
 import pytest
-from pydantic import BaseModel, SecretBytes, SecretStr
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, SecretBytes, SecretStr
 
 from runtime.errors import PayloadInvalid
 from runtime.handlers.spec import Function
 from runtime.jobs.request import JobRequest
+from runtime.store.access import issue
 from runtime.values import secret_fields
 from tests.conftest import deploy
 
@@ -87,7 +90,7 @@ def test_a_secret_in_a_list_a_union_or_a_mapping_is_masked_with_all_of_it():
         many: list[Login], one: Login | None, named: dict[str, SecretStr], raw: SecretBytes, n: int
     ) -> None: ...
 
-    secret = secret_fields.paths(Function("f", f).schema)
+    secret = secret_fields.rules(Function("f", f).schema)
     payload = {"many": [PAYLOAD["login"]], "one": PAYLOAD["login"], "named": {"a": "s"}, "raw": "s", "n": 1}
 
     masked = secret_fields.masked(payload, secret)
@@ -99,7 +102,7 @@ def test_a_secret_in_a_list_a_union_or_a_mapping_is_masked_with_all_of_it():
 def test_a_payload_that_is_a_secret_itself_is_masked():
     async def f(payload: SecretStr) -> None: ...
 
-    secret = secret_fields.paths(Function("f", f).schema)
+    secret = secret_fields.rules(Function("f", f).schema)
 
     assert secret_fields.masked("s", secret) == "***"
     assert secret_fields.masked(None, secret) is None
@@ -108,4 +111,80 @@ def test_a_payload_that_is_a_secret_itself_is_masked():
 def test_a_schema_without_secrets_has_none():
     async def f(login: dict, n: int = 0) -> None: ...
 
-    assert secret_fields.paths(Function("f", f).schema) == []
+    assert secret_fields.rules(Function("f", f).schema) == []
+
+
+class Aliased(BaseModel):
+    model_config = ConfigDict(populate_by_name=True)
+    key: SecretStr = Field(alias="apiKey")
+    token: SecretStr = Field(validation_alias=AliasChoices("tok", "token"))
+    n: int = 0
+
+
+def test_a_secret_is_masked_by_whatever_name_its_model_knows_it():
+    async def f(one: Aliased) -> None: ...
+
+    hidden = secret_fields.rules(Function("f", f).schema)
+
+    assert secret_fields.masked({"one": {"key": "LEAK", "token": "LEAK", "n": 1}}, hidden) == {
+        "one": {"key": "***", "token": "***", "n": 1}
+    }
+
+
+class Node(BaseModel):
+    secret: SecretStr
+    left: "Node | None" = None
+    right: "Node | None" = None
+    only: "Other | None" = None
+    n: int = 0
+
+
+class Other(BaseModel):
+    node: Node
+    others: "list[Other]" = []
+
+
+Node.model_rebuild()
+
+
+def test_a_schema_that_contains_itself_is_masked_where_it_does():
+    async def f(node: Node) -> None: ...
+
+    hidden = secret_fields.rules(Function("f", f).schema)
+    leaf = {"secret": "LEAK", "n": 1}
+
+    assert len(hidden) < 10
+    assert secret_fields.masked({"node": {**leaf, "left": leaf}}, hidden) == {
+        "node": {"secret": "***", "n": 1, "left": "***"}
+    }
+
+
+def test_a_schema_with_very_many_secrets_is_secret_as_a_whole():
+    part = {"type": "object", "properties": {"s": {"type": "string", "writeOnly": True}}}
+    wide = {"type": "object", "properties": {f"n{n}": part for n in range(200)}}
+
+    assert secret_fields.masked({"n1": {"s": "LEAK"}}, secret_fields.rules(wide)) == "***"
+
+
+async def test_an_error_about_a_value_with_the_word_required_does_not_tell_it(client):
+    async def f(pin: Annotated[SecretStr, Field(max_length=4)]) -> None: ...
+
+    await deploy(client, f=f)
+
+    with pytest.raises(PayloadInvalid) as error:
+        await client.enqueue("f", {"pin": "is required LEAK"})
+    assert "LEAK" not in str(error.value)
+
+
+async def test_a_key_that_may_not_read_does_not_get_it_back(client, http):
+    await deploy(client, mail=mail)
+    made, token = issue("sender", ["enqueue"])
+    await client.access.add(made)
+    headers = {"Authorization": f"Bearer {token}"}
+    async with asyncio.timeout(10):
+        while (await http.get("/jobs")).status_code != 401:
+            await asyncio.sleep(0)
+
+    reply = await http.post("/jobs", json={"type": "mail", "payload": PAYLOAD}, headers=headers)
+
+    assert (reply.status_code, reply.json()["payload"]) == (202, SHOWN)

@@ -3,12 +3,14 @@
 import asyncio
 import inspect
 import os
+import subprocess
+import sys
 import threading
 
 import pytest
 
 from runtime.client import Lanework, LaneworkSync
-from runtime.errors import FunctionUnknown, JobNotFound, StoreUnavailable
+from runtime.errors import FunctionUnknown, JobInvalid, JobNotFound, StoreUnavailable
 from tests.conftest import deploy
 
 
@@ -137,3 +139,100 @@ async def test_closing_leaves_no_thread_behind(run):
     async with asyncio.timeout(5):
         while any(thread.name == "lanework" for thread in threading.enumerate()):
             await asyncio.sleep(0)
+
+
+async def test_a_forked_process_that_ends_leaves_the_parent_its_connection(settings, tmp_path):
+    """One that ends as processes do, with everything finalised; also where it has not used the client."""
+    code = f"""
+import os, sys
+from runtime import settings
+from runtime.client import LaneworkSync
+lanework = LaneworkSync(settings.load({{}}, redis_url={settings.redis_url!r}, prefix={settings.prefix!r}))
+lanework.ping()
+for used in (False, True):
+    if os.fork() == 0:
+        if used:
+            lanework.ping()
+        sys.exit(0)
+    assert os.wait()[1] == 0
+    lanework.ping()
+lanework.close()
+print("fine")
+"""
+    done = await asyncio.to_thread(subprocess.run, [sys.executable, "-c", code], capture_output=True, timeout=30)
+
+    assert done.stdout == b"fine\n", done.stderr.decode()
+
+
+async def test_closing_ends_calls_under_way(settings, client):
+    await deploy(client, add=add)
+    job = await client.enqueue("add", {"a": 1})
+    lanework = LaneworkSync(settings)
+
+    def waits():
+        lanework.ping()
+        waiting.set()
+        with pytest.raises(StoreUnavailable, match="closed"):
+            lanework.wait(job.id, 600)
+
+    waiting = threading.Event()
+    ended = asyncio.create_task(asyncio.to_thread(waits))
+    await asyncio.to_thread(waiting.wait, 10)
+    async with asyncio.timeout(10):
+        while not asyncio.all_tasks(lanework._running.loop):
+            await asyncio.sleep(0)
+    await asyncio.to_thread(lanework.close)
+
+    await asyncio.wait_for(ended, 10)
+
+
+async def test_payloads_may_come_from_what_calls_the_client_itself(run, client):
+    await deploy(client, add=add)
+
+    def code(lanework):
+        def payloads():
+            for n in range(3):
+                lanework.ping()
+                yield {"a": n}
+
+        with pytest.raises(JobInvalid, match="as many"):
+            lanework.enqueue_many("add", payloads(), keys=(key for key in "abcd"))
+        return lanework.enqueue_many("add", payloads(), keys=(key for key in "abc"))
+
+    assert len(set(await run(code))) == 3
+
+
+async def test_a_call_from_within_a_call_is_refused_rather_than_never_answered(run, client):
+    await deploy(client, add=add)
+    await client.enqueue("add", {"a": 1})
+
+    def code(lanework):
+        with pytest.raises(RuntimeError, match="its own calls"):
+            lanework.page(visible=lambda _type: lanework.ping() is None)
+
+    await run(code)
+
+
+async def test_a_client_and_a_watch_that_nobody_closes_keep_no_process_and_no_thread(settings, client):
+    await deploy(client, add=add)
+    job = await client.enqueue("add", {"a": 1})
+    code = f"""
+import gc, threading, time
+from runtime import settings
+from runtime.client import LaneworkSync
+loaded = settings.load({{}}, redis_url={settings.redis_url!r}, prefix={settings.prefix!r})
+for _ in range(5):
+    LaneworkSync(loaded).ping()
+gc.collect()
+deadline = time.monotonic() + 10
+while threading.active_count() > 1:
+    assert time.monotonic() < deadline
+    time.sleep(0.01)
+lanework = LaneworkSync(loaded)
+events = lanework.watch({job.id!r})
+next(events)
+print("fine", flush=True)
+"""
+    done = await asyncio.to_thread(subprocess.run, [sys.executable, "-c", code], capture_output=True, timeout=30)
+
+    assert (done.stdout, done.returncode) == (b"fine\n", 0), done.stderr.decode()

@@ -178,6 +178,7 @@ async def test_over_http_tags_are_an_object_or_text(http):
         {"order": ""},
         {"order": "x" * 101},
         {"order": "a\nb"},
+        {"order": "a,b:c"},
         {f"n{n}": "v" for n in range(9)},
         ["order:o1"],
         7,
@@ -186,3 +187,15 @@ async def test_over_http_tags_are_an_object_or_text(http):
 async def test_tags_that_cannot_be_are_refused(client, tags):
     with pytest.raises(JobInvalid, match="tags"):
         await client.enqueue("f", tags=tags)
+
+
+async def test_a_filter_that_fits_few_of_very_many_is_answered_in_time(client, http):
+    for _ in range(2):
+        await client.enqueue_many("f", [{"n": n} for n in range(6000)], tags="order:o1")
+    rare = await client.enqueue("f", delay=600, tags="order:o1")
+
+    first = (await http.get("/jobs?tag=order:o1&status=scheduled")).json()
+    older = (await http.get("/jobs?tag=order:o1&before=2020-01-01T00:00:00Z")).json()
+
+    assert [job["id"] for job in first["jobs"]] == [rare.id]
+    assert older["jobs"] == []

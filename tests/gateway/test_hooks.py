@@ -68,11 +68,12 @@ def by_stripe(body, secret="whsec_new", at=None):
 
 async def test_a_signed_delivery_becomes_a_job_that_gets_all_of_it(http, client, worker):
     async with worker(**HANDLERS):
-        reply = await http.put("/hooks/shop?a=1", content=BODY, headers=standard(BODY))
+        reply = await http.post("/hooks/shop?a=1", content=BODY, headers=standard(BODY))
         done = await client.wait(reply.json()["id"], 10)
 
     assert reply.status_code == 202
-    assert done.result == {"type": "paid", "id": "msg_1", "q": {"a": "1"}, "method": "PUT"}
+    assert done.result == {"type": "paid", "id": "msg_1", "q": {"a": "1"}, "method": "POST"}
+    assert (done.payload["headers"], done.payload["query"]) == ("***", "***")
 
 
 async def test_the_same_delivery_is_one_job(http, client):
@@ -96,14 +97,17 @@ async def test_githubs_signature_as_its_documentation_has_it(http, client, worke
         done = await client.wait(reply.json()["id"], 10)
 
     assert (reply.status_code, done.result) == (202, 13)
-    assert (await http.post("/hooks/github", content=body, headers=headers)).status_code == 200
+    forged = headers | {"X-GitHub-Delivery": "another", "X-GitHub-Event": "another"}
+    assert (await http.post("/hooks/github", content=body, headers=forged)).status_code == 200
 
 
 def test_the_example_of_githubs_documentation():
     signature = "sha256=757107ea0eb2509fc211221cce984b8a37570b6d7586c22c46f4379c8b043e17"
     headers = {"x-hub-signature-256": signature, "x-github-delivery": "72d3162e"}
 
-    assert delivery("github", ["It's a Secret to Everybody"], headers, b"Hello, World!") == "72d3162e"
+    assert delivery("github", ["It's a Secret to Everybody"], headers, b"Hello, World!") == signature.removeprefix(
+        "sha256="
+    )
 
 
 async def test_stripes_signature_with_one_of_two_secrets(http, client, worker):
@@ -142,6 +146,34 @@ async def test_what_is_not_signed_is_refused_before_anything_is_stored(http, cli
 
     assert (reply.status_code, reply.json()["type"]) == (401, "/problems/access-denied")
     assert (await client.page()).jobs == []
+
+
+async def test_a_signature_does_not_fit_another_way_to_cut_what_is_signed(http, client):
+    now = int(time.time())
+    body = f'{{"comment":"hello.{now}.rest"}}'.encode()
+    headers = standard(body, at=datetime.fromtimestamp(now, UTC))
+    cut = headers | {"webhook-id": f'msg_1.{now}.{{"comment":"hello'}
+
+    assert (await http.post("/hooks/shop", content=b'rest"}', headers=cut)).status_code == 401
+
+
+async def test_a_signed_delivery_comes_by_post_and_once_for_all_names_of_a_function(http, client):
+    @function(hook=StandardWebhook(secret="env:SHOP_SECRET"), aliases=["store"])
+    async def shop(hook: Hook) -> None: ...
+
+    await deploy(client, shop=shop)
+    headers = standard(BODY)
+    replies = [await http.post(f"/hooks/{name}", content=BODY, headers=headers) for name in ("shop", "store")]
+
+    assert [reply.status_code for reply in replies] == [202, 200]
+    assert (await http.delete("/hooks/shop", headers=headers)).status_code == 405
+
+
+async def test_two_long_ids_are_two_deliveries(http):
+    first = await http.post("/hooks/shop", content=BODY, headers=standard(BODY, name="m" * 400 + "1"))
+    second = await http.post("/hooks/shop", content=BODY, headers=standard(BODY, name="m" * 400 + "2"))
+
+    assert (first.status_code, second.status_code) == (202, 202)
 
 
 async def test_a_body_may_be_anything(http, client, worker):
@@ -204,11 +236,12 @@ async def test_where_keys_are_asked_for_a_signature_is_enough_and_no_signature_i
 
 
 async def test_a_gateway_without_the_secret_says_so_and_the_provider_comes_again(http, monkeypatch):
-    monkeypatch.delenv("SHOP_SECRET")
+    for secret in ("", "whsec_", "whsec_!"):
+        monkeypatch.setenv("SHOP_SECRET", secret)
 
-    reply = await http.post("/hooks/shop", content=BODY, headers=standard(BODY))
+        reply = await http.post("/hooks/shop", content=BODY, headers=standard(BODY))
 
-    assert (reply.status_code, reply.json()["type"]) == (503, "/problems/hook-unready")
+        assert (reply.status_code, reply.json()["type"]) == (503, "/problems/hook-unready")
 
 
 async def test_secrets_are_nowhere_to_be_seen(http):

@@ -194,6 +194,8 @@ async def test_children_are_listed_page_by_page(http, client, worker):
     assert {job["id"] for job in [*first["jobs"], *second["jobs"]]} == set(parent.children)
 
 
-@pytest.mark.parametrize("query", ["after=x", "before=", "tag=a:1&parent=b", "tags=a:1", "tag=a"])
+@pytest.mark.parametrize(
+    "query", ["after=x", "before=", "parent=b", "parent=", "lane=", "lane=none", "tags=a:1", "tag=a"]
+)
 async def test_a_filter_that_cannot_be_is_refused(http, deployed, query):
     assert (await http.get(f"/jobs?{query}")).status_code == 422

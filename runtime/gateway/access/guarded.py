@@ -81,7 +81,7 @@ class GuardedLanework(Lanework):
         key = CALLER.get()
         if key is None or key.allows("read"):
             return submitted
-        return submitted._replace(job=_brief(submitted.job, request.payload if submitted.new else None))
+        return submitted._replace(job=_brief(submitted.job, submitted.job.payload if submitted.new else None))
 
     async def submit_many(self, requests: Sequence[JobRequest]) -> list[Stored | LaneworkError]:
         """Each job counts towards the key's rate but the first, which was counted as the request itself."""

@@ -13,7 +13,7 @@ from runtime.gateway.hosts import is_loopback
 from runtime.settings import Settings
 from runtime.store.access import AccessKey, AccessKeys, Token
 
-_MOST = 1000
+_MOST, _LONG = 1000, 200  # of what requests showed: how many are remembered, and of what length
 _FRESH = 1.0  # seconds; older ones are read anew, while they serve
 _STALE = 2.0  # older ones do not
 _SENT = "send Authorization: Bearer lw_… with an access key (`lanework keys new` makes one)"
@@ -45,7 +45,7 @@ class Keyring:
         key = self._verified.get(authorization)
         if key is None:
             key = self._verify(keys, authorization)
-            if len(self._verified) < _MOST:  # a valid key, however it is written
+            if len(self._verified) < _MOST and len(authorization) < _LONG:  # a valid key, however it is written
                 self._verified[authorization] = key
         if key.status != "valid":
             raise AccessDenied(f"the access key {key.name} is {key.status}; ask for another")
