@@ -15,7 +15,6 @@ from runtime.jobs import tags
 from runtime.jobs.job import STATUSES, Status
 from runtime.values import durations, ids
 
-_SOME = ids.new_id()
 _SMALL = re.compile(r"[0-9]{1,6}")
 _LISTED = ("limit", "cursor", "type", "status", "lane", "tag", "parent", "after", "before")
 _UNSETTLED: tuple[Status, ...] = ("scheduled", "pending", "running")
@@ -67,7 +66,7 @@ def read_query(request: Request, lanes: Sequence[str]) -> JobQuery:
         raise BadRequest(422, "query-invalid", f"status is one of {', '.join(STATUSES)}")
     if "lane" in query and query["lane"] not in lanes:
         raise BadRequest(422, "query-invalid", f"lane is one of {', '.join(lanes)}")
-    if not ids.is_id(query.get("parent", _SOME)):
+    if "parent" in query and not ids.is_id(query["parent"]):
         raise BadRequest(422, "query-invalid", "parent is a job's id")
     if "tag" in query and "parent" in query:
         raise BadRequest(422, "query-invalid", "give tag or parent, not both")

@@ -54,6 +54,7 @@ _IF_NONE_MATCH = {
 }
 _ANY_BODY = {"required": False, "content": {"application/octet-stream": {"schema": {"type": "string"}}}}
 _UNIQUE_KEY = {"name": "key", "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}
+_UUID7 = "^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}$"
 _TREE = query("tree", {"type": "boolean"}, text="what the job has started too, whether it has settled or not")
 _ID: Schema = {"name": "id", "in": "path", "required": True, "schema": {"type": "string", "format": "uuid"}}
 
@@ -88,7 +89,7 @@ def operations(settings: Settings, functions: Sequence[str]) -> dict[str, dict[s
                     query("type", {"type": "string"}),
                     status(list(STATUSES)),
                     query("tag", TAG, text="not with parent"),
-                    query("parent", _ID["schema"], text="started by that job"),
+                    query("parent", {"type": "string", "pattern": _UUID7}, text="started by that job"),
                     query("lane", {"type": "string", "enum": list(settings.lanes)}),
                     query("after", MOMENT, text="made then, or later"),
                     query("before", MOMENT, text="made then, or before"),
