@@ -347,6 +347,16 @@ async def test_a_request_is_let_through_whole_and_its_jobs_count(http, key, path
     assert 1700 < int(second.headers["Retry-After"]) <= 1800
 
 
+async def test_a_job_of_a_batch_that_brings_too_many_is_refused_alone(http, key):
+    headers = await key("enqueue", rate="1000/s")
+    await until(lambda: http.get("/jobs"), 401)
+    many = {"type": "echo", "then": [{"type": "echo", "then": [{"type": "echo"}] * 100}] * 20}
+
+    reply = await http.post("/jobs/batch", json=[{"type": "echo"}, many, {"type": "echo"}], headers=headers)
+
+    assert [result.get("problem", {}).get("status") for result in reply.json()["results"]] == [None, 422, None]
+
+
 async def test_a_thousand_streams_at_once_are_no_more_than_the_limit(settings, client, key):
     reader = await key("read", "enqueue") | {"Accept": "text/event-stream"}
     async with serving(settings.model_copy(update={"stream_limit": 3})) as http:

@@ -75,8 +75,9 @@ class GuardedLanework(Lanework):
     # jobs
 
     async def submit(self, request: JobRequest, *, lenient: bool = False) -> Submitted:
+        brought = request.brought()
         await self._require_functions(request)
-        await charge(self.access, request.brought())
+        await charge(self.access, brought)
         submitted = await super().submit(request, lenient=lenient)
         key = CALLER.get()
         if key is None or key.allows("read"):
@@ -89,8 +90,10 @@ class GuardedLanework(Lanework):
         if key is None:
             return await super().submit_many(requests)
         results: dict[int, Stored | LaneworkError] = {}
+        count = len(requests) - 1
         for index, request in enumerate(requests):
             try:
+                count += request.brought()
                 await self._require_functions(request)
             except LaneworkError as error:
                 results[index] = error
@@ -100,7 +103,7 @@ class GuardedLanework(Lanework):
                 "access.refused", key=key.name, code=AccessForbidden.code, functions=some, jobs=len(results)
             )
         try:
-            await charge(self.access, sum(1 + request.brought() for request in requests) - 1)
+            await charge(self.access, count)
         except LaneworkError as error:
             return [error] * len(requests)
         left = [index for index in range(len(requests)) if index not in results]
