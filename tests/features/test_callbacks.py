@@ -4,7 +4,6 @@ import asyncio
 import base64
 import contextlib
 import json
-import time
 
 import pytest
 from pydantic import SecretStr
@@ -38,6 +37,7 @@ class Receiver:
         writer.write(b"HTTP/1.1 " + answer + b"\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
         await writer.drain()
         writer.close()
+        await writer.wait_closed()
         self.got.put_nowait((head.split(" ")[1], headers, body))
 
     async def next(self):
@@ -276,18 +276,23 @@ async def test_a_worker_without_the_function_leaves_callbacks_to_others(client, 
         await receiver.next()
 
 
-async def test_a_receiver_that_never_answers_costs_a_timeout_and_nothing_else(client, fleet):
+async def test_a_receiver_that_never_answers_keeps_nothing_else_waiting(client, fleet):
+    asked, gone = asyncio.Event(), asyncio.Event()
+
     async def silent(reader, writer):
+        asked.set()
         with contextlib.suppress(ConnectionError):
             await reader.read()
         writer.close()
+        with contextlib.suppress(ConnectionError):
+            await writer.wait_closed()
+        gone.set()
 
-    server = await asyncio.start_server(silent, "127.0.0.1", 0)
-    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    begun = time.monotonic()
-    async with fleet(), server:
-        await client.enqueue("good", callback=url)
-        other = await client.enqueue("good")
-        assert (await settled(client, other.id)).status == "completed"
-
-    assert time.monotonic() - begun < 15
+    async with await asyncio.start_server(silent, "127.0.0.1", 0) as server:
+        async with fleet(grace=0):
+            url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+            await client.enqueue("good", callback=url)
+            await asyncio.wait_for(asked.wait(), 15)
+            other = await client.enqueue("good")
+            assert (await settled(client, other.id)).status == "completed"
+        await asyncio.wait_for(gone.wait(), 15)

@@ -189,9 +189,9 @@ async def test_a_query_that_makes_no_sense_is_refused(http, query):
 async def test_a_path_or_method_that_is_not_there_is_a_problem_too(http):
     assert_problem(await http.get("/nothing"), 404, "no-such-path")
     assert_problem(await http.put("/jobs/x"), 405, "method-not-allowed")
-    refused = await http.delete("/jobs")
+    refused = await http.put("/jobs")
     assert_problem(refused, 405, "method-not-allowed")
-    assert refused.headers["allow"] == "GET, HEAD, POST"
+    assert refused.headers["allow"] == "DELETE, GET, HEAD, POST"
     assert (await http.head("/jobs")).status_code == 200
 
 
