@@ -219,6 +219,13 @@ async def serving(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
         await serving
 
 
+async def until_keys_are_asked_for(http: httpx.AsyncClient) -> None:
+    """A gateway knows of a new access key within two seconds."""
+    async with asyncio.timeout(DEADLINE):
+        while (await http.get("/jobs")).status_code != 401:
+            await asyncio.sleep(0)
+
+
 class Process:
     """A `lanework` command as a process of its own; its log is on `log`."""
 

@@ -9,6 +9,7 @@ from dataclasses import asdict
 from typing import TypeVar
 
 from runtime.cli import show
+from runtime.errors import StoreUnavailable
 from runtime.settings import Settings
 from runtime.store.access import AccessKey, AccessKeys, issue
 from runtime.store.connect import opened
@@ -79,7 +80,11 @@ def _asked(settings: Settings, ask: Callable[[AccessKeys], Awaitable[Answer]]) -
         async with opened(settings) as client:
             return await ask(AccessKeys(client, settings))
 
-    return asyncio.run(asked())
+    try:
+        return asyncio.run(asked())
+    except StoreUnavailable as error:
+        hint = "set REDIS_URL to it, or give --data .lanework where `lanework up` runs"
+        raise StoreUnavailable(f"{error}; {hint}") from None
 
 
 def _described(key: AccessKey) -> dict[str, object]:

@@ -39,8 +39,8 @@ def new(
     """Make a key and print it; it is shown this once."""
     from runtime.cli import access
 
-    asked = (_split("scopes", scopes), _split("functions", functions), rate, expires)
-    sys.exit(access.new(_settings(data), name, *asked, json))
+    allowed = (_split("scopes", scopes), _split("functions", functions))
+    sys.exit(access.new(_settings(data), name, *allowed, rate, expires, json))
 
 
 @app.command()

@@ -79,8 +79,9 @@ class Contract:
 
     def _without_secrets(self, error: FieldError) -> FieldError:
         """What is wrong with a secret field is told without its value."""
-        told = error["message"] in _TELLS_NOTHING or not secret_fields.is_near(names(error["field"]), self.secret)
-        return error if told else {"field": error["field"], "message": "is not valid"}
+        if error["message"] in _TELLS_NOTHING or not secret_fields.is_near(names(error["field"]), self.secret):
+            return error
+        return {"field": error["field"], "message": "is not valid"}
 
     def _is_valid(self, payload: Any) -> bool:
         assert self._validator is not None

@@ -78,10 +78,10 @@ class Preparer:
         deployed = contract.deployed
         for name, on in ((deployed.on_success, "completed"), (deployed.on_failure, "failed")):
             if name is not None:
-                following.append(await self._told(name, on, {"job": {_JOB: list(FIELDS)}}, job_id))
+                following.append(await self._telling(name, on, {"job": {_JOB: list(FIELDS)}}, job_id))
         for url, events in [] if request.callback is None else callback.parse(request.callback):
-            told = {"url": url, "job": {_JOB: _CALLED_BACK}}
-            following.append(await self._told(callback.FUNCTION, ",".join(events), told, job_id))
+            payload = {"url": url, "job": {_JOB: _CALLED_BACK}}
+            following.append(await self._telling(callback.FUNCTION, ",".join(events), payload, job_id))
         return following
 
     async def _follow_up(self, request: JobRequest, job_id: str) -> FollowUp:
@@ -95,7 +95,7 @@ class Preparer:
         job = self.ready(request, contract, beside=job_id, job_id=own_id, following=following, checked=checked)
         return self._followed(job, request.on or "completed", template)
 
-    async def _told(self, name: str, on: str, payload: Any, job_id: str) -> FollowUp:
+    async def _telling(self, name: str, on: str, payload: Any, job_id: str) -> FollowUp:
         """The job that tells a destination, or a callback's URL. It has none itself, or one that names its own
         function would start jobs for ever.
 

@@ -9,20 +9,9 @@ from starlette.requests import Request
 
 from runtime.gateway import requests
 from runtime.gateway.problems import BadRequest
-from runtime.jobs.request import JobRequest
+from runtime.jobs.request import OPTIONS, JobRequest
 
-NAMES = (
-    "priority",
-    "max_attempts",
-    "run_at",
-    "delay",
-    "ttl",
-    "start_before",
-    "backoff",
-    "unique",
-    "callback",
-    "tags",
-)
+NAMES = tuple(name for name in OPTIONS if name not in ("then", "on"))  # the others are text or numbers
 _HEADERS = {f"lanework-{name.replace('_', '-')}": name for name in NAMES}
 
 

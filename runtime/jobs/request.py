@@ -114,7 +114,7 @@ class JobRequest:
         if not isinstance(kind, str):
             problem = "is required" if kind is None else "is the name of a function"
             raise _wrong("type", problem, 'name the function, such as {"type": "echo"}')
-        options = {name: body[name] for name in body if name in _OPTIONS and body[name] is not None}
+        options = {name: body[name] for name in body if name in OPTIONS and body[name] is not None}
         attempts = options.get("max_attempts")
         if isinstance(attempts, float) and attempts.is_integer():
             options["max_attempts"] = int(attempts)  # 1.0 is an integer of JSON too
@@ -124,15 +124,13 @@ class JobRequest:
 
     def as_options(self) -> dict[str, Any]:
         """What makes the same request anew."""
-        options = {
-            name: value for name in _OPTIONS if (value := getattr(self, name)) is not None and name != "then"
-        }
+        options = {name: value for name in OPTIONS if (value := getattr(self, name)) is not None and name != "then"}
         options |= {"type": self.type, "payload": self.payload, "key": self.key}
         return {**options, "then": [request.as_options() for request in self.then]} if self.then else options
 
     def digest(self) -> str:
         """What an idempotency key stands for: the request without the key."""
-        parts = [self.type, self.payload, *(getattr(self, name) for name in _OPTIONS if name != "then")]
+        parts = [self.type, self.payload, *(getattr(self, name) for name in OPTIONS if name != "then")]
         parts.append([request.digest() for request in self.then])
         return _digest(codec.pack(parts))
 
@@ -211,7 +209,7 @@ class JobRequest:
         return extras
 
 
-_OPTIONS = (
+OPTIONS = (  # of a job, by the names of their fields
     "priority",
     "max_attempts",
     "run_at",
@@ -225,7 +223,7 @@ _OPTIONS = (
     "callback",
     "tags",
 )
-_FIELDS = frozenset(("type", "job_type", "payload", "input", *_OPTIONS))
+_FIELDS = frozenset(("type", "job_type", "payload", "input", *OPTIONS))
 
 
 def check_started(octets: int) -> None:

@@ -350,3 +350,24 @@ async def test_a_destination_with_a_unique_key_is_told_of_each_job(client, worke
 def test_a_built_in_function_is_no_destination():
     with pytest.raises(FunctionInvalid, match="on_success"):
         function(on_success="job_callback")
+
+
+async def test_a_payload_that_is_filled_in_deeper_than_json_goes_breaks_no_page(client, http, worker):
+    def nested(value):
+        for _ in range(200):
+            value = [value]
+        return value
+
+    async def echo(payload) -> None: ...
+
+    async with worker(echo=echo):
+        follow_up = JobRequest("echo", nested({"$job": ["payload", "id"]}))
+        job = await client.enqueue("echo", nested(1), then=[follow_up])
+        done = await client.wait(job, 10)
+        child = await client.wait(done.children[0], 10)
+    listed = await http.get("/jobs")
+    shown = await http.get(f"/jobs/{child.id}")
+
+    assert (listed.status_code, len(listed.json()["jobs"])) == (200, 2)
+    assert shown.status_code == 200
+    assert child.settled

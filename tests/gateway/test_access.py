@@ -11,7 +11,7 @@ from runtime import function
 from runtime.gateway.access.scopes import ITS_OWN, OPEN, scope_of
 from runtime.gateway.app import create_app
 from runtime.store.access import issue
-from tests.conftest import deploy, serving
+from tests.conftest import deploy, serving, until_keys_are_asked_for
 
 pytestmark = pytest.mark.usefixtures("deployed")
 
@@ -72,7 +72,7 @@ async def test_it_asks_at_once_where_others_can_reach_it(settings):
 )
 async def test_what_is_no_key_is_refused(http, key, shown):
     await key("read", name="reader")
-    await until(lambda: http.get("/jobs"), 401)
+    await until_keys_are_asked_for(http)
 
     reply = await http.get("/jobs", headers=[(b"authorization", shown.encode("latin-1"))])
 
@@ -81,7 +81,7 @@ async def test_what_is_no_key_is_refused(http, key, shown):
 
 async def test_probes_and_pages_that_tell_nothing_are_open(http, key):
     await key("read")
-    await until(lambda: http.get("/jobs"), 401)
+    await until_keys_are_asked_for(http)
 
     for path in sorted(OPEN):
         reply = await http.get(path.replace("{file}", "docs.js").replace("{code}", "too-large"))
@@ -135,7 +135,7 @@ async def test_an_expired_key_is_refused(http, key):
 async def test_a_key_has_its_scopes_alone(http, key, scopes, method, path, status):
     headers = await key(*scopes)
     body = {"json": {"type": "echo"}} if path == "/jobs" and method == "POST" else {}
-    await until(lambda: http.get("/jobs"), 401)
+    await until_keys_are_asked_for(http)
 
     assert (await http.request(method, path, headers=headers, **body)).status_code == status
 
@@ -149,7 +149,7 @@ def test_every_path_of_the_app_but_the_open_ones_needs_a_scope(settings):
 
 async def test_a_key_that_may_not_read_does_not_wait_for_results_either(http, key, client):
     sender = await key("enqueue")
-    await until(lambda: http.get("/jobs"), 401)
+    await until_keys_are_asked_for(http)
 
     for path, more in (("/jobs?wait=1", {}), ("/jobs", {"Accept": "text/event-stream"})):
         reply = await http.post(path, json={"type": "echo"}, headers=sender | more)
@@ -160,7 +160,7 @@ async def test_a_key_that_may_not_read_does_not_wait_for_results_either(http, ke
 async def test_a_key_that_may_not_read_does_not_see_a_job_that_was_there_before(http, key, client):
     await client.enqueue("echo", {"secret": 1}, unique="u")
     sender = await key("enqueue")
-    await until(lambda: http.get("/jobs"), 401)
+    await until_keys_are_asked_for(http)
 
     found = await http.post("/jobs", json={"type": "echo", "payload": 2, "unique": "u"}, headers=sender)
 
@@ -173,7 +173,7 @@ async def test_nor_what_came_of_its_own_job_already(http, key, worker):
         return "secret"
 
     sender = await key("enqueue")
-    await until(lambda: http.get("/jobs"), 401)
+    await until_keys_are_asked_for(http)
     async with worker(fast=fast):
         asked = [http.post("/jobs", json={"type": "fast", "ttl": 60}, headers=sender) for _ in range(100)]
         replies = [reply.json() for reply in await asyncio.gather(*asked)]
@@ -183,7 +183,7 @@ async def test_nor_what_came_of_its_own_job_already(http, key, worker):
 
 async def test_a_gateway_that_has_asked_for_keys_goes_on_asking_when_all_are_lost(http, key, client):
     await key("read", name="only")
-    await until(lambda: http.get("/jobs"), 401)
+    await until_keys_are_asked_for(http)
 
     await client.access.forget("only")
     deadline = asyncio.get_running_loop().time() + 2.5  # by when the gateway has read that
@@ -217,7 +217,7 @@ async def test_whoever_waits_with_a_key_that_is_revoked_meanwhile_gets_nothing(h
 
 async def test_a_key_enqueues_its_functions_alone_follow_ups_too(http, key, client):
     adder = await key("enqueue", functions=["ad*"])
-    await until(lambda: http.get("/jobs"), 401)
+    await until_keys_are_asked_for(http)
     job = {"type": "add", "payload": {"a": 1}}
 
     async def post(path, body):
@@ -240,7 +240,7 @@ async def test_a_job_of_another_function_is_not_found(http, key, client):
     other = (await client.enqueue("echo", unique="u")).id
     own = (await client.enqueue("add", {"a": 1}, delay=600)).id
     adder = await key("read", "operate", functions=["add"])
-    await until(lambda: http.get("/jobs"), 401)
+    await until_keys_are_asked_for(http)
 
     async def ask(method, path):
         return (await http.request(method, path, headers=adder)).status_code
@@ -269,7 +269,7 @@ async def test_lists_have_the_key_s_functions_alone(http, key, client):
         await client.enqueue("echo", delay=number)
         await client.enqueue("add", {"a": 1}, delay=number)
     adder = await key("read", functions=["add"])
-    await until(lambda: http.get("/jobs"), 401)
+    await until_keys_are_asked_for(http)
 
     async def ask(path):
         return (await http.get(path, headers=adder)).json()
@@ -285,7 +285,7 @@ async def test_lists_have_the_key_s_functions_alone(http, key, client):
 
 async def test_a_key_for_some_functions_does_not_change_what_is_of_all(http, key, client):
     adder = await key("operate", functions=["add"])
-    await until(lambda: http.get("/jobs"), 401)
+    await until_keys_are_asked_for(http)
 
     async def post(path):
         return (await http.post(path, headers=adder)).status_code
@@ -306,7 +306,7 @@ async def test_an_alias_is_the_same_function(client, http, key):
 
     await deploy(client, email=email)
     headers = await key("enqueue", "read", functions=["email"])
-    await until(lambda: http.get("/jobs"), 401)
+    await until_keys_are_asked_for(http)
 
     job = (await http.post("/jobs", json={"type": "mail"}, headers=headers)).json()
 
@@ -318,7 +318,7 @@ async def test_an_alias_is_the_same_function(client, http, key):
 
 async def test_a_key_that_asks_too_often_is_told_when_to_come_again(http, key):
     slow = await key("read", rate="2/m")
-    await until(lambda: http.get("/jobs"), 401)
+    await until_keys_are_asked_for(http)
 
     replies = [await http.get("/jobs", headers=slow) for _ in range(3)]
 
@@ -337,7 +337,7 @@ async def test_a_key_that_asks_too_often_is_told_when_to_come_again(http, key):
 )
 async def test_a_request_is_let_through_whole_and_its_jobs_count(http, key, path, body):
     slow = await key("enqueue", rate="1/m")
-    await until(lambda: http.get("/jobs"), 401)
+    await until_keys_are_asked_for(http)
 
     first = await http.post(path, json=body, headers=slow)
     second = await http.post(path, json=body, headers=slow)
@@ -349,7 +349,7 @@ async def test_a_request_is_let_through_whole_and_its_jobs_count(http, key, path
 
 async def test_a_job_of_a_batch_that_brings_too_many_is_refused_alone(http, key):
     headers = await key("enqueue", rate="1000/s")
-    await until(lambda: http.get("/jobs"), 401)
+    await until_keys_are_asked_for(http)
     many = {"type": "echo", "then": [{"type": "echo", "then": [{"type": "echo"}] * 100}] * 20}
 
     reply = await http.post("/jobs/batch", json=[{"type": "echo"}, many, {"type": "echo"}], headers=headers)
@@ -403,7 +403,7 @@ async def test_a_stream_ends_when_its_key_is_revoked(http, key, client):
 async def test_refusals_and_what_operators_do_are_logged_by_name(http, key):
     operator = await key("operate", name="night-shift")
     adder = await key("enqueue", functions=["add"], name="a")
-    await until(lambda: http.get("/jobs"), 401)
+    await until_keys_are_asked_for(http)
 
     with structlog.testing.capture_logs() as logged:
         await http.post("/jobs", json={"type": "echo"}, headers=operator)
@@ -427,7 +427,7 @@ async def test_refusals_and_what_operators_do_are_logged_by_name(http, key):
 
 async def test_a_flood_of_requests_without_a_key_does_not_flood_the_log(http, key):
     await key("read")
-    await until(lambda: http.get("/jobs"), 401)
+    await until_keys_are_asked_for(http)
 
     with structlog.testing.capture_logs() as logged:
         for _ in range(300):
@@ -438,7 +438,7 @@ async def test_a_flood_of_requests_without_a_key_does_not_flood_the_log(http, ke
 
 async def test_two_keys_idempotency_keys_never_meet(http, key):
     one, other = await key("enqueue"), await key("enqueue")
-    await until(lambda: http.get("/jobs"), 401)
+    await until_keys_are_asked_for(http)
 
     jobs = [
         (await http.post("/jobs", json={"type": "echo"}, headers={**who, "Idempotency-Key": "same"})).json()["id"]

@@ -1,6 +1,5 @@
 """Webhooks in: requests of providers that know nothing of Lanework, signed as they sign."""
 
-import asyncio
 import base64
 import hashlib
 import hmac
@@ -16,7 +15,7 @@ from runtime.errors import FunctionInvalid
 from runtime.gateway.signatures import delivery
 from runtime.handlers.spec import Function
 from runtime.store.access import issue
-from tests.conftest import deploy
+from tests.conftest import deploy, until_keys_are_asked_for
 
 SECRET = "whsec_" + base64.b64encode(b"s" * 32).decode()
 BODY = b'{"id": "evt_1", "type": "paid"}'
@@ -221,9 +220,7 @@ async def test_where_keys_are_asked_for_a_signature_is_enough_and_no_signature_i
     made, token = issue("sender", ["enqueue"], functions=["plain"])
     await client.access.add(made)
     headers = {"Authorization": f"Bearer {token}"}
-    async with asyncio.timeout(10):
-        while (await http.get("/jobs")).status_code != 401:
-            await asyncio.sleep(0)
+    await until_keys_are_asked_for(http)
 
     async def status(path, headers):
         return (await http.post(f"/hooks/{path}", content=BODY, headers=headers)).status_code

@@ -98,9 +98,9 @@ class GuardedLanework(Lanework):
             except LaneworkError as error:
                 results[index] = error
         if foreign := {requests[i].type[:50] for i, error in results.items() if isinstance(error, AccessForbidden)}:
-            some = sorted(foreign)[:5]
+            examples = sorted(foreign)[:5]
             self._log.info(
-                "access.refused", key=key.name, code=AccessForbidden.code, functions=some, jobs=len(results)
+                "access.refused", key=key.name, code=AccessForbidden.code, functions=examples, jobs=len(results)
             )
         try:
             await charge(self.access, count)
