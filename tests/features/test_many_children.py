@@ -142,11 +142,12 @@ async def test_of_an_attempt_that_does_not_complete_nothing_starts_or_is_left(cl
 
 
 async def test_more_than_there_may_be_fail_at_once(client, worker):
-    async def parent(ctx: Context) -> None:
+    # in threads: on the loop that the client shares, so long a loop is a server that does not answer
+    def parent(ctx: Context) -> None:
         for _ in range(MAX_STARTED + 1):
             ctx.enqueue("leaf")
 
-    async def heavy(ctx: Context) -> None:
+    def heavy(ctx: Context) -> None:
         for _ in range(70):
             ctx.enqueue("leaf", "x" * 1_000_000)
 
