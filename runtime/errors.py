@@ -8,6 +8,7 @@ LaneworkError
 ├── NotReady               not-ready             a gateway that does not know the functions yet
 ├── PayloadInvalid         payload-invalid       the payload does not fit the function's schema
 ├── JobInvalid             job-invalid           a job with an impossible option
+├── EventInvalid           event-invalid         an event that CloudEvents does not allow
 ├── KeyReused              key-reused            an idempotency key that stands for another job
 ├── QueueFull              queue-full            as many jobs wait as the function allows
 ├── StatusConflict         status-conflict       a change that the job's status does not allow
@@ -94,6 +95,14 @@ class PayloadInvalid(LaneworkError):
 
 class JobInvalid(LaneworkError):
     code = "job-invalid"
+
+    def __init__(self, message: str, errors: Sequence[FieldError]) -> None:
+        self.errors = list(errors)
+        super().__init__(message)
+
+
+class EventInvalid(LaneworkError):
+    code = "event-invalid"
 
     def __init__(self, message: str, errors: Sequence[FieldError]) -> None:
         self.errors = list(errors)

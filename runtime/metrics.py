@@ -23,6 +23,11 @@ ENQUEUED = Counter("lanework_jobs_enqueued_total", "Jobs stored by this process.
 REDELIVERED = Counter("lanework_jobs_redelivered_total", "Attempts handed back because their worker was lost.", _BY)
 SKIPPED = Counter("lanework_cron_skipped_total", "Ticks of schedules that were missed for good.", ["function"])
 EXPIRED = Counter("lanework_jobs_expired_total", "Jobs that had not started in time.", _BY)
+EVENTS = Counter(
+    "lanework_events_published_total",
+    "Events published by this process; unclaimed: without a subscriber.",
+    ["outcome"],
+)
 LOST = Counter("lanework_attempts_lost_total", "Attempts that ended here after they had been taken over.")
 
 

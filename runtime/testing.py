@@ -34,6 +34,7 @@ from runtime.client.prepare import Preparer
 from runtime.handlers.catalogue import Catalogue, discover
 from runtime.handlers.policy import NAME
 from runtime.handlers.spec import Function
+from runtime.jobs.event import Event, Publication
 from runtime.jobs.job import SETTLED
 from runtime.jobs.request import JobRequest
 from runtime.store.attempts import Settlement, Taken
@@ -57,7 +58,8 @@ class Outcome:
 
     `status`: completed; retry, where further attempts are left; or failed. `result` and `error` as the API
     shows them. `retry_in`: seconds until the next attempt. `progress`: every report. `enqueued`, `follow_up`: what
-    starts because it completed. `logs`: events of `ctx.log`.
+    starts because it completed; `published`: the events that it publishes, with their data. `logs`: events of
+    `ctx.log`.
     """
 
     status: str = "completed"
@@ -67,6 +69,7 @@ class Outcome:
     progress: list[dict[str, Any]] = field(default_factory=list)
     enqueued: list[JobRequest] = field(default_factory=list)
     follow_up: JobRequest | None = None
+    published: list[tuple[Event, Any]] = field(default_factory=list)
     logs: list[dict[str, Any]] = field(default_factory=list)
 
 
@@ -78,20 +81,22 @@ def call(
     max_attempts: int | None = None,
     files: str | Path | None = None,
     elsewhere: Collection[str] = (),
+    event: Event | None = None,
 ) -> Outcome:
     """Runs one attempt as a worker does: the payload validated, the context given, the result packed, and what it
     enqueues checked against the functions of the folder.
 
     `function`: its name in the functions folder, or a handler. `files`: what `ctx.file` opens; a folder that is
-    gone afterwards where it is not said. `elsewhere`: functions that it enqueues jobs for and that are not in this
-    folder; their payloads are not checked. A `def` handler runs right here, in the thread that calls and within an
-    event loop: its timeout and its memory are a worker's to keep, and `asyncio.run` is not for it. In an async
+    gone afterwards where it is not said. `elsewhere`: functions that it enqueues jobs for and that are not in
+    this folder; their payloads are not checked. `event`: the one that brings the job. A `def` handler runs
+    right here, in the thread that calls and within an event loop: its timeout and its memory are a worker's to
+    keep, and `asyncio.run` is not for it. In an async
     test, use `call_async`.
     """
     try:
         asyncio.get_running_loop()
     except RuntimeError:
-        options: dict[str, Any] = {"attempt": attempt, "max_attempts": max_attempts, "files": files}
+        options: dict[str, Any] = {"attempt": attempt, "max_attempts": max_attempts, "files": files, "event": event}
         return asyncio.run(call_async(function, payload, elsewhere=elsewhere, **options))
     raise RuntimeError("an event loop runs already: await call_async(…) here")
 
@@ -104,6 +109,7 @@ async def call_async(
     max_attempts: int | None = None,
     files: str | Path | None = None,
     elsewhere: Collection[str] = (),
+    event: Event | None = None,
 ) -> Outcome:
     """As `call`, from an async test."""
     loaded = settings.load()
@@ -121,10 +127,13 @@ async def call_async(
         calls = Calls(
             _Here(), None, loaded.model_copy(update={"files_dir": place}), lambda _, report: reports.append(report)
         )
-        runner = Runner(calls, Starts(Preparer(Contracts(folder), loaded), _stage), loaded.result_limit)
+        contracts = Contracts(folder)
+        runner = Runner(calls, Starts(Preparer(contracts, loaded), contracts, _stage), loaded.result_limit)
         running_attempt = Attempt(
             Taken(fn.name, deployed.lane, b"0-0", job_id, attempt, packed, attempts_allowed, now, 0, now), fn
         )
+        if event is not None:
+            running_attempt.taken.extras = codec.pack_batch({"event": codec.pack(event.attributes)})
         settlement = await _run(runner, running_attempt)
     outcome = Outcome(settlement.outcome, progress=reports)
     outcome.logs = [
@@ -132,7 +141,9 @@ async def call_async(
     ]
     if settlement.outcome == "completed":
         outcome.result = codec.from_json(codec.to_json(codec.unpack(settlement.value)))
-        outcome.enqueued = [request for _, request in running_attempt.requested]
+        started = [request for _, request in running_attempt.requested]
+        outcome.enqueued = [request for request in started if isinstance(request, JobRequest)]
+        outcome.published = [(it.event, it.data) for it in started if isinstance(it, Publication)]
         outcome.follow_up = running_attempt.follow_up and running_attempt.follow_up[1]
         return outcome
     outcome.error = codec.unpack(settlement.value)

@@ -121,11 +121,14 @@ async def submit_many(
         return results
     for number, job in batch if refused else ():
         if refusal := refused.get(job.id):
-            results[number] = _refused(job, refusal)
+            results[number] = submitted(job, refusal)
     return results
 
 
-def _refused(job: NewJob, refusal: Refusal) -> Stored | LaneworkError:
+def submitted(job: NewJob, refusal: Refusal | None) -> Stored | LaneworkError:
+    """What came of a job of a batch."""
+    if refusal is None:
+        return Stored(job.id, new=True)
     if refusal.verdict == "full":
         return QueueFull(job.type, refusal.waiting)
     return KeyReused(refusal.other) if refusal.verdict == "differs" else Stored(refusal.other, new=False)
@@ -174,7 +177,7 @@ class _Batches:
             refusal = refused.get(job_id)
             if refusal is None:
                 continue
-            found = _refused(part[0], refusal)
+            found = submitted(part[0], refusal)
             if isinstance(found, LaneworkError):
                 tried = self.ids[: self.ids.index(part[-1].id) + 1]
                 found.stored = [job_id for job_id in tried if job_id not in refused]

@@ -22,10 +22,12 @@ from runtime.client.counts import Counts
 from runtime.client.deadline import within
 from runtime.client.operations import Operations
 from runtime.client.prepare import Preparer
+from runtime.client.publishing import Published, publish
 from runtime.client.watching import Watching
 from runtime.errors import JobNotFound, KeyReused, LaneworkError, QueueFull, StatusConflict
 from runtime.handlers.handle import open_clients
 from runtime.jobs import tags
+from runtime.jobs.event import Event
 from runtime.jobs.job import Job
 from runtime.jobs.request import ClientOptions, JobRequest
 from runtime.settings import Settings
@@ -33,7 +35,8 @@ from runtime.store.batch import GroupCommit
 from runtime.store.jobs import Refusal
 from runtime.store.listing import Page, Wanted
 from runtime.store.rows import NewJob
-from runtime.values import durations
+from runtime.values import durations, ids
+from runtime.values.clock import now_ms, rfc3339
 
 Result = TypeVar("Result")
 
@@ -171,6 +174,37 @@ class Lanework(Operations, Counts, Watching):
         """
         self._check_event_loop()
         return await self._bulk.enqueue(type, payloads, {**options}, keys)
+
+    async def publish(
+        self,
+        type: str,
+        data: Any = None,
+        *,
+        source: str = "lanework",
+        id: str | None = None,
+        **attributes: str | int | bool | None,
+    ) -> Published:
+        """Publishes an event: each function that subscribes to it gets a job with `data` as its payload.
+
+        `source` and `id` name the event; within 24 hours, the same two again are the same event, and no subscriber
+        gets it twice. `attributes`: the others that CloudEvents has (subject, time, …), and extensions.
+        Raises EventInvalid, PayloadInvalid for data that cannot be stored, QueueFull, StoreUnavailable; after the
+        last two, publish it again with the same id.
+        """
+        event_id = ids.new_id(0) if id is None else id
+        event = Event.of({"time": rfc3339(now_ms()), **attributes, "type": type, "source": source, "id": event_id})
+        (published,) = await self.publish_many([(event, data)])
+        if isinstance(published, LaneworkError):
+            raise published
+        return published
+
+    async def publish_many(
+        self, events: Sequence[tuple[Event, Any]], *, visible: Callable[[str], bool] = lambda _: True
+    ) -> list[Published | LaneworkError]:
+        """Publishes events with their data, with one script call a shard; one that was refused has its error in its
+        place. `visible`: to the functions of which names."""
+        self._check_event_loop()
+        return await publish(events, self._contracts, self._preparer, self._enqueue, visible)
 
     async def get(self, job_id: str) -> Job:
         """Raises JobNotFound."""

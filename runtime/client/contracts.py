@@ -15,6 +15,7 @@ import jsonschema_rs
 from runtime import log
 from runtime.client.deadline import within
 from runtime.errors import ERRORS_SHOWN, FieldError, FunctionBroken, FunctionUnknown, PayloadInvalid
+from runtime.jobs.event import Event, Subscription
 from runtime.store.registry import Deployed
 from runtime.values import secret_fields
 from runtime.values.pointers import names, pointer
@@ -31,7 +32,7 @@ _SOON = 0.1  # an unknown name is looked up again, but not for every request of 
 class Contract:
     """One deployed function and its validator."""
 
-    __slots__ = ("_recursive", "_validator", "deployed", "is_followed", "plain", "secret")
+    __slots__ = ("_recursive", "_validator", "deployed", "is_followed", "plain", "secret", "subscription")
 
     def __init__(self, deployed: Deployed) -> None:
         self.deployed = deployed
@@ -43,6 +44,10 @@ class Contract:
             or deployed.ttl is not None
             or deployed.keep is not None
             or deployed.concurrency_key
+        )
+        # an alias is the same subscriber
+        self.subscription = (
+            Subscription(deployed.on, deployed.where) if deployed.on and deployed.name == deployed.serves else None
         )
         self.is_followed = bool(deployed.on_success or deployed.on_failure)
         self._recursive = _is_recursive(deployed.schema)
@@ -128,6 +133,15 @@ class Contracts:
             near = difflib.get_close_matches(name, self._known) if len(name) <= _LONGEST else []
             raise FunctionUnknown(name, near, none_known=not self._known)
         return found
+
+    async def subscribers(self, event: Event) -> list[Contract]:
+        """The functions that subscribe to such an event. Raises StoreUnavailable where they could not be read."""
+        age = time.monotonic() - self._read_at
+        if age >= _FRESH:
+            reading = self._start_reading()
+            if age >= _STALE:
+                await within(asyncio.shield(reading))
+        return [c for c in self._known.values() if c.subscription is not None and c.subscription.wants(event)]
 
     async def all(self) -> dict[str, Contract]:
         """Raises StoreUnavailable."""

@@ -10,6 +10,7 @@ from runtime.client.contracts import Contract, Contracts
 from runtime.client.follow_ups import FIELDS, Template
 from runtime.errors import FunctionUnknown, JobInvalid, LaneUnknown, PayloadInvalid
 from runtime.jobs import callback
+from runtime.jobs.event import Subscribed
 from runtime.jobs.request import JobRequest
 from runtime.jobs.retry import Retry
 from runtime.settings import Settings
@@ -49,6 +50,20 @@ class Preparer:
         return self.ready(
             request, contract, beside=beside, join=join, job_id=job_id, following=following, tick=tick
         )
+
+    async def prepare_subscribed(
+        self, request: Subscribed, contract: Contract, beside: str | None = None
+    ) -> NewJob:
+        """A subscriber's job; its payload is not checked: that it does not fit is the subscriber's failure, which
+        shows there, and none of who publishes.
+
+        Raises JobInvalid, and PayloadInvalid where the payload cannot be stored at all.
+        """
+        if beside is not None:
+            request.key = None  # an attempt's event is published once in any case
+        job_id = self._place(request, contract, beside)
+        following = await self._following(request, contract, job_id)
+        return self.ready(request, contract, beside=beside, job_id=job_id, following=following, checked=False)
 
     def prepare_plain(self, request: JobRequest, tick: int | None = None) -> NewJob | None:
         """The same at once for nearly every request: with nothing unusual, for a known function that has no

@@ -34,8 +34,10 @@ from typing_extensions import Unpack
 from runtime.client.bulk import Stored
 from runtime.client.client import JobQuery, Lanework, Submitted
 from runtime.client.operations import Cleared, Tagged
+from runtime.client.publishing import Published
 from runtime.client.watching import JobEvent
 from runtime.errors import LaneworkError, StoreUnavailable
+from runtime.jobs.event import Event
 from runtime.jobs.job import Job, Status
 from runtime.jobs.request import ClientOptions, JobRequest
 from runtime.settings import Settings
@@ -130,6 +132,22 @@ class LaneworkSync:
 
     def _stored(self, type: str, part: list[Any], keys: list[str] | None, options: ClientOptions) -> list[str]:
         return self._do(lambda client: client.enqueue_many(type, part, keys=keys, **options))
+
+    def publish(
+        self,
+        type: str,
+        data: Any = None,
+        *,
+        source: str = "lanework",
+        id: str | None = None,
+        **attributes: str | int | bool | None,
+    ) -> Published:
+        return self._do(lambda client: client.publish(type, data, source=source, id=id, **attributes))
+
+    def publish_many(
+        self, events: Sequence[tuple[Event, Any]], *, visible: Callable[[str], bool] = lambda _: True
+    ) -> list[Published | LaneworkError]:
+        return self._do(lambda client: client.publish_many(events, visible=visible))
 
     def get(self, job_id: str) -> Job:
         return self._do(lambda client: client.get(job_id))

@@ -15,7 +15,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from runtime.gateway import batch, description, hooks, operations, problem_pages, routes, scale
+from runtime.gateway import batch, description, events, hooks, operations, problem_pages, routes, scale
 from runtime.gateway.access.guard import Guard
 from runtime.gateway.access.guarded import GuardedLanework
 from runtime.gateway.access.keyring import needs_keys
@@ -36,6 +36,7 @@ PARTS: tuple[Callable[[GuardedLanework], Paths], ...] = (
     routes.paths,
     batch.paths,
     hooks.paths,
+    events.paths,
     operations.paths,
     scale.paths,
     description.paths,

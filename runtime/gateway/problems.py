@@ -13,6 +13,7 @@ from runtime.errors import (
     AccessDenied,
     AccessForbidden,
     ClientMissing,
+    EventInvalid,
     FunctionBroken,
     FunctionInvalid,
     FunctionUnknown,
@@ -40,6 +41,7 @@ _CHALLENGE = {"WWW-Authenticate": 'Bearer realm="lanework"'}  # RFC 6750, sectio
 _STATUS: dict[type[LaneworkError], int] = {
     AccessDenied: 401,
     AccessForbidden: 403,
+    EventInvalid: 422,
     FunctionBroken: 409,
     FunctionUnknown: 404,
     JobFailed: 409,
@@ -122,7 +124,7 @@ def describe(error: LaneworkError) -> dict[str, Any]:
     if status == 500:
         log.get("gateway").error("request.failed", code=error.code, exc_info=error)
     members: dict[str, Any] = {}
-    if isinstance(error, (PayloadInvalid, JobInvalid)):
+    if isinstance(error, (PayloadInvalid, JobInvalid, EventInvalid)):
         members["errors"] = error.errors
     elif isinstance(error, FunctionUnknown):
         members["near"] = error.near

@@ -12,9 +12,11 @@ from typing import Any
 import structlog
 from typing_extensions import Unpack
 
-from runtime.errors import JobInvalid, Permanent, Stopped
+from runtime.errors import EventInvalid, JobInvalid, Permanent, Stopped
+from runtime.jobs.event import Event, Publication
 from runtime.jobs.request import MAX_STARTED, JobRequest, Options
 from runtime.values import ids
+from runtime.values.clock import rfc3339
 
 _NOTE = 4096  # bytes
 
@@ -23,7 +25,8 @@ _NOTE = 4096  # bytes
 class JobInfo:
     """The job behind an attempt. `created_at`: Unix milliseconds. `tries`: which of its `max_attempts` this
     attempt is; those that were lost or handed back do not count. `scheduled_for`: the tick of the schedule
-    that made it, in Unix milliseconds, however late it runs; None for a job of another origin."""
+    that made it, in Unix milliseconds, however late it runs; None for a job of another origin. `event`: the
+    attributes of the event that brought it, by name, if one did."""
 
     id: str
     type: str
@@ -33,6 +36,7 @@ class JobInfo:
     created_at: int
     tries: int = 1
     scheduled_for: int | None = None
+    event: dict[str, Any] | None = None
 
 
 class Context:
@@ -46,8 +50,16 @@ class Context:
         self._files = files
         self._log: structlog.stdlib.BoundLogger | None = None
         self._stopped = False
-        self.requested: list[tuple[str, JobRequest]] = []  # what starts if this attempt completes, by its id
+        # what starts if this attempt completes: jobs and events, each with its id
+        self.requested: list[tuple[str, JobRequest | Publication]] = []
         self.follow_up: tuple[str, JobRequest] | None = None
+
+    @property
+    def event(self) -> Event:
+        """The event that brought the job; for a job that came otherwise, one that names the job."""
+        if self.job.event is None:
+            return Event.of_job(self.job.id, self.job.type, self.job.created_at)
+        return Event.of(self.job.event)
 
     @property
     def log(self) -> Any:
@@ -96,13 +108,42 @@ class Context:
 
         Raises JobInvalid for the 100,001st job, and for an unknown option.
         """
-        if len(self.requested) >= MAX_STARTED:
-            message = f"one attempt starts at most {MAX_STARTED:,} jobs; start some that start the others"
-            raise JobInvalid(message, [{"field": "", "message": message}])
+        self._check_count()
         request = _request(type, payload, options)
         job_id = ids.new_id(ids.shard_of(self.job.id))
         self.requested.append((job_id, request))
         return job_id
+
+    def publish(
+        self,
+        type: str,
+        data: Any = None,
+        *,
+        source: str | None = None,
+        subject: str | None = None,
+        **extensions: str | int | bool,
+    ) -> str:
+        """Publish an event if this attempt completes, in the same step and so exactly once; returns its id.
+
+        Each function that subscribes to it then gets a job with `data` as its payload. `source`: `/functions/NAME`
+        of this job where nothing is said. `extensions`: further attributes, or the optional ones of CloudEvents.
+
+        Raises EventInvalid, and JobInvalid for the 100,001st job or event.
+        """
+        self._check_count()
+        if "id" in extensions:
+            message = "is not to be given: an attempt's event is published once"
+            raise EventInvalid(f"id {message}", [{"field": "/id", "message": message}])
+        event_id = ids.new_id(0)
+        own = {"type": type, "source": source or f"/functions/{self.job.type}", "id": event_id, "subject": subject}
+        event = Event.of({"time": rfc3339(ids.created_ms(event_id)), **extensions, **own})
+        self.requested.append((event_id, Publication(event, data)))
+        return event_id
+
+    def _check_count(self) -> None:
+        if len(self.requested) >= MAX_STARTED:
+            message = f"one attempt starts at most {MAX_STARTED:,} jobs; start some that start the others"
+            raise JobInvalid(message, [{"field": "", "message": message}])
 
     def when_all_settled(self, type: str, payload: Any = None, **options: Unpack[Options]) -> str:
         """Start a job once all that this attempt enqueues have settled, however; returns its id.

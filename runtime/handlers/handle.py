@@ -17,6 +17,7 @@ from typing_extensions import Unpack
 
 from runtime.errors import ClientMissing
 from runtime.handlers.context import Context
+from runtime.jobs.event import Event
 from runtime.jobs.job import Job
 from runtime.jobs.request import ClientOptions, Options
 
@@ -114,4 +115,4 @@ def job_type(handler: Callable[..., Any]) -> str:
 def _is_whole(handler: Callable[..., Any]) -> bool:
     """Whether a parameter named `payload` takes all of it."""
     parameters = inspect.signature(handler, eval_str=True).parameters.values()
-    return [p.name for p in parameters if p.annotation is not Context] == ["payload"]
+    return [p.name for p in parameters if p.annotation not in (Context, Event)] == ["payload"]

@@ -12,6 +12,7 @@ from runtime.handlers.handle import Mark, attach
 from runtime.handlers.hooks import Signature
 from runtime.handlers.schedule import Schedule
 from runtime.jobs.callback import FUNCTION
+from runtime.jobs.event import check_subscription
 from runtime.jobs.retry import Retry
 from runtime.values import durations, sizes
 
@@ -35,7 +36,8 @@ class Bounds:
     have started. `keep`: seconds for which a settled job is kept; 0 means the second that waiters need to
     see it. `unique`: "payload", or a key: while a job with an equal payload or the same key lives, a
     second one is not stored. `on_success`, `on_failure`: the function that gets the job, as the parameter `job`,
-    once it has completed, or has failed.
+    once it has completed, or has failed. `on`: patterns of the types of events that it subscribes to, with `*` for
+    any text; `where`: of these, the events with these attributes, patterns by name.
     """
 
     concurrency: int | None = None
@@ -47,6 +49,8 @@ class Bounds:
     unique: str | None = None
     on_success: str | None = None
     on_failure: str | None = None
+    on: list[str] = field(default_factory=list)
+    where: dict[str, list[str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,19 +131,24 @@ def function(
     memory: int | str | None = None,
     recycle: int | str | None = None,
     hook: Signature | None = None,
+    on: str | Sequence[str] = (),
+    where: Mapping[str, str | Sequence[str]] | None = None,
 ) -> Mark:
     """Marks a module's handler and sets its policy (see `Policy`).
 
     Lengths of time are seconds or text such as "10m"; `retry` as a number means that many attempts; `schedule` is
     one cron expression, several, or a mapping from each to its jobs' payload. `memory` is bytes or text such as
     "512M"; `recycle` a number of attempts, or a size of its process such as "300M". `hook`: how providers sign what
-    they send to `/hooks/NAME`. Raises FunctionInvalid.
+    they send to `/hooks/NAME`. `on`: the events it subscribes to, such as "order.created" or "order.*", each of
+    which becomes a job with the event's data as its payload; `where`: those with such attributes alone, such as
+    {"source": "/shop/*"}. Raises FunctionInvalid.
     """
     try:
         if rate is not None:
             durations.rate(rate)
         crons = (schedule,) if isinstance(schedule, str) else schedule
         payloads = crons if isinstance(crons, Mapping) else dict.fromkeys(crons)
+        types, filters = check_subscription(on, {} if where is None else where)
         policy = Policy(
             lane=lane,
             timeout=durations.seconds(timeout),
@@ -159,6 +168,8 @@ def function(
             memory=None if memory is None else sizes.octets(memory),
             recycle=recycle if isinstance(recycle, int) else None,
             hook=None if hook is None else _signature(hook),
+            on=types,
+            where=filters,
             recycle_above=sizes.octets(recycle) if isinstance(recycle, str) else None,
         )
     except ValueError as error:

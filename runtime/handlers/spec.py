@@ -23,6 +23,7 @@ from runtime.errors import ERRORS_SHOWN, FieldError, FunctionInvalid, PayloadInv
 from runtime.handlers.context import Context
 from runtime.handlers.hooks import UNSIGNED, Hook
 from runtime.handlers.policy import MARK, NAME, Isolation, Policy
+from runtime.jobs.event import Event
 from runtime.values import codec
 from runtime.values.pointers import pointer
 
@@ -69,11 +70,11 @@ class Function(Spec):
     """A handler that can be called with a payload here.
 
     The payload's keys become keyword arguments, validated and coerced from the annotations. A
-    parameter annotated `Context` gets the context; a single parameter named `payload` takes the
-    whole payload as it came.
+    parameter annotated `Context` gets the context, one annotated `Event` the event that brought the job; a single
+    parameter named `payload` takes the whole payload as it came.
     """
 
-    __slots__ = ("_adapter", "_validate", "_whole", "context", "handler")
+    __slots__ = ("_adapter", "_validate", "_whole", "context", "event", "handler")
 
     def __init__(self, name: str, handler: Callable[..., Any], doc: str = "", version: str = "") -> None:
         """Raises FunctionInvalid."""
@@ -87,6 +88,7 @@ class Function(Spec):
         self.isolation = self._isolation()
         self.doc = inspect.cleandoc(doc or handler.__doc__ or "").strip()
         self.context: str | None = None  # the parameter that takes the context
+        self.event: str | None = None  # the parameter that takes the event
         self._whole = ""  # the parameter that takes the whole payload
         self.hook = None
         hints = self._hints()
@@ -129,8 +131,10 @@ class Function(Spec):
         Raises PayloadInvalid.
         """
         arguments = self.bind(codec.unpack(packed))
-        if self.context is not None:
-            arguments[self.context] = context()
+        if self.context is not None or self.event is not None:
+            made = context()
+            given = {self.context: made, self.event: made.event if self.event else None}
+            arguments |= {name: value for name, value in given.items() if name is not None}
         return arguments
 
     def bind(self, payload: Any) -> dict[str, Any]:
@@ -183,10 +187,9 @@ class Function(Spec):
         for parameter in inspect.signature(self.handler).parameters.values():
             annotation = hints.get(parameter.name, Any)
             if annotation is Context:
-                if self.context is not None:
-                    message = f"{self.context} and {parameter.name} are both Context: one parameter takes it"
-                    raise FunctionInvalid(f"{self.name}: {message}")
-                self.context = parameter.name
+                self.context = self._only(self.context, parameter.name, "Context")
+            elif annotation is Event:
+                self.event = self._only(self.event, parameter.name, "Event")
             elif parameter.kind is parameter.VAR_KEYWORD:
                 extra = True
             elif parameter.kind in (parameter.VAR_POSITIONAL, parameter.POSITIONAL_ONLY):
@@ -205,6 +208,12 @@ class Function(Spec):
             return TypeAdapter(shape)
         except (PydanticSchemaGenerationError, PydanticUserError) as error:
             raise FunctionInvalid(f"{self.name}: an annotation cannot be validated: {error}") from error
+
+    def _only(self, before: str | None, name: str, kind: str) -> str:
+        if before is not None:
+            message = f"{before} and {name} are both {kind}: one parameter takes it"
+            raise FunctionInvalid(f"{self.name}: {message}")
+        return name
 
     def _set_hook(self, annotations: list[Any]) -> None:
         signature = self.policy.hook

@@ -23,7 +23,8 @@ class Job(Generic[Result]):
     """One request to run one function on one payload. Times: Unix milliseconds.
 
     `result`: None until it has completed; else what the handler returned, of that type where a handle enqueued it.
-    `then`: id, type and `on` of each job that starts when this one has settled, until then.
+    `event`: the attributes of the event that brought it. `then`: id, type and `on` of each job that starts when
+    this one has settled, until then.
     """
 
     id: str
@@ -48,6 +49,7 @@ class Job(Generic[Result]):
     parent: str | None = None
     children: list[str] = field(default_factory=list)
     then: list[dict[str, Any]] = field(default_factory=list)
+    event: dict[str, Any] | None = None
     tags: dict[str, str] = field(default_factory=dict)
     omitted: tuple[str, ...] = ()  # what a list leaves out: payload, result, history, children, then
 
@@ -81,6 +83,7 @@ class Job(Generic[Result]):
             "parent": self.parent,
             "children": self.children,
             "then": self.then,
+            "event": self.event,
             "tags": self.tags,
             "links": {"self": f"/jobs/{self.id}", "result": f"/jobs/{self.id}/result"},
             **{f"{name}_omitted": True for name in self.omitted},

@@ -48,6 +48,12 @@ class Taken:
         return self._unpacked().get(b"tick")
 
     @property
+    def event(self) -> dict[str, Any] | None:
+        """The attributes of the event that brought the job."""
+        packed = self._unpacked().get(b"event")
+        return None if packed is None else codec.unpack(packed)
+
+    @property
     def following(self) -> int:
         """How many jobs may start when it has settled."""
         return 0 if len(self.extras) < _FEW else len(self._unpacked().get(b"then", ()))

@@ -122,6 +122,7 @@ def _read(job_id: str, record: Mapping[bytes, bytes], lanes: tuple[str, ...], om
         cancel_requested_at=_int(record.get(b"cancel_at")),
         parent=record[b"parent"].decode() if b"parent" in record else None,
         then=_waiting(record),
+        event=_event(record),
         tags=_tags(record),
         children=[child.decode() for child in codec.unpack_stream(record.get(b"children", b""))],
         omitted=_shown_as(omitted),
@@ -144,7 +145,7 @@ def _waiting(record: Mapping[bytes, bytes]) -> list[dict[str, Any]]:
 def _shown_as(omitted: tuple[str, ...]) -> tuple[str, ...]:
     if "extras" not in omitted:
         return omitted
-    return tuple(dict.fromkeys(("payload", *("then" if name == "extras" else name for name in omitted))))
+    return tuple(dict.fromkeys(("payload", "event", *("then" if name == "extras" else name for name in omitted))))
 
 
 def _payload(record: Mapping[bytes, bytes], omitted: tuple[str, ...]) -> Any:
@@ -161,6 +162,11 @@ def _payload(record: Mapping[bytes, bytes], omitted: tuple[str, ...]) -> Any:
 
 def _texts(names: list[bytes]) -> list[str]:
     return [name.decode() for name in names]
+
+
+def _event(record: Mapping[bytes, bytes]) -> dict[str, Any] | None:
+    packed = codec.unpack_stream(record[b"extras"])[0].get(b"event") if b"extras" in record else None
+    return None if packed is None else codec.unpack(packed)
 
 
 def _tags(record: Mapping[bytes, bytes]) -> dict[str, str]:

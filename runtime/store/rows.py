@@ -27,8 +27,8 @@ class NewJob(NamedTuple):
     (ms, from when it may start); `key` and `digest` (idempotency); `max_waiting`. `extras`: what its record keeps,
     packed by `codec.pack_batch`: `timed` (it expires), `tick` (when its schedule names it), `backoff`, `ckey`
     (its concurrency key), `unique` (a digest), `keep` (ms that its settled record stays), `then` (FollowUps),
-    `tags` (each by its digest), `secret` (what hides fields of its payload), `join` (the job whose follow-up waits
-    for this one).
+    `event` (the attributes of the event that brought it, packed), `tags` (each by its digest), `secret` (what hides
+    fields of its payload), `join` (the job whose follow-up waits for this one).
     """
 
     id: str

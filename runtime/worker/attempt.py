@@ -10,10 +10,12 @@ from typing import Any, Literal
 from runtime import log, metrics
 from runtime.handlers.context import Context
 from runtime.handlers.spec import Spec
+from runtime.jobs.event import Publication
 from runtime.jobs.request import JobRequest
 from runtime.store.attempts import Taken
 
 Requested = tuple[str, JobRequest]  # the id that the handler got, and its request
+Started = tuple[str, JobRequest | Publication]
 Cause = Literal["lost", "released", "cancelled", "timeout"]
 
 
@@ -45,7 +47,7 @@ class Attempt(log.Speaker):
         self.progress = b""  # the newest report, packed, until it is known to be in the record
         self.begun = False  # a task that is cancelled before its first step never runs at all
         self.started = time.perf_counter()
-        self.requested: Iterable[Requested] = ()  # what starts if it completes
+        self.requested: Iterable[Started] = ()  # what starts if it completes
         self.follow_up: Requested | None = None
         self.staged = 0  # parts of what starts that wait in Redis for its end
 

@@ -12,12 +12,13 @@ from typing import Any, Protocol
 from runtime import log
 from runtime.handlers.context import Context, JobInfo
 from runtime.handlers.spec import Function, Spec
+from runtime.jobs.event import Event, Publication
 from runtime.jobs.request import JobRequest
 from runtime.settings import Settings
 from runtime.store.attempts import Taken
 from runtime.values import codec
 from runtime.worker import printed
-from runtime.worker.attempt import Attempt, Requested
+from runtime.worker.attempt import Attempt, Requested, Started
 from runtime.worker.processes.pool import Pool
 
 Report = Callable[[Attempt, dict[str, Any]], None]  # of an attempt's progress, from any thread
@@ -83,7 +84,7 @@ class Calls:
             packed = codec.each(started)
             follow_up = next(packed)
             attempt.follow_up = None if follow_up is None else _requested(follow_up)
-            attempt.requested = map(_requested, packed)
+            attempt.requested = map(_started, packed)
         result: bytes = value
         return result
 
@@ -99,7 +100,7 @@ def _timer(fn: Spec, attempt: Attempt) -> asyncio.TimerHandle:
 
 def _info(taken: Taken) -> JobInfo:
     of_job = (taken.id, taken.type, taken.lane, taken.attempt, taken.max_attempts, taken.created_at)
-    return JobInfo(*of_job, taken.tries, taken.tick)
+    return JobInfo(*of_job, taken.tries, taken.tick, taken.event)
 
 
 class _Sink:
@@ -117,6 +118,13 @@ class _Sink:
         if self._log is None:
             self._log = log.get("function").bind(**log.names(self._attempt.taken))
         log.tell(self._log, level, event, fields)
+
+
+def _started(packed: list[Any]) -> Started:
+    event_id, data, fields = packed
+    if "event" in fields:
+        return event_id, Publication(Event.of(fields["event"]), codec.unpack(data))
+    return _requested(packed)
 
 
 def _requested(packed: list[Any]) -> Requested:

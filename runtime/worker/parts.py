@@ -47,14 +47,15 @@ class Parts:
         self.staging = Staging(self.stores)
         self.held = Held()
         self.settler = Settler(self.stores, self.held, self.staging, debug=settings.log_level == "debug")
-        preparer = Preparer(Contracts(store.registry), settings)
+        contracts = Contracts(store.registry)
+        preparer = Preparer(contracts, settings)
         self.taken_no_more = asyncio.Event()
         task = asyncio.current_task()
         assert task is not None
         calls = Calls(threads, pool, settings, self._report)
         runner = Runner(
             calls,
-            Starts(preparer, self.staging.stage),
+            Starts(preparer, contracts, self.staging.stage),
             settings.result_limit,
             lambda: task.cancelling() > 0,
             self.taken_no_more,

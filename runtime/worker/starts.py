@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from functools import partial
+from typing import TypeVar
 
+from runtime import metrics
+from runtime.client.contracts import Contracts
 from runtime.client.prepare import Preparer
+from runtime.client.publishing import request_of
 from runtime.errors import StoreError, StoreUnavailable
+from runtime.jobs.event import Publication
 from runtime.jobs.request import check_started
 from runtime.store.attempt_store import AttemptStore
 from runtime.store.attempts import Taken
@@ -19,6 +25,7 @@ _PART = 250  # jobs, which keep the server for some 10 ms
 _PART_BYTES = 1 << 20
 _PAUSE = 0.2
 
+Answer = TypeVar("Answer")
 Stage = Callable[[Taken, int, Sequence[NewJob]], Awaitable[bool]]
 
 
@@ -29,8 +36,9 @@ class Lost(Exception):
 class Starts:
     """Prepares the jobs that handlers start."""
 
-    def __init__(self, preparer: Preparer, stage: Stage) -> None:
+    def __init__(self, preparer: Preparer, contracts: Contracts, stage: Stage) -> None:
         self._preparer = preparer
+        self._contracts = contracts
         self._stage = stage
 
     async def prepare(self, attempt: Attempt) -> tuple[Sequence[NewJob], NewJob | None]:
@@ -43,11 +51,10 @@ class Starts:
         join = None if after is None else taken.id
         part: list[NewJob] = []
         size = total = 0
-        for request in attempt.requested:
+        async for job in self._jobs(attempt, join):
             if len(part) == _PART or size > _PART_BYTES:
                 await self._stage_part(attempt, part)
                 part, size = [], 0
-            job = await self._ready(taken.id, request, join)
             octets = len(job.payload) + len(job.extras or b"")
             size, total = size + octets, total + octets
             check_started(total)
@@ -57,25 +64,44 @@ class Starts:
             part = []
         return part, after
 
+    async def _jobs(self, attempt: Attempt, join: str | None) -> AsyncIterator[NewJob]:
+        """One for each that was asked for, and one for each subscriber of each event."""
+        job_id = attempt.taken.id
+        for own_id, request in attempt.requested:
+            if not isinstance(request, Publication):
+                yield await self._ready(job_id, (own_id, request), join)
+                continue
+            jobs = await _patiently(partial(self._subscribed, request, job_id))
+            metrics.EVENTS.labels("delivered" if jobs else "unclaimed").inc()
+            for job in jobs:
+                yield job
+
+    async def _subscribed(self, published: Publication, job_id: str) -> list[NewJob]:
+        event, data = published.event, published.data
+        return [
+            await self._preparer.prepare_subscribed(request_of(event, data, c.deployed.name), c, job_id)
+            for c in await self._contracts.subscribers(event)
+        ]
+
     async def _ready(self, job_id: str, requested: Requested, join: str | None = None) -> NewJob:
-        """Waits while Redis is away: the handler has done its work and must not run again because of that."""
         child_id, request = requested
-        while True:
-            try:
-                return (await self._preparer.prepare(request, beside=job_id, join=join))._replace(id=child_id)
-            except StoreUnavailable:
-                await asyncio.sleep(_PAUSE)
+        job = await _patiently(lambda: self._preparer.prepare(request, beside=job_id, join=join))
+        return job._replace(id=child_id)
 
     async def _stage_part(self, attempt: Attempt, part: Sequence[NewJob]) -> None:
         number = attempt.staged
         attempt.staged += 1
-        while True:
-            try:
-                if not await self._stage(attempt.taken, number, part):
-                    raise Lost
-                return
-            except StoreUnavailable:
-                await asyncio.sleep(_PAUSE)
+        if not await _patiently(lambda: self._stage(attempt.taken, number, part)):
+            raise Lost
+
+
+async def _patiently(call: Callable[[], Awaitable[Answer]]) -> Answer:
+    """Waits while Redis is away: the handler has done its work and must not run again because of that."""
+    while True:
+        try:
+            return await call()
+        except StoreUnavailable:
+            await asyncio.sleep(_PAUSE)
 
 
 class Staging:

@@ -21,10 +21,12 @@ from runtime.client import Lanework
 from runtime.client.bulk import Stored
 from runtime.client.client import JobQuery, Submitted
 from runtime.client.operations import Cleared, Tagged
+from runtime.client.publishing import Published
 from runtime.client.watching import JobEvent
 from runtime.errors import AccessDenied, AccessForbidden, FunctionUnknown, JobNotFound, LaneworkError, RateExceeded
 from runtime.gateway.access.caller import CALLER, admit, charge
 from runtime.gateway.access.keyring import Keyring
+from runtime.jobs.event import Event
 from runtime.jobs.job import Job, Status
 from runtime.jobs.request import JobRequest
 from runtime.settings import Settings
@@ -110,6 +112,14 @@ class GuardedLanework(Lanework):
         stored = await super().submit_many([requests[index] for index in left])
         results |= zip(left, stored, strict=True)
         return [results[index] for index in range(len(requests))]
+
+    async def publish_many(
+        self, events: Sequence[tuple[Event, Any]], *, visible: Callable[[str], bool] | None = None
+    ) -> list[Published | LaneworkError]:
+        """To the key's functions alone. Each event counts towards the key's rate but the first, which was counted
+        as the request itself."""
+        await charge(self.access, len(events) - 1)
+        return await super().publish_many(events, visible=await self._visible())
 
     async def get(self, job_id: str) -> Job:
         job = await super().get(job_id)
@@ -282,5 +292,13 @@ def _brief(job: Job, payload: Any) -> Job:
     somebody else's, without its payload."""
     omitted = _OMITTED if payload is None else _OMITTED[1:]
     return replace(
-        job, payload=payload, result=None, error=None, progress=None, attempts=[], children=[], omitted=omitted
+        job,
+        payload=payload,
+        result=None,
+        error=None,
+        progress=None,
+        event=None,
+        attempts=[],
+        children=[],
+        omitted=omitted,
     )

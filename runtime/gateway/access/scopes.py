@@ -16,7 +16,7 @@ OPEN = frozenset(
 )
 ITS_OWN = frozenset(("/hooks/{function}",))  # whose handler asks for access itself
 OF_ALL = frozenset(("/metrics",))  # what shows all functions at once
-_ENQUEUE = frozenset(("/job", "/jobs", "/jobs/batch", "/functions/{function}/jobs"))
+_ENQUEUE = frozenset(("/job", "/jobs", "/jobs/batch", "/functions/{function}/jobs", "/events"))
 
 
 def scope_of(method: str, path: str) -> str | None:

@@ -7,14 +7,15 @@ from importlib.metadata import version
 from typing import Any
 
 from runtime.gateway.access.scopes import scope_of
+from runtime.gateway.openapi import events, parts, paths, schemas
 from runtime.gateway.openapi import functions as of_functions
-from runtime.gateway.openapi import parts, paths, schemas
 from runtime.jobs import callback
 from runtime.settings import Settings
 from runtime.store.registry import Deployed
 
 _TAGS = {
     "Jobs": "Enqueue jobs, look at them, wait for them.",
+    "Events": "Publish events, upon which functions that subscribe to them run.",
     "Functions": "What is deployed; each function's jobs by its own schema.",
     "Queues": "Pause, resume and clear.",
     "Failed jobs": "What failed is kept for a while, and can be run again.",
@@ -36,10 +37,10 @@ _ACCESS_KEY = {
 def build(deployed: Mapping[str, Deployed], settings: Settings, *, secured: bool) -> dict[str, Any]:
     """`deployed`: functions by name or alias. `secured`: whether requests need an access key."""
     loaded = {name: function for name, function in deployed.items() if function.broken is None}
-    operations = paths.operations(settings, list(loaded))
+    operations = paths.operations(settings, list(loaded)) | events.operations()
     loaded.pop(callback.FUNCTION, None)  # nobody enqueues it
     needs_payload = {name: bool(function.schema.get("required")) for name, function in loaded.items()}
-    components = schemas.components(settings, needs_payload)
+    components = schemas.components(settings, needs_payload) | events.components()
     for name, function in loaded.items():
         components |= of_functions.components(function)
         sample = of_functions.example(function)

@@ -29,7 +29,7 @@ _LINKS = {  # from a job that was created, by the operation that takes its id
     "run": "run_job",
     "retry": "retry_job",
 }
-_REFUSED_ALONE = {"description": "anything else is refused by itself, and the rest of the batch stored"}
+REFUSED_ALONE = {"description": "anything else is refused by itself, and the rest of the batch stored"}
 
 
 def op(name: str, tag: str, summary: str, replies: Mapping[str, Schema], *problems: int) -> Schema:
@@ -100,7 +100,7 @@ def batch_body() -> Schema:
         "required": True,
         "content": {
             "application/json": {
-                "schema": array({"anyOf": [ref("BatchItem"), _REFUSED_ALONE]}, maxItems=10_000),
+                "schema": array({"anyOf": [ref("BatchItem"), REFUSED_ALONE]}, maxItems=10_000),
                 "example": sample,
             },
             "application/x-ndjson": {"schema": {"type": "string", "description": "a job a line"}},

@@ -14,7 +14,7 @@ from runtime.settings import Settings
 
 Schema = dict[str, Any]
 
-_UUID = {"type": "string", "format": "uuid"}
+UUID: Schema = {"type": "string", "format": "uuid"}
 _TIME = {"type": "string", "format": "date-time"}
 # from 1970 to 9000
 MOMENT = {"type": "string", "format": "date-time", "pattern": "^(19[7-9][1-9]|[2-7][0-9]{3}|8[0-8][0-9]{2})-"}
@@ -32,7 +32,7 @@ _TAG_VALUE = {"type": "string", "minLength": 1, "maxLength": 100, "pattern": "^[
 _TAGS = {"maxProperties": tags.MAX_TAGS}
 TAG: Schema = {"type": "string", "pattern": f"^{_TAG}$", "examples": ["order:o1"]}
 _CALLBACKS = {"minItems": 1, "maxItems": callback.MAX_CALLBACKS}
-_OMITTED = ("payload", "result", "history", "children", "then")
+_OMITTED = ("payload", "result", "history", "children", "then", "event")
 _LENGTH = r"^([0-9]{1,7}(\.[0-9]{1,3})?(ms|s|m)?|[0-9]{1,4}(\.[0-9]{1,3})?[hd])$"
 _NUMBER = {"type": "number", "minimum": 0, "maximum": 3_153_600_000}
 
@@ -180,7 +180,7 @@ def components(settings: Settings, functions: Mapping[str, bool]) -> dict[str, S
         "Tagged": obj(
             {"matched": {"type": "integer"}, "cancelled": {"type": "integer"}, "partial": {"type": "boolean"}}
         ),
-        "HookReply": obj({"id": _UUID}, description="The job that a delivery became."),
+        "HookReply": obj({"id": UUID}, description="The job that a delivery became."),
         "JobFields": obj(
             {"$job": {"anyOf": [_FIELD, array(_FIELD, minItems=1, uniqueItems=True)]}},
             closed=True,
@@ -211,7 +211,7 @@ def components(settings: Settings, functions: Mapping[str, bool]) -> dict[str, S
             },
             description="One result for each job, in the order of the request.",
         ),
-        "StoredJob": obj({"id": _UUID, "new": {"type": "boolean"}}, closed=True),
+        "StoredJob": obj({"id": UUID, "new": {"type": "boolean"}}, closed=True),
         "Function": obj(
             {
                 "name": {"type": "string"},
@@ -223,6 +223,8 @@ def components(settings: Settings, functions: Mapping[str, bool]) -> dict[str, S
                 "max_attempts": {"type": "integer"},
                 "schema": {"type": "object", "description": "JSON Schema of the payload"},
                 "returns": {"type": "object", "description": "JSON Schema of the result"},
+                "on": array({"type": "string"}, description="patterns of the events that it subscribes to"),
+                "where": {"type": "object", "description": "patterns of these events' attributes"},
                 "broken": nullable({"type": "string"}),
                 "trouble": nullable({"type": "string"}),
                 "paused": {"type": "boolean"},
@@ -313,7 +315,7 @@ def _request(function: str | None, needs_payload: Mapping[str, bool], *, follows
 
 def _job() -> Schema:
     known = {
-        "id": _UUID,
+        "id": UUID,
         "type": {"type": "string"},
         "lane": {"type": "string"},
         "priority": {"type": "integer"},
@@ -331,12 +333,13 @@ def _job() -> Schema:
             name: nullable(_TIME)
             for name in ("run_at", "started_at", "finished_at", "start_before", "cancel_requested_at")
         },
-        "parent": nullable(_UUID),
-        "children": array(_UUID),
+        "parent": nullable(UUID),
+        "children": array(UUID),
         "then": array(
-            obj({"id": _UUID, "type": {"type": "string"}, "on": array({"type": "string", "enum": list(ONS)})}),
+            obj({"id": UUID, "type": {"type": "string"}, "on": array({"type": "string", "enum": list(ONS)})}),
             description="what starts when it has settled, until then",
         ),
+        "event": nullable({"type": "object", "description": "the attributes of the event that brought it"}),
         "tags": {"type": "object", "additionalProperties": {"type": "string"}},
         "tree": obj(
             {"cancelled": {"type": "integer"}, "partial": {"type": "boolean"}},

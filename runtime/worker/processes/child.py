@@ -32,6 +32,7 @@ from runtime.errors import Stopped
 from runtime.handlers.context import Context, JobInfo
 from runtime.handlers.loader import Source, load
 from runtime.handlers.spec import Function
+from runtime.jobs.event import Publication
 from runtime.jobs.failure import OutOfMemory, ResultTooLarge, failure, load_trace
 from runtime.jobs.request import JobRequest, check_started
 from runtime.jobs.retry import Retry
@@ -223,9 +224,11 @@ def _started(ctx: Context) -> bytes:
     return b"".join(packed)
 
 
-def _packed(requested: tuple[str, JobRequest]) -> list[Any]:
-    """Its id, its payload, packed, and the rest of the request."""
+def _packed(requested: tuple[str, JobRequest | Publication]) -> list[Any]:
+    """Its id, its payload, packed, and the rest of the request; of an event its attributes."""
     job_id, request = requested
+    if isinstance(request, Publication):
+        return [job_id, codec.pack(request.data), {"event": request.event.attributes}]
     return [job_id, codec.pack(request.payload), {**request.as_options(), "payload": None}]
 
 
