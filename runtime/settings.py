@@ -69,6 +69,10 @@ class Settings(BaseSettings):
     keep_keys: float = Field(86_400.0, ge=1, description="seconds that an idempotency key is remembered")
     cron_grace: float = Field(300.0, ge=0, description="seconds by which a missed tick of a schedule may come late")
     durable: bool = Field(False, description="answer 202 only once the append-only file is on the disk (WAITAOF)")
+    output_limit: int = Field(
+        1 << 20, ge=1024, description="bytes of what an attempt emits that are kept, the newest"
+    )
+    keep_log: bool = Field(True, description="keep the last 200 lines that a job logs with it")
     result_limit: int = Field(1 << 20, ge=1024, description="bytes of the largest result")
 
     host: str = Field("127.0.0.1", description="address that the gateway and the worker's port listen on")

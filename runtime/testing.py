@@ -20,7 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -57,9 +57,9 @@ class Outcome:
     """What an attempt came to, as the job would keep it.
 
     `status`: completed; retry, where further attempts are left; or failed. `result` and `error` as the API
-    shows them. `retry_in`: seconds until the next attempt. `progress`: every report. `enqueued`, `follow_up`: what
-    starts because it completed; `published`: the events that it publishes, with their data. `logs`: events of
-    `ctx.log`.
+    shows them. `retry_in`: seconds until the next attempt. `progress`: every report, `output`: every chunk.
+    `enqueued`, `follow_up`: what starts because it completed; `published`: the events that it publishes, with
+    their data. `logs`: events of `ctx.log`.
     """
 
     status: str = "completed"
@@ -67,6 +67,7 @@ class Outcome:
     error: dict[str, Any] | None = None
     retry_in: float | None = None
     progress: list[dict[str, Any]] = field(default_factory=list)
+    output: list[Any] = field(default_factory=list)
     enqueued: list[JobRequest] = field(default_factory=list)
     follow_up: JobRequest | None = None
     published: list[tuple[Event, Any]] = field(default_factory=list)
@@ -123,10 +124,8 @@ async def call_async(
         place = Path(files or stack.enter_context(tempfile.TemporaryDirectory()))
         events: Any = stack.enter_context(cast("Any", structlog.testing.capture_logs()))
         stack.enter_context(contained.tasks_contained(loop))
-        reports: list[dict[str, Any]] = []
-        calls = Calls(
-            _Here(), None, loaded.model_copy(update={"files_dir": place}), lambda _, report: reports.append(report)
-        )
+        reports = _Reports()
+        calls = Calls(_Here(), None, loaded.model_copy(update={"files_dir": place}), reports)
         contracts = Contracts(folder)
         runner = Runner(calls, Starts(Preparer(contracts, loaded), contracts, _stage), loaded.result_limit)
         running_attempt = Attempt(
@@ -135,7 +134,7 @@ async def call_async(
         if event is not None:
             running_attempt.taken.extras = codec.pack_batch({"event": codec.pack(event.attributes)})
         settlement = await _run(runner, running_attempt)
-    outcome = Outcome(settlement.outcome, progress=reports)
+    outcome = Outcome(settlement.outcome, progress=reports.told, output=reports.chunks)
     outcome.logs = [
         event for event in events if event["event"] != "attempt.failed" or event.get("part") != "worker"
     ]
@@ -169,6 +168,23 @@ class _Here:
 
     async def run(self, handler: Callable[..., Any], arguments: dict[str, Any]) -> Any:
         return handler(**arguments)
+
+
+class _Reports:
+    """What an attempt reports."""
+
+    def __init__(self) -> None:
+        self.told: list[dict[str, Any]] = []
+        self.chunks: list[Any] = []
+
+    def progress(self, attempt: Attempt, report: dict[str, Any]) -> None:
+        self.told.append(report)
+
+    def emit(self, attempt: Attempt, packed: bytes) -> None:
+        self.chunks.append(codec.unpack(packed))
+
+    def line(self, attempt: Attempt, level: str, event: str, fields: Mapping[str, Any]) -> None:
+        """They are captured where they are logged."""
 
 
 async def _stage(taken: Taken, part: int, jobs: Sequence[NewJob]) -> bool:

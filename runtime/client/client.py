@@ -18,6 +18,7 @@ from typing_extensions import Unpack
 
 from runtime import metrics
 from runtime.client.bulk import Bulk, Stored, submit_many
+from runtime.client.changes import Changes
 from runtime.client.counts import Counts
 from runtime.client.deadline import within
 from runtime.client.operations import Operations
@@ -90,7 +91,7 @@ def _wanted(query: JobQuery) -> Wanted:
     )
 
 
-class Lanework(Operations, Counts, Watching):
+class Lanework(Operations, Counts, Watching, Changes):
     """A connection to Lanework. Jobs enqueued at once by several tasks share round trips."""
 
     def __init__(self, loaded: Settings | None = None) -> None:

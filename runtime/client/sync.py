@@ -32,10 +32,11 @@ from typing import Any, Literal, NamedTuple, TypeVar, overload
 from typing_extensions import Unpack
 
 from runtime.client.bulk import Stored
+from runtime.client.changes import JobChange, Recent
 from runtime.client.client import JobQuery, Lanework, Submitted
 from runtime.client.operations import Cleared, Tagged
 from runtime.client.publishing import Published
-from runtime.client.watching import JobEvent
+from runtime.client.watching import JobEvent, Output
 from runtime.errors import LaneworkError, StoreUnavailable
 from runtime.jobs.event import Event
 from runtime.jobs.job import Job, Status
@@ -160,10 +161,35 @@ class LaneworkSync:
         return self._do(lambda client: client.wait(job, timeout))
 
     def watch(self, job_id: str, after: str | None = None, *, alive: float = 15.0) -> Iterator[JobEvent]:
-        async def made(client: Lanework) -> AsyncGenerator[JobEvent]:
-            return client.watch(job_id, after, alive=alive)
+        return self._each(lambda client: client.watch(job_id, after, alive=alive))
 
-        async def following(_: Lanework) -> JobEvent | None:
+    def changes(
+        self,
+        after: str | None = None,
+        *,
+        types: Collection[str] = (),
+        statuses: Collection[str] = (),
+        visible: Callable[[str], bool] = lambda _: True,
+        alive: float = 15.0,
+    ) -> Iterator[JobChange]:
+        filters: Any = {"types": types, "statuses": statuses, "visible": visible}
+        return self._each(lambda client: client.changes(after, **filters, alive=alive))
+
+    def recent(
+        self,
+        after: str | None = None,
+        *,
+        types: Collection[str] = (),
+        statuses: Collection[str] = (),
+        visible: Callable[[str], bool] = lambda _: True,
+    ) -> Recent:
+        return self._do(lambda client: client.recent(after, types=types, statuses=statuses, visible=visible))
+
+    def _each(self, generate: Callable[[Lanework], AsyncGenerator[Answer]]) -> Iterator[Answer]:
+        async def made(client: Lanework) -> AsyncGenerator[Answer]:
+            return generate(client)
+
+        async def following(_: Lanework) -> Answer | None:
             return await anext(events, None)
 
         events = self._do(made)
@@ -175,6 +201,12 @@ class LaneworkSync:
             if running is not None and running is self._running:
                 with contextlib.suppress(RuntimeError):
                     running.loop.call_soon_threadsafe(_closing, running.loop, events)
+
+    def output(self, job_id: str) -> Output:
+        return self._do(lambda client: client.output(job_id))
+
+    def log(self, job_id: str) -> list[dict[str, Any]]:
+        return self._do(lambda client: client.log(job_id))
 
     def page(self, **query: Unpack[JobQuery]) -> Page:
         return self._do(lambda client: client.page(**query))
@@ -325,7 +357,7 @@ def _stop(loop: asyncio.AbstractEventLoop) -> None:
         loop.call_soon_threadsafe(loop.stop)
 
 
-def _closing(loop: asyncio.AbstractEventLoop, events: AsyncGenerator[JobEvent]) -> None:
+def _closing(loop: asyncio.AbstractEventLoop, events: AsyncGenerator[Any]) -> None:
     task = loop.create_task(events.aclose())
     _closes.add(task)
     task.add_done_callback(_closes.discard)

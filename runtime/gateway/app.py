@@ -15,7 +15,18 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from runtime.gateway import batch, description, events, hooks, operations, problem_pages, routes, scale
+from runtime.gateway import (
+    batch,
+    changes,
+    description,
+    events,
+    hooks,
+    operations,
+    outputs,
+    problem_pages,
+    routes,
+    scale,
+)
 from runtime.gateway.access.guard import Guard
 from runtime.gateway.access.guarded import GuardedLanework
 from runtime.gateway.access.keyring import needs_keys
@@ -35,8 +46,10 @@ _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}")
 PARTS: tuple[Callable[[GuardedLanework], Paths], ...] = (
     routes.paths,
     batch.paths,
+    outputs.paths,
     hooks.paths,
     events.paths,
+    changes.paths,
     operations.paths,
     scale.paths,
     description.paths,

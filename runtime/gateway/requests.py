@@ -71,6 +71,12 @@ def refuse_unknown(request: Request, known: set[str]) -> None:
         raise BadRequest(422, "query-invalid", f"{names}: given more than once; give one value")
 
 
+def prefers(request: Request, kind: str) -> bool:
+    """Whether this is the media type that the client names first among those that it accepts."""
+    first = header(request, b"accept").partition(",")[0].partition(";")[0]
+    return first.strip().lower() == kind
+
+
 def media_type(request: Request) -> str:
     """The body's, without parameters; "" where none is named."""
     kind = header(request, b"content-type")

@@ -15,7 +15,7 @@ from typing_extensions import Unpack
 from runtime.errors import EventInvalid, JobInvalid, Permanent, Stopped
 from runtime.jobs.event import Event, Publication
 from runtime.jobs.request import MAX_STARTED, JobRequest, Options
-from runtime.values import ids
+from runtime.values import codec, ids
 from runtime.values.clock import rfc3339
 
 _NOTE = 4096  # bytes
@@ -42,11 +42,18 @@ class JobInfo:
 class Context:
     """Handed to a parameter annotated `Context`; usable from the event loop and from threads."""
 
-    __slots__ = ("_files", "_log", "_report", "_stopped", "follow_up", "job", "requested")
+    __slots__ = ("_emit", "_files", "_log", "_report", "_stopped", "follow_up", "job", "requested")
 
-    def __init__(self, job: JobInfo, report: Callable[[dict[str, Any]], None], files: Path) -> None:
+    def __init__(
+        self,
+        job: JobInfo,
+        report: Callable[[dict[str, Any]], None],
+        emit: Callable[[bytes], None],
+        files: Path,
+    ) -> None:
         self.job = job
         self._report = report
+        self._emit = emit
         self._files = files
         self._log: structlog.stdlib.BoundLogger | None = None
         self._stopped = False
@@ -63,7 +70,7 @@ class Context:
 
     @property
     def log(self) -> Any:
-        """A structlog logger bound to the job: id, function, attempt."""
+        """A structlog logger bound to the job: id, function, attempt. Its last 200 lines are kept with the job."""
         if self._log is None:
             self._log = structlog.get_logger("function").bind(
                 job=self.job.id, function=self.job.type, attempt=self.job.attempt
@@ -98,6 +105,14 @@ class Context:
         self._report(
             {"done": _number(done), "total": None if total is None else _number(total), "note": _cut_note(note)}
         )
+
+    def emit(self, chunk: Any) -> None:
+        """Send a part of the output: text, bytes, or what JSON can show.
+
+        Who follows the job gets it at once, and `GET /jobs/{id}/output` has the output of the newest attempt, the
+        last megabyte of it (`LANEWORK_OUTPUT_LIMIT`). Raises TypeError or ValueError for what JSON cannot show.
+        """
+        self._emit(codec.pack_shown(chunk))
 
     def enqueue(self, type: str, payload: Any = None, **options: Unpack[Options]) -> str:
         """Start a job if this attempt completes, in the same step and so exactly once; returns its id.

@@ -12,7 +12,7 @@ from runtime.store import scripts
 from runtime.store.attempts import End, Offer, Settlement, Sweep, Swept, Taken, TakeReply
 from runtime.store.connect import OVERDUE, Redis, SyncRedis, blpop, members, translated
 from runtime.store.keys import GROUP, HELD, Keys
-from runtime.store.rows import Ended, Found, Held, Limit, NewJob, Order, Report, Scan
+from runtime.store.rows import Emitted, Ended, Found, Held, Limit, NewJob, Order, Report, Scan
 from runtime.store.wire import Command
 from runtime.values import codec
 
@@ -159,11 +159,12 @@ class AttemptStore:
             after=settlement.after,
             progress=settlement.progress or None,
             staged=settlement.staged or None,
+            emitted=settlement.emitted,
         )
 
     def _settle_args(self, batch: Sequence[Settlement]) -> tuple[str | bytes | int, ...]:
         rows = [self._ended(settlement) for settlement in batch]
-        return self._worker, *self._failed, codec.pack_batch(rows), self._settings.crash_limit
+        return self._worker, *self._failed, codec.pack_batch(rows), self._settings.crash_limit, self._keep
 
     async def stage(self, taken: Taken, part: int, jobs: Sequence[NewJob]) -> bool:
         """Keeps a part, from 0, of the jobs that start if an attempt completes.
@@ -182,6 +183,10 @@ class AttemptStore:
     async def progress(self, batch: Sequence[tuple[Taken, bytes]]) -> None:
         rows = [Report(taken.id, taken.type, taken.attempt, progress) for taken, progress in batch]
         await scripts.PROGRESS(self._client, self._root, self._worker, codec.pack_batch(rows))
+
+    async def emit(self, batch: Sequence[Emitted]) -> None:
+        """Keeps what attempts emitted and logged; what is kept already is not kept twice."""
+        await scripts.EMIT(self._client, self._root, self._worker, self._keep, codec.pack_batch(batch))
 
     def stay_alive(self, client: SyncRedis) -> None:
         """Marks this worker as alive for one lease, from a thread: takes sent ahead are served meanwhile."""

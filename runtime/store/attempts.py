@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
-from runtime.store.rows import NewJob
+from runtime.store.rows import Emitted, NewJob
 from runtime.values import codec
 
 End = Literal["ended", "cancelled", "lost"]
@@ -74,7 +74,8 @@ class Settlement(NamedTuple):
 
     `keep`: ms that the settled job is kept, None for as long as the settings say. `children`: jobs that
     start if it completed; `after`: one more, once all of them have settled. `progress`: the last report, packed,
-    where the record may not have it. `staged`: how many parts of further children it has staged.
+    where the record may not have it. `staged`: how many parts of further children it has staged. `emitted`: what it
+    has emitted and logged, if anything.
     """
 
     taken: Taken
@@ -86,19 +87,27 @@ class Settlement(NamedTuple):
     after: NewJob | None = None
     progress: bytes = b""
     staged: int = 0
+    emitted: Emitted | None = None
 
     @property
     def plain(self) -> bool:
         return not (
-            self.taken.extras or self.taken.busy or self.children or self.after or self.progress or self.staged
+            self.taken.extras
+            or self.taken.busy
+            or self.children
+            or self.after
+            or self.progress
+            or self.staged
+            or self.emitted
         )
 
     @property
     def weight(self) -> int:
         """Its share of a call: bytes, and what starting jobs takes. A call must not keep the server for long."""
+        octets = len(self.value) + (self.emitted.octets if self.emitted else 0)
         if not self.children and not self.taken.extras:
-            return len(self.value)
-        return len(self.value) + _CHILD * (len(self.children) + self.taken.following)
+            return octets
+        return octets + _CHILD * (len(self.children) + self.taken.following)
 
 
 class Offer:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple, cast
 
 from runtime.errors import StoreError
@@ -45,6 +45,9 @@ class Position(NamedTuple):
         return f"{self.ms}-{self.number}.{self.place}"
 
 
+BEGINNING = Position(0, 0, 0)  # before anything has happened
+
+
 class Events:
     """A shard's events."""
 
@@ -75,7 +78,7 @@ class Events:
         """The position behind all changes so far."""
         with translated():
             found = await self._blocking.wire.execute_command("XREVRANGE", self._key, "+", "-", "COUNT", 1)
-        return Position.behind(found[0][0]) if found else Position(0, 0, 0)
+        return Position.behind(found[0][0]) if found else BEGINNING
 
     async def since(self, last: Position) -> list[tuple[Position, Change]] | None:
         """The changes after `last`; None where some may have been dropped, or `last` is of no change so far."""
@@ -89,9 +92,21 @@ class Events:
         if refused := [reply for reply in replies if isinstance(reply, Exception)]:
             raise StoreError(f"Redis refused: {refused[0]}")
         oldest, newest, later = replies
+        if last == BEGINNING:
+            return await self._all(later)
         if not oldest or not Position.of(oldest[0][0], 0) <= last <= Position.behind(newest[0][0]):
             return None
         return [(at, change) for at, change in _changes((entry, row[1]) for entry, row in later) if at > last]
+
+    async def _all(self, entries: Sequence[tuple[bytes, list[bytes]]]) -> list[tuple[Position, Change]] | None:
+        """All changes since there is a stream; None where some were dropped."""
+        if entries:
+            with translated():
+                flat = await self._blocking.wire.execute_command("XINFO", "STREAM", self._key)
+            about = dict(zip(flat[::2], flat[1::2], strict=True))
+            if about[b"entries-added"] != about[b"length"]:
+                return None
+        return list(_changes((entry, row[1]) for entry, row in entries))
 
 
 def _changes(entries: Iterable[tuple[bytes, bytes]]) -> Iterator[tuple[Position, Change]]:

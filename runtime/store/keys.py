@@ -64,6 +64,14 @@ class Keys:
         """List of the jobs that an attempt starts if it completes, in packed parts, where they are many."""
         return f"{self.root(shard)}:staged:{job_id}"
 
+    def output(self, shard: int, job_id: str) -> str:
+        """Stream of what the job's newest attempt has emitted."""
+        return f"{self.root(shard)}:output:{job_id}"
+
+    def lines(self, shard: int, job_id: str) -> str:
+        """Stream of the newest lines that the job's attempts have logged."""
+        return f"{self.root(shard)}:lines:{job_id}"
+
     def starting(self, shard: int) -> str:
         """Set of completed jobs whose staged jobs have not all been started."""
         return f"{self.root(shard)}:starting"

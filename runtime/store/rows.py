@@ -47,7 +47,8 @@ class Ended(NamedTuple):
     retry is due. `keep`: ms that the settled record stays. The rest is nil for nearly all: `has_extras`: whether
     its record has `extras`. `busy`: the limit that the attempt counts for. `children`: jobs that start if it
     completed; `after`: one that starts when they have settled. `progress`: its last report, packed, where the
-    record may not have it. `staged`: how many parts of further children it has staged.
+    record may not have it. `staged`: how many parts of further children it has staged. `emitted`: what it has
+    emitted and logged, where the server may not have it; empty where it has.
     """
 
     id: str
@@ -65,6 +66,7 @@ class Ended(NamedTuple):
     after: NewJob | None = None
     progress: bytes | None = None
     staged: int | None = None
+    emitted: Emitted | None = None
 
 
 class Started(NamedTuple):
@@ -100,6 +102,35 @@ class Report(NamedTuple):
     type: str
     attempt: int
     progress: bytes
+
+
+class Chunk(NamedTuple):
+    """A part of an attempt's output, packed. `number`: from 1 on. `oldest`: the number of the first one kept."""
+
+    number: int
+    oldest: int
+    value: bytes
+
+
+class Line(NamedTuple):
+    """What an attempt has logged, packed. `number`: from 1 on."""
+
+    number: int
+    value: bytes
+
+
+class Emitted(NamedTuple):
+    """What an attempt has emitted and logged."""
+
+    id: str
+    type: str
+    attempt: int
+    chunks: Sequence[Chunk] = ()
+    lines: Sequence[Line] = ()
+
+    @property
+    def octets(self) -> int:
+        return sum(len(chunk.value) for chunk in self.chunks) + sum(len(line.value) for line in self.lines)
 
 
 class Scan(NamedTuple):
@@ -145,7 +176,7 @@ class Past(NamedTuple):
 
 
 class Change(NamedTuple):
-    """A job's new status, in an event; `progress` for a report that leaves the status as it is."""
+    """A job's new status, in an event; `progress`, `output` or `log` for what leaves the status as it is."""
 
     id: str
     type: str

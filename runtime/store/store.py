@@ -7,6 +7,7 @@ from runtime.store.access import AccessKeys
 from runtime.store.attempt_store import AttemptStore
 from runtime.store.connect import check_server, connect
 from runtime.store.dead import Dead
+from runtime.store.emitted import EmittedStore
 from runtime.store.jobs import Jobs
 from runtime.store.keys import Keys
 from runtime.store.listing import Listing
@@ -28,6 +29,7 @@ class Store:
         self.access = AccessKeys(self._client, settings)
         self.webhook_secret = WebhookSecret(self._client, settings)
         self.jobs = Jobs(self._client, settings)
+        self.emitted = EmittedStore(self._client, Keys(settings.prefix))
         self.listing = Listing(self._client, settings, self.jobs)
         self.dead = Dead(self._client, settings, self.jobs)
         self.operations = Operations(self._client, settings)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from contextvars import Context
 
@@ -18,16 +18,19 @@ from runtime.store.rows import Change
 from runtime.values import ids
 
 _BEHIND = 100  # changes of one job that a watcher may be behind with
+_ALL_BEHIND = 10_000  # the same of all jobs
 
 
 class Watch:
-    """The changes of one job as they come; it ends if they come faster than they are taken."""
+    """Changes as they come; it ends if they come faster than they are taken."""
 
-    def __init__(self) -> None:
-        self._changes: asyncio.Queue[tuple[Position, Change] | None] = asyncio.Queue(_BEHIND + 1)
+    def __init__(self, behind: int) -> None:
+        """`behind`: how many changes its taker may be behind with."""
+        self._behind = behind
+        self._changes: asyncio.Queue[tuple[Position, Change] | None] = asyncio.Queue(behind + 1)
 
     def push(self, change: tuple[Position, Change]) -> None:
-        if self._changes.qsize() < _BEHIND:
+        if self._changes.qsize() < self._behind:
             self._changes.put_nowait(change)
         else:
             self.end()
@@ -51,6 +54,7 @@ class Waiters:
         self._keys = keys
         self._waiting: dict[int, dict[str, set[asyncio.Future[None]]]] = {}
         self._watches: dict[int, dict[str, set[Watch]]] = {}
+        self._watches_of_all: set[Watch] = set()
         self._readers: dict[int, asyncio.Task[None]] = {}
         self._opened: dict[int, asyncio.Task[None]] = {}
         self._released = False
@@ -58,7 +62,7 @@ class Waiters:
     @asynccontextmanager
     async def watch(self, job_id: str) -> AsyncIterator[Watch]:
         """The job's changes from now on. Raises StoreError."""
-        shard, watch = ids.shard_of(job_id), Watch()
+        shard, watch = ids.shard_of(job_id), Watch(_BEHIND)
         watches = self._watches.setdefault(shard, {})
         watches.setdefault(job_id, set()).add(watch)
         try:
@@ -71,9 +75,27 @@ class Waiters:
             if not watches[job_id]:
                 del watches[job_id]
 
+    @asynccontextmanager
+    async def watch_all(self, shards: Iterable[int]) -> AsyncIterator[Watch]:
+        """The changes of all jobs from now on. Raises StoreError."""
+        watch = Watch(_ALL_BEHIND)
+        self._watches_of_all.add(watch)
+        try:
+            for shard in shards:
+                await self._listen(shard)
+            if self._released:
+                watch.end()
+            yield watch
+        finally:
+            self._watches_of_all.discard(watch)
+
     def events(self, job_id: str) -> Events:
         """The events of the job's shard, to look back into."""
-        return Events(self._blocking, self._keys, ids.shard_of(job_id))
+        return self.events_of(ids.shard_of(job_id))
+
+    def events_of(self, shard: int) -> Events:
+        """A shard's events, to look back into."""
+        return Events(self._blocking, self._keys, shard)
 
     async def wait(self, job_id: str, timeout: float) -> Job:
         """The job once it has settled, or as it is after `timeout` seconds.
@@ -132,11 +154,13 @@ class Waiters:
     async def _read(self, shard: int, events: Events, opened: asyncio.Task[None]) -> None:
         try:
             await opened
-            while self._waiting.get(shard) or self._watches.get(shard):
+            while self._waiting.get(shard) or self._watches.get(shard) or self._watches_of_all:
                 for at, change in await events.read():
                     if change.status in SETTLED:
                         _wake(self._waiting.get(shard, {}).get(change.id, set()))
                     for watch in self._watches.get(shard, {}).get(change.id, ()):
+                        watch.push((at, change))
+                    for watch in self._watches_of_all:
                         watch.push((at, change))
         except StoreError as error:
             log.get("events").warning("store.trouble", role="events", code=error.code, error=str(error))
@@ -147,7 +171,7 @@ class Waiters:
     def _wake_all(self, shard: int) -> None:
         for waiting in self._waiting.get(shard, {}).values():
             _wake(waiting)
-        for watches in self._watches.get(shard, {}).values():
+        for watches in (*self._watches.get(shard, {}).values(), self._watches_of_all):
             for watch in watches:
                 watch.end()
 

@@ -13,6 +13,7 @@ from runtime.handlers.spec import Spec
 from runtime.jobs.event import Publication
 from runtime.jobs.request import JobRequest
 from runtime.store.attempts import Taken
+from runtime.worker.unsent import Unsent
 
 Requested = tuple[str, JobRequest]  # the id that the handler got, and its request
 Started = tuple[str, JobRequest | Publication]
@@ -34,6 +35,7 @@ class Attempt(log.Speaker):
         "staged",
         "started",
         "task",
+        "unsent",
     )
     taken: Taken
 
@@ -45,6 +47,7 @@ class Attempt(log.Speaker):
         self.ctx: Context | None = None
         self.cause: Cause | None = None
         self.progress = b""  # the newest report, packed, until it is known to be in the record
+        self.unsent: Unsent | None = None  # what it has emitted and logged, if anything
         self.begun = False  # a task that is cancelled before its first step never runs at all
         self.started = time.perf_counter()
         self.requested: Iterable[Started] = ()  # what starts if it completes

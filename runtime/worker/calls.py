@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from dataclasses import astuple
 from functools import partial
 from pathlib import Path
@@ -21,7 +21,15 @@ from runtime.worker import printed
 from runtime.worker.attempt import Attempt, Requested, Started
 from runtime.worker.processes.pool import Pool
 
-Report = Callable[[Attempt, dict[str, Any]], None]  # of an attempt's progress, from any thread
+
+class Reporting(Protocol):
+    """Receives what attempts report, from any thread."""
+
+    def progress(self, attempt: Attempt, report: dict[str, Any]) -> None: ...
+
+    def emit(self, attempt: Attempt, packed: bytes) -> None: ...
+
+    def line(self, attempt: Attempt, level: str, event: str, fields: Mapping[str, Any]) -> None: ...
 
 
 class Threads(Protocol):
@@ -33,12 +41,12 @@ class Threads(Protocol):
 class Calls:
     """Calls handlers; an attempt knows afterwards what its handler asked for."""
 
-    def __init__(self, threads: Threads, pool: Pool | None, settings: Settings, report: Report) -> None:
+    def __init__(self, threads: Threads, pool: Pool | None, settings: Settings, reports: Reporting) -> None:
         """Without a `pool`, all handlers run in this process."""
         self._threads = threads
         self._pool = pool
         self._files: Path = settings.files_dir
-        self._report = report
+        self._reports = reports
 
     def call(self, attempt: Attempt) -> Coroutine[Any, Any, bytes]:
         """The handler's result, packed. Raises what the handler does, and what packing it does."""
@@ -50,6 +58,7 @@ class Calls:
     async def _call_here(self, fn: Function, attempt: Attempt) -> bytes:
         arguments = fn.arguments(attempt.taken.payload, partial(self._context, attempt))
         timer = _timer(fn, attempt)
+        attempt.keep = partial(self._reports.line, attempt)
         outside = log.SPEAKER.set(attempt)
         try:
             if fn.is_async:
@@ -76,7 +85,7 @@ class Calls:
             timers.append(_timer(fn, attempt))
 
         try:
-            value, started = await pool.run(fn, job, taken.payload, _Sink(attempt, self._report), begun)
+            value, started = await pool.run(fn, job, taken.payload, _Sink(attempt, self._reports), begun)
         finally:
             for timer in timers:
                 timer.cancel()
@@ -89,7 +98,8 @@ class Calls:
         return result
 
     def _context(self, attempt: Attempt) -> Context:
-        attempt.ctx = Context(_info(attempt.taken), lambda report: self._report(attempt, report), self._files)
+        report, emit = partial(self._reports.progress, attempt), partial(self._reports.emit, attempt)
+        attempt.ctx = Context(_info(attempt.taken), report, emit, self._files)
         return attempt.ctx
 
 
@@ -106,18 +116,22 @@ def _info(taken: Taken) -> JobInfo:
 class _Sink:
     """Receives what a child reports about its attempt; its log lines are bound to the job."""
 
-    def __init__(self, attempt: Attempt, report: Report) -> None:
+    def __init__(self, attempt: Attempt, reports: Reporting) -> None:
         self._attempt = attempt
-        self._report = report
+        self._reports = reports
         self._log: Any = None
 
     def progress(self, report: dict[str, Any]) -> None:
-        self._report(self._attempt, report)
+        self._reports.progress(self._attempt, report)
+
+    def emit(self, packed: bytes) -> None:
+        self._reports.emit(self._attempt, packed)
 
     def log(self, level: str, event: str, fields: dict[str, Any]) -> None:
         if self._log is None:
             self._log = log.get("function").bind(**log.names(self._attempt.taken))
         log.tell(self._log, level, event, fields)
+        self._reports.line(self._attempt, level, event, fields)
 
 
 def _started(packed: list[Any]) -> Started:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import threading
-from typing import Any
 
 from runtime import metrics
 from runtime.client.contracts import Contracts
@@ -15,11 +13,11 @@ from runtime.store.attempts import Taken
 from runtime.store.rows import Limit
 from runtime.store.store import Store
 from runtime.values import durations
-from runtime.worker.attempt import Attempt
 from runtime.worker.calls import Calls
 from runtime.worker.group import Group
 from runtime.worker.held import Held
 from runtime.worker.processes.pool import Pool
+from runtime.worker.reports import Reports
 from runtime.worker.runner import Runner
 from runtime.worker.settler import Settler
 from runtime.worker.slots import Slots
@@ -42,17 +40,18 @@ class Parts:
         """`worker`: its id. `metrics_url`: where it serves its metrics, if anywhere."""
         self.pool = pool
         self._loop = asyncio.get_running_loop()
-        self._loop_thread = threading.get_ident()
         self.stores = store.attempts(worker)
         self.staging = Staging(self.stores)
         self.held = Held()
-        self.settler = Settler(self.stores, self.held, self.staging, debug=settings.log_level == "debug")
+        reports = Reports(self.stores, self.held, settings)
+        debug = settings.log_level == "debug"
+        self.settler = Settler(self.stores, self.held, self.staging, reports, debug=debug)
         contracts = Contracts(store.registry)
         preparer = Preparer(contracts, settings)
         self.taken_no_more = asyncio.Event()
         task = asyncio.current_task()
         assert task is not None
-        calls = Calls(threads, pool, settings, self._report)
+        calls = Calls(threads, pool, settings, reports)
         runner = Runner(
             calls,
             Starts(preparer, contracts, self.staging.stage),
@@ -115,12 +114,6 @@ class Parts:
             await group.close()
 
     # called from any thread
-
-    def _report(self, attempt: Attempt, progress: dict[str, Any]) -> None:
-        if threading.get_ident() == self._loop_thread:
-            self.settler.progress(attempt, progress)
-        else:
-            self._loop.call_soon_threadsafe(self.settler.progress, attempt, progress)
 
     def _lose(self, taken: Taken) -> None:
         self._loop.call_soon_threadsafe(self.held.lose, taken)

@@ -13,6 +13,7 @@ class _Lines:
     """What an attempt prints, line by line."""
 
     def __init__(self, speaker: log.Speaker) -> None:
+        self._speaker = speaker
         self._quota = speaker.quota
         self._log = log.get("function").bind(**log.names(speaker.taken))
         self._rest = ""
@@ -36,6 +37,8 @@ class _Lines:
         speaker = log.SPEAKER.set(None)  # it is counted
         if admitted:
             self._log.info("function.printed", line=line[: log.LINE])
+            if self._speaker.keep is not None:
+                self._speaker.keep("info", "function.printed", {"line": line[: log.LINE]})
         else:
             self._log.warning("output.cut", lines=log.LINES)
         log.SPEAKER.reset(speaker)

@@ -1,4 +1,4 @@
-"""Group commit of outcomes and of progress."""
+"""Group commit of outcomes."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from functools import partial
 from typing import Any
 
 from runtime import log, metrics
-from runtime.errors import StoreError, StoreUnavailable
+from runtime.errors import StoreUnavailable
 from runtime.store.attempt_store import AttemptStore
 from runtime.store.attempts import End, Settlement
 from runtime.store.batch import GroupCommit
-from runtime.values import codec, ids
+from runtime.values import ids
 from runtime.worker.attempt import Attempt
 from runtime.worker.held import Held
+from runtime.worker.reports import Reports
 from runtime.worker.starts import Staging
 
 _PAUSE = 0.2
@@ -26,40 +27,34 @@ class Settler:
     """Writes ends of attempts. While Redis is away they are kept, and written when it is back."""
 
     def __init__(
-        self, stores: Mapping[int, AttemptStore], held: Held, staging: Staging, *, debug: bool = False
+        self,
+        stores: Mapping[int, AttemptStore],
+        held: Held,
+        staging: Staging,
+        reports: Reports,
+        *,
+        debug: bool = False,
     ) -> None:
         self._debug = debug
         self._held = held
         self._stores = stores
         self._staging = staging
+        self._reports = reports
         self._commits = {
             shard: GroupCommit(partial(self._flush, shard), _BATCH, lambda item: item[1].weight, _GATHER)
             for shard in stores
         }
-        self._progress: dict[str, Attempt] = {}  # attempts with a progress report still to be sent
-        self._told: GroupCommit[None] = GroupCommit(self._tell, 1)
         self._log = log.get("worker")
 
     def add(self, attempt: Attempt, settlement: Settlement) -> None:
-        self._progress.pop(attempt.taken.id, None)
-        if attempt.progress:
-            settlement = settlement._replace(progress=attempt.progress)
-        self._commits[_shard(attempt)].add((attempt, settlement))
+        settlement = self._reports.take_along(attempt, settlement)
+        self._commits[ids.shard_of(attempt.taken.id)].add((attempt, settlement))
 
     def drop(self, attempt: Attempt) -> None:
         """Lets go of an attempt that was lost: nothing of it is written."""
         self._held.remove(attempt)
         metrics.LOST.inc()
         self._log.warning("attempt.lost", **_names(attempt))
-
-    def progress(self, attempt: Attempt, progress: dict[str, Any]) -> None:
-        """Keeps the newest report of each attempt; call from the event loop."""
-        if self._held.holds(attempt):
-            idle = not self._progress
-            attempt.progress = codec.pack(progress)
-            self._progress[attempt.taken.id] = attempt
-            if idle:
-                self._told.add(None)
 
     async def drained(self, timeout: float) -> int:
         """Waits for all ends to be written; returns how many were not within `timeout` seconds."""
@@ -108,26 +103,6 @@ class Settler:
             # a repeated call may find that the first one had arrived after all
             metrics.LOST.inc()
             self._log.warning("attempt.lost", outcome=settlement.outcome, **_names(attempt))
-
-    async def _tell(self, _: list[None]) -> None:
-        reporting, self._progress = list(self._progress.values()), {}
-        by_shard: dict[int, list[tuple[Attempt, bytes]]] = {}
-        for attempt in reporting:
-            by_shard.setdefault(_shard(attempt), []).append((attempt, attempt.progress))
-        for shard, reports in by_shard.items():
-            try:
-                await self._stores[shard].progress([(attempt.taken, packed) for attempt, packed in reports])
-            except StoreError as error:  # the next report, or the attempt's end, brings it
-                self._log.debug("progress.unsaid", error=str(error))
-                continue
-            for attempt, packed in reports:
-                if attempt.progress is packed:
-                    attempt.progress = b""
-        await asyncio.sleep(_PAUSE / 4)
-
-
-def _shard(attempt: Attempt) -> int:
-    return ids.shard_of(attempt.taken.id)
 
 
 def _names(attempt: Attempt) -> dict[str, Any]:

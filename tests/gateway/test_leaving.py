@@ -42,6 +42,20 @@ async def test_requests_that_wait_are_answered_and_streams_end(gateway, client):
     assert not one.said("Traceback")
 
 
+@pytest.mark.parametrize(
+    ("path", "accept"), [("/events", "text/event-stream"), ("/jobs/{id}/output", "text/plain")]
+)
+async def test_other_streams_end_too(gateway, client, path, accept):
+    one, http = gateway
+    job = await client.enqueue("echo")
+    async with http.stream("GET", path.format(id=job.id), headers={"Accept": accept}) as reply:
+        code = await asyncio.to_thread(one.stop)
+        await reply.aread()
+
+    assert (reply.status_code, code) == (200, 0)
+    assert not one.said("Traceback")
+
+
 async def test_an_upload_that_is_not_through_is_refused_with_a_problem(gateway):
     one, http = gateway
     await http.get("/healthz")  # by now it listens

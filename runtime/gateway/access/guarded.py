@@ -19,10 +19,11 @@ from typing_extensions import Unpack
 from runtime import log
 from runtime.client import Lanework
 from runtime.client.bulk import Stored
+from runtime.client.changes import JobChange, Recent
 from runtime.client.client import JobQuery, Submitted
 from runtime.client.operations import Cleared, Tagged
 from runtime.client.publishing import Published
-from runtime.client.watching import JobEvent
+from runtime.client.watching import JobEvent, Output
 from runtime.errors import AccessDenied, AccessForbidden, FunctionUnknown, JobNotFound, LaneworkError, RateExceeded
 from runtime.gateway.access.caller import CALLER, admit, charge
 from runtime.gateway.access.keyring import Keyring
@@ -149,6 +150,43 @@ class GuardedLanework(Lanework):
                     if not await self.keyring.is_valid(key):
                         return
                     yield event
+
+    async def changes(
+        self,
+        after: str | None = None,
+        *,
+        types: Collection[str] = (),
+        statuses: Collection[str] = (),
+        visible: Callable[[str], bool] | None = None,
+        alive: float = 15.0,
+    ) -> AsyncGenerator[JobChange]:
+        """It ends as `watch` does."""
+        filters: Any = {"types": types, "statuses": statuses, "visible": await self._visible()}
+        key = CALLER.get()
+        with self._counted("" if key is None else key.name):
+            async with aclosing(super().changes(after, **filters, alive=alive)) as changes:
+                async for change in changes:
+                    if not await self.keyring.is_valid(key):
+                        return
+                    yield change
+
+    async def recent(
+        self,
+        after: str | None = None,
+        *,
+        types: Collection[str] = (),
+        statuses: Collection[str] = (),
+        visible: Callable[[str], bool] | None = None,
+    ) -> Recent:
+        return await super().recent(after, types=types, statuses=statuses, visible=await self._visible())
+
+    async def output(self, job_id: str) -> Output:
+        await self._look(job_id)
+        return await super().output(job_id)
+
+    async def log(self, job_id: str) -> list[dict[str, Any]]:
+        await self._look(job_id)
+        return await super().log(job_id)
 
     async def page(self, **query: Unpack[JobQuery]) -> Page:
         if (type := query.get("type")) is not None:

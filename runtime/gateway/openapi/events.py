@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from runtime.gateway.events import BATCHED, MAX_EVENTS, STRUCTURED
-from runtime.gateway.openapi.parts import REFUSED_ALONE, op, reply
+from runtime.gateway.openapi.parts import REFUSED_ALONE, op, query, reply
 from runtime.gateway.openapi.schemas import MOMENT, UUID, Schema, array, nullable, obj, ref
 from runtime.jobs.event import MAX_ID
 
@@ -31,6 +31,15 @@ _ABOUT = (
     "binary mode the attributes are headers, `ce-id`, `ce-source`, `ce-type`, `ce-specversion`, and the body is "
     "the data. The same source and id again, within 24 hours, make no job again."
 )
+_FOLLOWING = (
+    "Each new status of each job: as a stream for a client that accepts `text/event-stream`, which `Last-Event-ID` "
+    "goes on; else those behind `after`, the position of an earlier reply."
+)
+_FILTERS = [
+    query("after", {"type": "string"}),
+    query("type", {"type": "string"}, text="of these functions, with commas between them"),
+    query("status", {"type": "string", "enum": ["completed", "failed", "completed,failed"]}, text="these alone"),
+]
 
 
 def components() -> dict[str, Schema]:
@@ -62,6 +71,18 @@ def components() -> dict[str, Schema]:
             },
             closed=True,
         ),
+        "Changes": obj(
+            {
+                "changes": array(ref("Change")),
+                "position": {"type": "string", "description": "to go on from, as `after`"},
+                "gap": {"type": "boolean", "description": "whether changes behind `after` are no longer kept"},
+            },
+            closed=True,
+        ),
+        "Change": obj(
+            {"id": UUID, "type": {"type": "string"}, "status": ref("Status"), "attempt": {"type": "integer"}},
+            closed=True,
+        ),
         "PublishedBatch": obj(
             {
                 "published": {"type": "integer"},
@@ -88,4 +109,8 @@ def operations() -> dict[str, dict[str, Schema]]:
     }
     publish = op("publish_event", "Events", "Publish an event", replies, 400, 413, 415, 422, 429)
     publish |= {"description": _ABOUT, "requestBody": {"required": True, "content": content}}
-    return {"/events": {"post": publish}}
+    changes = reply("the changes behind `after`", "Changes")
+    changes["content"]["text/event-stream"] = {"schema": {"type": "string"}}
+    show = op("list_changes", "Events", "Follow all jobs", {"200": changes}, 422)
+    show |= {"description": _FOLLOWING, "parameters": _FILTERS}
+    return {"/events": {"post": publish, "get": show}}

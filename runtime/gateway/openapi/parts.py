@@ -23,12 +23,15 @@ _PROBLEMS = {
 _LINKS = {  # from a job that was created, by the operation that takes its id
     "look": "show_job",
     "result": "show_result",
+    "output": "show_output",
+    "log": "show_log",
     "cancel": "cancel_job",
     "delete": "delete_job",
     "move": "move_job",
     "run": "run_job",
     "retry": "retry_job",
 }
+JOB_ID: Schema = {"name": "id", "in": "path", "required": True, "schema": {"type": "string", "format": "uuid"}}
 REFUSED_ALONE = {"description": "anything else is refused by itself, and the rest of the batch stored"}
 
 
@@ -70,7 +73,7 @@ def text(*kinds: str) -> Schema:
 
 
 def streamed(reply: Schema) -> Schema:
-    """For a client that accepts events, the job's: status, progress, settled, gap."""
+    """For a client that accepts events, the job's: status, progress, output, log, settled, gap."""
     reply["content"]["text/event-stream"] = {"schema": {"type": "string"}}
     return reply
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from runtime.gateway.explained import EXPLAINED
 from runtime.gateway.openapi.parts import (
+    JOB_ID,
     batch_body,
     cursor,
     filter_schemas,
@@ -56,7 +57,6 @@ _ANY_BODY = {"required": False, "content": {"application/octet-stream": {"schema
 _UNIQUE_KEY = {"name": "key", "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}
 _UUID7 = "^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}$"
 _TREE = query("tree", {"type": "boolean"}, text="what the job has started too, whether it has settled or not")
-_ID: Schema = {"name": "id", "in": "path", "required": True, "schema": {"type": "string", "format": "uuid"}}
 
 
 def operations(settings: Settings, functions: Sequence[str]) -> dict[str, dict[str, Schema]]:
@@ -135,9 +135,9 @@ def operations(settings: Settings, functions: Sequence[str]) -> dict[str, dict[s
         "/jobs/resume": {"post": op("resume_all", "Queues", "Take jobs again", message, 403)},
         "/jobs/{id}": {
             "get": op("show_job", "Jobs", "A job; with wait, once it has settled", look, 404, 422)
-            | {"parameters": [_ID, _WAIT, _IF_NONE_MATCH]},
+            | {"parameters": [JOB_ID, _WAIT, _IF_NONE_MATCH]},
             "delete": op("delete_job", "Jobs", "Cancel a job", stopped(job), 403, 404, 409, 422)
-            | {"parameters": [_ID, _TREE]},
+            | {"parameters": [JOB_ID, _TREE]},
             "patch": op(
                 "move_job",
                 "Jobs",
@@ -150,25 +150,25 @@ def operations(settings: Settings, functions: Sequence[str]) -> dict[str, dict[s
                 415,
                 422,
             )
-            | {"parameters": [_ID], "requestBody": json_body(ref("Move"), {"delay": "10m"})},
+            | {"parameters": [JOB_ID], "requestBody": json_body(ref("Move"), {"delay": "10m"})},
         },
         "/jobs/{id}/cancel": {
             "post": op("cancel_job", "Jobs", "Cancel a job", stopped(job), 403, 404, 409, 422)
-            | {"parameters": [_ID, _TREE]}
+            | {"parameters": [JOB_ID, _TREE]}
         },
         "/jobs/{id}/retry": {
             "post": op("retry_job", "Jobs", "Run a failed job again", {"202": job}, 403, 404, 409)
-            | {"parameters": [_ID]}
+            | {"parameters": [JOB_ID]}
         },
         "/jobs/{id}/run": {
             "post": op("run_job", "Jobs", "Start a scheduled job now", {"200": job}, 403, 404, 409)
-            | {"parameters": [_ID]}
+            | {"parameters": [JOB_ID]}
         },
         "/jobs/{id}/result": {
             "get": op(
                 "show_result", "Jobs", "The bare result", {"200": json_reply("the result", {})}, 404, 409, 422
             )
-            | {"parameters": [_ID, _WAIT]}
+            | {"parameters": [JOB_ID, _WAIT]}
         },
         "/job": {
             "post": op("create_job_alias", "Jobs", "As POST /jobs", create, 400, 403, 404, 409, 413, 415, 422, 429)
@@ -176,7 +176,7 @@ def operations(settings: Settings, functions: Sequence[str]) -> dict[str, dict[s
         },
         "/job/{id}": {
             "get": op("show_job_alias", "Jobs", "As GET /jobs/{id}", look, 404, 422)
-            | {"deprecated": True, "parameters": [_ID, _WAIT, _IF_NONE_MATCH]}
+            | {"deprecated": True, "parameters": [JOB_ID, _WAIT, _IF_NONE_MATCH]}
         },
         "/functions": {
             "get": op("list_functions", "Functions", "What is deployed", {"200": reply("all", "FunctionList")})

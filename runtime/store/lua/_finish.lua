@@ -64,6 +64,8 @@ local function finish(record, id, type, status, now, extras, keep, dead_bounds, 
     call('ZREMRANGEBYSCORE', dead, '-inf', now - dead_bounds[1])
     call('ZREMRANGEBYRANK', dead, 0, -1 - dead_bounds[2])
     call('PEXPIRE', dead, dead_bounds[1])
+    call('PEXPIRE', output_key(id), keep)
+    call('PEXPIRE', lines_key(id), keep)
   end
   tag_settled(extras.tags, id, now, keep)
   call('PEXPIRE', record, keep)

@@ -15,6 +15,8 @@ local function unique_key(type, digest) return root .. ':unique:' .. type .. ':'
 local function idempotency_key(digest) return root .. ':key:' .. digest end
 local function stored_key(id) return root .. ':stored:' .. id end
 local function staged_key(id) return root .. ':staged:' .. id end
+local function output_key(id) return root .. ':output:' .. id end
+local function lines_key(id) return root .. ':lines:' .. id end
 local function join_key(id) return root .. ':join:' .. id end
 local function dead_key(type) return root .. ':dead:' .. type end
 local function orders_key(worker) return root .. ':orders:' .. worker end

@@ -10,6 +10,7 @@ for _, item in ipairs(cmsgpack.unpack(ARGV[1])) do
   local status, extras = fields(record, 'status', 'extras')
   if status == 'failed' then
     for digest in pairs(extras and cmsgpack.unpack(extras).tags or {}) do call('ZREM', tag_key(digest), id) end
+    call('UNLINK', output_key(id), lines_key(id))
     deleted = deleted + call('DEL', record)
   end
 end

@@ -1,13 +1,14 @@
--- with: store, follow, finish
+-- with: store, follow, finish, emitted
 -- Ends attempts. Only the attempt that runs, by the worker that holds it, changes anything.
 -- ARGV[1]  the worker's id
 -- ARGV[2]  ms that failed jobs are kept for replay
 -- ARGV[3]  how many of a function's failed jobs are kept for replay
 -- ARGV[4]  msgpack [Ended, …]
 -- ARGV[5]  the crash limit
+-- ARGV[6]  ms that what attempts emit is kept, at least
 -- reply    {1 where the attempt ended, 2 where it ended as cancelled, 0 where it was no longer this worker's, …}
 local ID, TYPE, LANE, ENTRY, ATTEMPT, OUTCOME, VALUE, DELAY, KEEP = 1, 2, 3, 4, 5, 6, 7, 8, 9 -- Ended
-local HAS_EXTRAS, BUSY, CHILDREN, AFTER, PROGRESS, STAGED = 10, 11, 12, 13, 14, 15 -- Ended
+local HAS_EXTRAS, BUSY, CHILDREN, AFTER, PROGRESS, STAGED, EMITTED = 10, 11, 12, 13, 14, 15, 16 -- Ended
 local worker, dead_bounds = ARGV[1], {tonumber(ARGV[2]), tonumber(ARGV[3])}
 write_without_memory()
 local now = now_ms()
@@ -88,6 +89,11 @@ for i, item in ipairs(cmsgpack.unpack(ARGV[4])) do
     and not (staged and outcome == 'completed' and call('LLEN', staged_key(id)) ~= staged) then
     if staged and outcome ~= 'completed' then call('UNLINK', staged_key(id)) end
     if item[PROGRESS] then call('HSET', record, 'progress', item[PROGRESS]) end
+    if item[EMITTED] then
+      local _, _, _, chunks, lines = unpack(item[EMITTED]) -- Emitted
+      local goes_on = outcome ~= 'completed' and outcome ~= 'failed' and outcome ~= 'cancelled'
+      keep_emitted(id, type, attempt, chunks, lines, goes_on and tonumber(ARGV[6]) or item[KEEP])
+    end
     local extras = item[HAS_EXTRAS] and call('HGET', record, 'extras')
     local new_status = ends[outcome](record, id, item, extras)
     event(id, type, new_status, attempt)

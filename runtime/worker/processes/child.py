@@ -4,7 +4,7 @@ Messages are msgpack, one after the other.
     to it     ["load", {name, path, version, code, memory, weigh, files, result_limit, level}]
               ["run", job, payload]
     from it   ["loaded", spec]   ["broken", traceback]
-              ["progress", {…}]   ["log", level, event, fields]
+              ["progress", {…}]   ["emit", packed]   ["log", level, event, fields]
               ["done", value, started, resident, leftovers]         started: packed follow_up and requests, or b""
               ["failed", [record, final, seconds, summary], resident, leftovers]
 """
@@ -130,7 +130,10 @@ class Executor:
 
     def _run(self, job: list[Any], payload: bytes) -> None:
         ctx: _Context = _Context(
-            JobInfo(*job), lambda report: self._report(ctx, report), Path(self._loaded["files"])
+            JobInfo(*job),
+            lambda report: self._report(ctx, "progress", report),
+            lambda packed: self._report(ctx, "emit", packed),
+            Path(self._loaded["files"]),
         )
         self._ctx = ctx
         try:
@@ -150,10 +153,10 @@ class Executor:
     def _policy_retry(self) -> Retry | None:
         return None if self._function is None else self._function.policy.retry
 
-    def _report(self, ctx: _Context, report: dict[str, Any]) -> None:
-        """Progress; a thread that outlived its attempt must not report on the next one."""
+    def _report(self, ctx: _Context, kind: str, report: dict[str, Any] | bytes) -> None:
+        """Progress or output; a thread that outlived its attempt must not report on the next one."""
         if self._ctx is ctx:
-            self._say("progress", report)
+            self._say(kind, report)
 
     def _call(self, ctx: _Context, payload: bytes) -> Any:
         function = self._function

@@ -141,6 +141,9 @@ class Child:
         if kind == "progress" and len(message) == 2:
             if self.output.sink is not None:
                 self.output.sink.progress(message[1])
+        elif kind == "emit" and len(message) == 2 and isinstance(message[1], bytes):
+            if self.output.sink is not None:
+                self.output.sink.emit(message[1])
         elif kind == "log" and len(message) == 4:
             self.output.logged(*message[1:])
         elif kind in self._kinds and self.answer is None:

@@ -15,7 +15,7 @@ def forward(say: Callable[[str, str, dict[str, Any]], None], level: int) -> None
     """From now on `say` gets method, event and fields of whatever is logged at `level` or above."""
 
     def forwarded(_: Any, method: str, event: MutableMapping[str, Any]) -> Any:
-        fields = {str(key): _plain(value) for key, value in event.items()}
+        fields = {str(key): plain(value) for key, value in event.items()}
         say(method, str(fields.pop("event", "")), fields)
         raise structlog.DropEvent
 
@@ -27,7 +27,7 @@ def forward(say: Callable[[str, str, dict[str, Any]], None], level: int) -> None
     logging.basicConfig(level=max(level, logging.INFO), handlers=[_Library()], force=True)
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """What any log can show: numbers and text that is valid Unicode."""
     if isinstance(value, (bool, float, type(None))) or (isinstance(value, int) and abs(value) < 1 << 63):
         return value

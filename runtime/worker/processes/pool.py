@@ -261,5 +261,8 @@ class _Loading:
     def progress(self, report: dict[str, Any]) -> None:
         """There is none."""
 
+    def emit(self, packed: bytes) -> None:
+        """There is none."""
+
     def log(self, level: str, event: str, fields: dict[str, Any]) -> None:
         log.tell(self._log, level, event, fields)
