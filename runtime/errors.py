@@ -119,7 +119,9 @@ class KeyReused(LaneworkError):
 class QueueFull(LaneworkError):
     code = "queue-full"
 
-    def __init__(self, function: str, waiting: int) -> None:
+    def __init__(self, function: str, waiting: int, retry_after: int = 1) -> None:
+        """`retry_after`: seconds until it is worth trying again."""
+        self.retry_after = retry_after
         super().__init__(f"{waiting} jobs of {function} wait already, which is its limit; try again later")
 
 

@@ -243,7 +243,7 @@ class Lanework(Operations, Counts, Watching, Changes):
     async def _refused(self, new: NewJob, refusal: Refusal) -> Job:
         """The job that is there already. Raises KeyReused, QueueFull, StatusConflict (its record is gone)."""
         if refusal.verdict == "full":
-            raise QueueFull(new.type, refusal.waiting)
+            raise QueueFull(new.type, refusal.waiting, await self._seconds_to_room(new.type))
         if refusal.verdict == "differs":
             raise KeyReused(refusal.other)
         try:
@@ -253,6 +253,12 @@ class Lanework(Operations, Counts, Watching, Changes):
                 f"this was asked for before: job {refusal.other} has settled, and its record is kept no longer"
             )
             raise StatusConflict(message) from None
+
+    async def _seconds_to_room(self, function: str) -> int:
+        try:
+            return await self.retry_after(function)
+        except LaneworkError:  # what is to be said is that the queue is full
+            return 1
 
     async def _enqueue(self, batch: list[NewJob]) -> tuple[int, dict[str, Refusal]]:
         created, refused = await self._store.jobs.enqueue(batch)

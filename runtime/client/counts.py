@@ -1,13 +1,71 @@
-"""How much there is: what waits and runs, what failed, and what schedules did."""
+"""How much there is: what waits and runs, what failed, how fast it goes, and what schedules did."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 
 from runtime.client.connection import Connection
 from runtime.client.deadline import within
 from runtime.store.schedules import Ticked
-from runtime.store.stats import Depth
+from runtime.store.stats import LATELY, Depth, Place
+from runtime.values import ids
+
+WHAT = ("stored", "completed", "failed")
+_HOUR = 60
+_LONGEST = 60  # seconds
+_NONE = [0] * (_HOUR + 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """Jobs a minute, over the last 1, 5 and 60 minutes."""
+
+    of_1: float = 0.0
+    of_5: float = 0.0
+    of_60: float = 0.0
+
+    @classmethod
+    def of(cls, counts: Sequence[int], second: int) -> Rate:
+        """From counts by minute; of the last minute of each span, the part counts that is not over."""
+        rest = (60 - second) / 60
+        return cls(*((sum(counts[:span]) + counts[span] * rest) / span for span in (1, 5, _HOUR)))
+
+    def __add__(self, other: Rate) -> Rate:
+        return Rate(self.of_1 + other.of_1, self.of_5 + other.of_5, self.of_60 + other.of_60)
+
+
+@dataclass(slots=True)
+class Figures:
+    """Of a function, or of one of its lanes. `oldest`: seconds for which the first that waits has waited, None
+    where none does. `rates`: of the jobs that were stored, completed and failed. `dead`: failed jobs that are kept,
+    of all lanes together."""
+
+    waiting: int = 0
+    running: int = 0
+    scheduled: int = 0
+    oldest: float | None = None
+    rates: dict[str, Rate] = field(default_factory=lambda: dict.fromkeys(WHAT, Rate()))
+    dead: int | None = None
+
+
+@dataclass(slots=True)
+class FunctionStats:
+    """A function as a whole, and by lane."""
+
+    function: str
+    whole: Figures
+    lanes: dict[str, Figures]
+
+
+@dataclass(slots=True)
+class Statistics:
+    """`scheduled_partial`: whether only the first 10,000 scheduled jobs were counted by function."""
+
+    functions: list[FunctionStats]
+    scheduled_partial: bool
 
 
 class Counts(Connection):
@@ -32,3 +90,63 @@ class Counts(Connection):
         """The past of each of a function's schedules; None for one that is new."""
         self._check_event_loop()
         return await within(self._store.schedules.past(function, schedules))
+
+    async def place(self, job_id: str) -> Place | None:
+        """How many jobs are before one that waits, in its function's lane; None for one that does not wait in line.
+
+        Raises JobNotFound, StoreUnavailable.
+        """
+        self._check_event_loop()
+        found = await within(self._store.jobs.entry(job_id))
+        if found is None:
+            return None
+        function, lane, entry = found
+        return await within(self._store.stats.place(ids.shard_of(job_id), (function, lane), entry))
+
+    async def retry_after(self, function: str) -> int:
+        """Seconds in which about one job of a function settles, as the last five minutes tell: 1 to 60."""
+        self._check_event_loop()
+        tallies = await within(self._store.stats.tallies_lately())
+        settled = [
+            sum(count)
+            for (name, _), counts in tallies.counts.items()
+            for what, count in counts.items()
+            if name == function and what != "stored"
+        ]
+        minutes = LATELY + tallies.second / 60
+        return max(1, min(_LONGEST, math.ceil(60 * minutes / sum(settled)))) if sum(settled) else _LONGEST
+
+    async def stats(self) -> Statistics:
+        """What waits, runs, is scheduled and has failed, of each function and lane, for how long, and how fast it
+        goes. Raises StoreUnavailable."""
+        store = self._store.stats
+        depths, scheduled, tallies, known = await asyncio.gather(
+            self.depths(), within(store.scheduled_by_lane()), within(store.tallies(_HOUR)), self.functions()
+        )
+        by_name = {(depth.function, depth.lane): depth for depth in depths}
+        names = sorted({*by_name, *scheduled.counts, *tallies.counts, *((fn, known[fn].lane) for fn in known)})
+        functions = sorted({function for function, _ in names})
+        oldest, dead = await asyncio.gather(within(store.oldest(names)), self.dead_counts(functions))
+        of: dict[str, dict[str, Figures]] = {function: {} for function in functions}
+        for name in names:
+            depth, counts = by_name.get(name), tallies.counts.get(name, {})
+            of[name[0]][name[1]] = Figures(
+                depth.waiting if depth else 0,
+                depth.running if depth else 0,
+                scheduled.counts[name],
+                oldest[name] / 1000 if name in oldest else None,
+                {what: Rate.of(counts.get(what, _NONE), tallies.second) for what in WHAT},
+            )
+        whole = {function: _sum(lanes.values(), dead[function]) for function, lanes in of.items()}
+        return Statistics([FunctionStats(fn, whole[fn], of[fn]) for fn in functions], scheduled.partial)
+
+
+def _sum(lanes: Iterable[Figures], dead: int) -> Figures:
+    total = Figures(dead=dead)
+    for lane in lanes:
+        total.waiting += lane.waiting
+        total.running += lane.running
+        total.scheduled += lane.scheduled
+        total.oldest = max((age for age in (total.oldest, lane.oldest) if age is not None), default=None)
+        total.rates = {what: rate + lane.rates[what] for what, rate in total.rates.items()}
+    return total

@@ -42,6 +42,7 @@ async def publish(
     batch: list[tuple[int, NewJob]] = []
     for number, (event, data) in enumerate(events):
         try:
+            Event.of(event.attributes)  # raises for one that cannot be
             subscribers = [c for c in await contracts.subscribers(event) if visible(c.deployed.name)]
             jobs = [
                 await preparer.prepare_subscribed(request_of(event, data, c.deployed.name), c) for c in subscribers

@@ -34,6 +34,7 @@ from typing_extensions import Unpack
 from runtime.client.bulk import Stored
 from runtime.client.changes import JobChange, Recent
 from runtime.client.client import JobQuery, Lanework, Submitted
+from runtime.client.counts import Statistics
 from runtime.client.operations import Cleared, Tagged
 from runtime.client.publishing import Published
 from runtime.client.watching import JobEvent, Output
@@ -45,7 +46,7 @@ from runtime.settings import Settings
 from runtime.store.listing import Page
 from runtime.store.registry import Deployed, WorkerInfo
 from runtime.store.schedules import Ticked
-from runtime.store.stats import Depth
+from runtime.store.stats import Depth, Place
 
 _PART = 1000
 Answer = TypeVar("Answer")
@@ -294,6 +295,15 @@ class LaneworkSync:
 
     def depths(self) -> list[Depth]:
         return self._do(lambda client: client.depths())
+
+    def place(self, job_id: str) -> Place | None:
+        return self._do(lambda client: client.place(job_id))
+
+    def retry_after(self, function: str) -> int:
+        return self._do(lambda client: client.retry_after(function))
+
+    def stats(self) -> Statistics:
+        return self._do(lambda client: client.stats())
 
     def scheduled(self) -> int:
         return self._do(lambda client: client.scheduled())

@@ -46,12 +46,13 @@ class Place(NamedTuple):
 
 
 class JobEvent(NamedTuple):
-    """`status`: the job has another status. `progress`: a report came. `output`: a chunk was emitted. `log`: a line
-    was logged. `settled`: it is over. `gap`: what happened between the position asked for and now is no longer
-    kept, or `missed` chunks of the output are not. `alive`: nothing has happened for a while.
+    """`status`: the job has another status. `progress`: a report came. `output`: a chunk was emitted. `log`: a
+    line was logged. `settled`: it is over. `gap`: what happened between the position asked for and now is no
+    longer kept, or `missed` chunks or lines of an attempt are not. `alive`: nothing has happened for a while.
 
     `id`: the job's. `position`: to go on from. `status` and `attempt`: as the event left them. `progress`: the
-    newest report. `number` and `value`: of a chunk or a line. `job`: the whole job, once it has settled.
+    newest report. `number` and `value`: of a chunk or a line; of a gap, `output` or `log`. `job`: the whole
+    job, once it has settled.
     """
 
     kind: Kind
@@ -213,26 +214,33 @@ class _Following:
         more = True
         while more:
             chunks, lines = await within(self._store.emitted.both(self._job_id, self.place.output, self.place.log))
+            chunks = [entry for entry in chunks if entry.mark.attempt <= attempt]
+            lines = [entry for entry in lines if entry.mark.attempt <= attempt]
             more = PART in (len(chunks), len(lines))
-            for entry in [entry for entry in chunks if entry.mark.attempt <= attempt]:
-                if missed := self._missed(entry.mark):
-                    yield JobEvent("gap", self._job_id, self.place, attempt=entry.mark.attempt, missed=missed)
+            for entry in chunks:
+                if missed := _missed(self.place.output, entry.mark):
+                    yield self._gap("output", entry, missed)
                 self.place = self.place._replace(output=entry.mark)
                 yield self._told("output", entry)
-            for entry in [entry for entry in lines if entry.mark.attempt <= attempt]:
+            for entry in lines:
+                if missed := _missed(self.place.log, entry.mark):
+                    yield self._gap("log", entry, missed)
                 self.place = self.place._replace(log=entry.mark)
                 yield self._told("log", entry)
 
-    def _missed(self, mark: Mark) -> int:
-        """How many chunks of its attempt are gone before this one."""
-        last = self.place.output
-        return mark.number - 1 - (last.number if last.attempt == mark.attempt else 0)
+    def _gap(self, of: Literal["output", "log"], entry: Entry, missed: int) -> JobEvent:
+        return JobEvent("gap", self._job_id, self.place, attempt=entry.mark.attempt, value=of, missed=missed)
 
     def _told(self, kind: Literal["output", "log"], entry: Entry) -> JobEvent:
         mark = entry.mark
         return JobEvent(
             kind, self._job_id, self.place, "running", mark.attempt, number=mark.number, value=entry.value
         )
+
+
+def _missed(last: Mark, mark: Mark) -> int:
+    """How many entries of its attempt are gone between the last one and this."""
+    return mark.number - 1 - (last.number if last.attempt == mark.attempt else 0)
 
 
 def _attempt_before(change: Change) -> int:

@@ -26,6 +26,7 @@ from runtime.gateway import (
     problem_pages,
     routes,
     scale,
+    stats,
 )
 from runtime.gateway.access.guard import Guard
 from runtime.gateway.access.guarded import GuardedLanework
@@ -52,6 +53,7 @@ PARTS: tuple[Callable[[GuardedLanework], Paths], ...] = (
     changes.paths,
     operations.paths,
     scale.paths,
+    stats.paths,
     description.paths,
     problem_pages.paths,
 )

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Mapping
+import re
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import unquote_to_bytes
 
+from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -29,6 +30,8 @@ BATCHED = "application/cloudevents-batch+json"
 MAX_EVENTS = 1000
 _HOW = f"send {STRUCTURED}, {BATCHED}, or the headers ce-id, ce-source, ce-type and ce-specversion"
 _PREFIX = "ce-"
+_BAD_ESCAPE = re.compile("%(?![0-9A-Fa-f]{2})")
+_CHARSET = re.compile(r"charset=\"?([A-Za-z0-9_.:-]+)", re.IGNORECASE)
 
 
 class EventsApi:
@@ -48,7 +51,9 @@ class EventsApi:
             return await self._publish_batch(request)
         if kind == STRUCTURED:
             event = _structured(await requests.read_json(request, self._body_limit))
-        elif any(name.startswith(_PREFIX) for name in request.headers):
+        elif not kind.startswith("application/cloudevents") and any(
+            name.startswith(_PREFIX) for name in request.headers
+        ):
             event = _binary(request.headers, kind, await requests.read_body(request, self._body_limit))
         else:
             raise BadRequest(415, "not-an-event", f"this is no CloudEvent: {_HOW}")
@@ -107,20 +112,33 @@ def _decoded(encoded: Any, data: Any) -> bytes:
             return base64.b64decode(encoded, validate=True)
     except binascii.Error:
         pass
-    message = "is base64, and stands in place of data"
-    raise EventInvalid(f"data_base64 {message}", [{"field": "/data_base64", "message": message}])
+    raise _wrong("data_base64", "is base64, and stands in place of data")
 
 
-def _binary(headers: Mapping[str, str], kind: str, body: bytes) -> tuple[Event, Any]:
-    """Attributes in headers, percent-encoded (section 3.1.3.2), the body as data.
-
-    Raises EventInvalid, BadRequest.
-    """
-    attributes = {
-        name.removeprefix(_PREFIX): unquote(value) for name, value in headers.items() if name.startswith(_PREFIX)
-    }
+def _binary(headers: Headers, kind: str, body: bytes) -> tuple[Event, Any]:
+    """Attributes in headers, the body as data. Raises EventInvalid, BadRequest."""
+    attributes: dict[str, Any] = {}
+    for name, value in headers.items():
+        attribute = name.removeprefix(_PREFIX)
+        if attribute == name:
+            continue
+        if attribute in attributes:
+            raise _wrong(attribute, "is given twice")
+        attributes[attribute] = _attribute(attribute, value)
     attributes |= {"datacontenttype": headers["content-type"]} if kind else {}
-    return _event(attributes), _data(kind, body)
+    return _event(attributes), _data(kind, headers.get("content-type", ""), body)
+
+
+def _attribute(name: str, value: str) -> str:
+    """A header's value, which may be a quoted string, and is percent-encoded UTF-8 (section 3.1.3.2)."""
+    if len(value) > 1 and value[0] == value[-1] == '"':
+        value = re.sub(r"\\(.)", r"\1", value[1:-1])
+    try:
+        if not _BAD_ESCAPE.search(value):
+            return unquote_to_bytes(value.encode("latin-1")).decode()
+    except UnicodeDecodeError:
+        pass
+    raise _wrong(name, "is not percent-encoded UTF-8")
 
 
 def _event(attributes: dict[str, Any]) -> Event:
@@ -128,13 +146,18 @@ def _event(attributes: dict[str, Any]) -> Event:
     return Event.of({**attributes, "specversion": attributes.get("specversion") or ""})
 
 
-def _data(kind: str, body: bytes) -> Any:
-    """JSON where nothing else is said, text as text, anything else as bytes."""
+def _data(kind: str, content_type: str, body: bytes) -> Any:
+    """JSON where nothing else is said, text as text, anything else as bytes. Raises BadRequest."""
     if not body:
         return None
     try:
         if not kind or kind.endswith(("/json", "+json")):
             return codec.from_json(body)
-        return body.decode() if kind.startswith("text/") else body
-    except ValueError as error:  # no Unicode too
-        raise BadRequest(400, "bad-json", f"the data is not {kind or 'JSON'}: {error}") from None
+        charset = _CHARSET.search(content_type)
+        return body.decode(charset[1] if charset else "utf-8") if kind.startswith("text/") else body
+    except (ValueError, LookupError) as error:  # no Unicode, and no charset that is known
+        raise BadRequest(400, "bad-json", f"the data is not {content_type or 'JSON'}: {error}") from None
+
+
+def _wrong(attribute: str, problem: str) -> EventInvalid:
+    return EventInvalid(f"{attribute} {problem}", [{"field": f"/{attribute}", "message": problem}])

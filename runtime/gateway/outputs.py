@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import AsyncGenerator
 from typing import Any
 
@@ -17,7 +18,6 @@ from runtime.gateway.problems import json_reply
 from runtime.gateway.streams import line_shown
 from runtime.values import codec
 
-_ENDED = ("completed", "failed", "cancelled")
 _TEXT = "text/plain; charset=utf-8"
 _HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no", "X-Content-Type-Options": "nosniff"}
 
@@ -33,12 +33,19 @@ class OutputsApi:
         requests.refuse_unknown(request, set())
         job_id = request.path_params["id"]
         if requests.prefers(request, "text/plain") and request.method != "HEAD":
-            events = self._lanework.watch(job_id)
-            first = await anext(events)  # raises before anything is answered
-            return StreamingResponse(_raw(first, events), 200, _HEADERS, media_type=_TEXT)
+            return await self._raw(job_id)
         output = await self._lanework.output(job_id)
         chunks = [codec.showable(chunk) for chunk in output.chunks]
         return json_reply({"attempt": output.attempt, "dropped": output.dropped, "output": chunks})
+
+    async def _raw(self, job_id: str) -> Response:
+        job = await self._lanework.get(job_id)
+        if job.settled:
+            whole = await self._lanework.output(job_id)
+            return Response(b"".join(map(_bytes, whole.chunks)), 200, _HEADERS, media_type=_TEXT)
+        attempt = job.attempt if job.status == "running" else job.attempt + 1
+        chunks = _following(self._lanework.watch(job_id), attempt)
+        return StreamingResponse(chunks, 200, _HEADERS, media_type=_TEXT)
 
     async def log(self, request: Request) -> Response:
         """The last lines, the oldest first."""
@@ -52,21 +59,14 @@ def paths(lanework: Lanework) -> Paths:
     return {"/jobs/{id}/output": {"GET": api.output}, "/jobs/{id}/log": {"GET": api.log}}
 
 
-async def _raw(first: JobEvent, events: AsyncGenerator[JobEvent]) -> AsyncGenerator[bytes]:
-    """The output of one attempt: of the one that runs, or the next if none does."""
-    attempt = first.attempt if first.status in ("running", *_ENDED) else first.attempt + 1
-    if first.kind == "output":
-        yield _bytes(first.value)
-    if first.kind == "settled":
-        return
-    try:
+async def _following(events: AsyncGenerator[JobEvent], attempt: int) -> AsyncGenerator[bytes]:
+    """The output of one attempt, until it is over."""
+    with contextlib.suppress(LaneworkError):  # the answer has begun
         async for event in events:
             if event.kind == "output" and event.attempt == attempt:
                 yield _bytes(event.value)
             elif event.kind == "settled" or (event.kind == "status" and _is_over(event, attempt)):
                 return
-    except LaneworkError:
-        return
 
 
 def _is_over(event: JobEvent, attempt: int) -> bool:

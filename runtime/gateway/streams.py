@@ -78,7 +78,7 @@ def _data(event: JobEvent) -> dict[str, Any]:
     if event.job is not None:
         return event.job.to_safe_json()
     if event.kind == "gap":
-        return {"missed": event.missed} if event.missed else {}
+        return {"missed": event.missed, "of": event.value} if event.missed else {}
     shown: dict[str, Any] = {"id": event.id, "attempt": event.attempt}
     if event.kind == "progress":
         return {**shown, "progress": codec.showable(event.progress)}

@@ -19,6 +19,7 @@ from runtime.values import codec, ids
 from runtime.values.clock import rfc3339
 
 _NOTE = 4096  # bytes
+_CHUNK = 256 << 10  # bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,9 +111,13 @@ class Context:
         """Send a part of the output: text, bytes, or what JSON can show.
 
         Who follows the job gets it at once, and `GET /jobs/{id}/output` has the output of the newest attempt, the
-        last megabyte of it (`LANEWORK_OUTPUT_LIMIT`). Raises TypeError or ValueError for what JSON cannot show.
+        last megabyte of it (`LANEWORK_OUTPUT_LIMIT`). Raises TypeError or ValueError for what JSON cannot show, and
+        for a chunk of more than 256 KiB.
         """
-        self._emit(codec.pack_shown(chunk))
+        packed = codec.pack_shown(chunk)
+        if len(packed) > _CHUNK:
+            raise ValueError(f"emit: a chunk has at most {_CHUNK >> 10} KiB; send it in parts, or by reference")
+        self._emit(packed)
 
     def enqueue(self, type: str, payload: Any = None, **options: Unpack[Options]) -> str:
         """Start a job if this attempt completes, in the same step and so exactly once; returns its id.

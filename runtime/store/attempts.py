@@ -104,7 +104,7 @@ class Settlement(NamedTuple):
     @property
     def weight(self) -> int:
         """Its share of a call: bytes, and what starting jobs takes. A call must not keep the server for long."""
-        octets = len(self.value) + (self.emitted.octets if self.emitted else 0)
+        octets = len(self.value) + (self.emitted.weight if self.emitted else 0)
         if not self.children and not self.taken.extras:
             return octets
         return octets + _CHILD * (len(self.children) + self.taken.following)

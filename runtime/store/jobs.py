@@ -118,6 +118,16 @@ class Jobs:
             )
         return None if packed is None else codec.unpack_any(packed)
 
+    async def entry(self, job_id: str) -> tuple[str, str, bytes] | None:
+        """The function, lane and entry of a job that waits in a lane; None for any other. Raises JobNotFound."""
+        key = self._keys.job(self._shards.of(job_id), job_id)
+        with translated():
+            command = ("HMGET", key, "type", "lane", "entry", "status")
+            type, lane, entry, status = await self._client.wire.execute_command(*command)
+        if type is None:
+            raise JobNotFound(job_id)
+        return (type.decode(), lane.decode(), entry) if status == b"pending" and entry else None
+
     async def by_unique(self, shard: int, function: str, digest: str) -> Job:
         """The job that lives under a unique key. Raises JobNotFound."""
         with translated():

@@ -128,6 +128,10 @@ class Keys:
         """The theoretical arrival time (µs) of an access key's next request."""
         return f"{self.root(shard)}:charged:{name}"
 
+    def tally(self, shard: int, minute: int) -> str:
+        """Hash of how many jobs were stored and settled in a minute since 1970, by `function:lane:what`."""
+        return f"{self.root(shard)}:tally:{minute}"
+
     def turns(self, shard: int) -> str:
         """Hash: where each lane is in its share, if lanes have weights."""
         return f"{self.root(shard)}:turns"

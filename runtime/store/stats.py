@@ -1,12 +1,21 @@
-"""How much waits and runs, counted from the streams themselves."""
+"""How much waits and runs, for how long and how fast, counted from the streams themselves."""
 
 from __future__ import annotations
 
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from runtime.settings import Settings
 from runtime.store.connect import Redis, members, translated
 from runtime.store.keys import BACK, GROUP, Keys
+
+_SCHEDULED_READ = 10_000
+_PAGE = 500
+_PLACES = 10_000
+LATELY = 5  # minutes
+Name = tuple[str, str]  # a function and a lane
 
 
 class Depth(NamedTuple):
@@ -18,17 +27,40 @@ class Depth(NamedTuple):
     running: int
 
 
+class Scheduled(NamedTuple):
+    """How many jobs wait for their time, by function and lane; `partial`: of the first 10,000 alone."""
+
+    counts: Counter[Name]
+    partial: bool
+
+
+class Place(NamedTuple):
+    """How many are before a job in its line; not `exact` where there are more than that."""
+
+    ahead: int
+    exact: bool
+
+
+class Tallies(NamedTuple):
+    """Counts in each minute, the one that has begun first, by what was counted (`stored`, `completed`, `failed`),
+    by function and lane. `second`: of the minute that has begun."""
+
+    second: int
+    counts: Mapping[Name, Mapping[str, Sequence[int]]]
+
+
 class Stats:
     """Counts over all shards."""
 
     def __init__(self, client: Redis, settings: Settings) -> None:
         self._client = client
         self._shards = settings.shards
+        self._lately: tuple[float, Tallies] | None = None  # when they were read, and the tallies
         self._keys = Keys(settings.prefix)
 
     async def depths(self) -> list[Depth]:
         """XLEN is waiting + running: settled entries are deleted."""
-        totals: dict[tuple[str, str], tuple[int, int]] = {}
+        totals: dict[Name, tuple[int, int]] = {}
         for shard in range(self._shards):
             for name, waiting, running in await self._of(shard):
                 before = totals.get(name, (0, 0))
@@ -42,7 +74,78 @@ class Stats:
                     pipe.zcard(self._keys.due(shard))
                 return sum(await pipe.execute())
 
-    async def _of(self, shard: int) -> list[tuple[tuple[str, str], int, int]]:
+    async def scheduled_by_lane(self) -> Scheduled:
+        """Each scheduled job's record says of which function and lane it is."""
+        counts: Counter[Name] = Counter()
+        read = 0
+        for shard in range(self._shards):
+            for start in range(0, _SCHEDULED_READ - read, _PAGE):
+                with translated():
+                    due: list[Any] = await self._client.zrange(self._keys.due(shard), start, start + _PAGE - 1)
+                    async with self._client.pipeline(transaction=False) as pipe:
+                        for job_id in due:
+                            pipe.hmget(self._keys.job(shard, job_id.decode()), ["type", "lane"])
+                        rows = await pipe.execute()
+                counts.update((type.decode(), lane.decode()) for type, lane in rows if type and lane)
+                read += len(due)
+                if len(due) < _PAGE:
+                    break
+        return Scheduled(counts, partial=read >= _SCHEDULED_READ)
+
+    async def oldest(self, names: Sequence[Name]) -> dict[Name, int]:
+        """ms for which the first of those that wait in each lane has waited there; nothing where none waits."""
+        found: dict[Name, int] = {}
+        for shard in range(self._shards):
+            for name, age in await self._oldest_in(shard, names):
+                found[name] = max(age, found.get(name, 0))
+        return found
+
+    async def tallies(self, minutes: int) -> Tallies:
+        """How many jobs were stored, completed and failed, in so many minutes and the one that has begun."""
+        with translated():
+            seconds, _ = await self._client.time()
+            now = int(seconds) // 60
+            async with self._client.pipeline(transaction=False) as pipe:
+                for minute in range(now, now - minutes - 1, -1):
+                    for shard in range(self._shards):
+                        pipe.hgetall(self._keys.tally(shard, minute))
+                replies = await pipe.execute()
+        counts: dict[tuple[str, str], dict[str, list[int]]] = {}
+        for number, reply in enumerate(replies):
+            for field, count in reply.items():
+                function, lane, what = field.decode().split(":")
+                row = counts.setdefault((function, lane), {}).setdefault(what, [0] * (minutes + 1))
+                row[number // self._shards] += int(count)
+        return Tallies(int(seconds) % 60, counts)
+
+    async def tallies_lately(self) -> Tallies:
+        """Those of five minutes, a second old at most: a flood that asks for them costs one reading a second."""
+        if self._lately is None or time.monotonic() - self._lately[0] > 1:
+            self._lately = time.monotonic(), await self.tallies(LATELY)
+        return self._lately[1]
+
+    async def place(self, shard: int, name: Name, entry: bytes) -> Place | None:
+        """How many jobs of the function are before an entry in its lane; None for one that is not in line there: a
+        worker holds it, or it waits for its concurrency key."""
+        key = self._keys.lane(shard, *name)
+        with translated():
+            async with self._client.pipeline(transaction=False) as pipe:
+                pipe.xinfo_groups(key)
+                pipe.xpending_range(key, GROUP, "-", entry, _PLACES + 1, BACK)
+                pipe.xpending(key, GROUP)
+                groups, back, pending = await pipe.execute(raise_on_error=False)
+            handed_back = [row["message_id"] for row in _rows(back)]
+            if entry in handed_back:
+                return Place(handed_back.index(entry), exact=True)
+            if len(handed_back) > _PLACES:
+                return Place(_PLACES, exact=False)
+            unread: Any = await self._client.xrange(key, _behind(groups), entry, _PLACES + 1)
+        before = 0 if isinstance(pending, Exception) else pending["pending"] - _held(pending)
+        if not unread or (len(unread) <= _PLACES and unread[-1][0] != entry):
+            return None
+        return Place(before + len(unread) - 1, exact=unread[-1][0] == entry)
+
+    async def _of(self, shard: int) -> list[tuple[Name, int, int]]:
         streams = await members(self._client, self._keys.lanes(shard))
         names = [(function, lane) for function, _, lane in (stream.partition(":") for stream in streams)]
         with translated():
@@ -59,6 +162,38 @@ class Stats:
             total = 0 if isinstance(length, Exception) else length
             counts.append((name, total - running, running))
         return counts
+
+    async def _oldest_in(self, shard: int, names: Sequence[Name]) -> list[tuple[Name, int]]:
+        """Those that wait are the entries that were handed back, and those behind the last that was delivered."""
+        keys = [self._keys.lane(shard, *name) for name in names]
+        with translated():
+            seconds, micros = await self._client.time()
+            async with self._client.pipeline(transaction=False) as pipe:
+                for key in keys:
+                    pipe.xinfo_groups(key)
+                    pipe.xpending_range(key, GROUP, "-", "+", 1, BACK)
+                replies = await pipe.execute(raise_on_error=False)
+                for key, groups in zip(keys, replies[::2], strict=True):
+                    pipe.xrange(key, _behind(groups), "+", 1)
+                unread = await pipe.execute(raise_on_error=False)
+        now = int(seconds) * 1000 + int(micros) // 1000
+        ages = []
+        for name, back, first in zip(names, replies[1::2], unread, strict=True):
+            entries = [row["message_id"] for row in _rows(back)] + [row[0] for row in _rows(first)]
+            since = [int(entry.partition(b"-")[0]) for entry in entries]
+            if since:
+                ages.append((name, max(0, now - min(since))))
+        return ages
+
+
+def _behind(groups: Any) -> str:
+    """Where the entries begin that have not been delivered."""
+    rows: Sequence[Mapping[str, Any]] = _rows(groups)
+    return f"({rows[0]['last-delivered-id'].decode()}" if rows else "-"
+
+
+def _rows(reply: Any) -> Sequence[Any]:
+    return [] if isinstance(reply, Exception) else reply
 
 
 def _held(pending: dict[str, Any]) -> int:

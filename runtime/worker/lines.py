@@ -18,13 +18,22 @@ _OWN = ("job", "function", "attempt", "event")  # the job and its event say thes
 
 
 def packed(level: str, event: str, fields: Mapping[str, Any]) -> bytes:
-    """A line. `fields`: beside its event."""
+    """A line. `fields`: beside its event. Whatever they are, it raises nothing: a handler does no more than log."""
+    try:
+        return _packed(level, event, fields)
+    except Exception as error:
+        return codec.pack(
+            {"at": now_ms(), "level": level, "event": "line.unreadable", "fields": {"error": repr(error)}}
+        )
+
+
+def _packed(level: str, event: str, fields: Mapping[str, Any]) -> bytes:
     shown: dict[str, Any] = structlog.processors.format_exc_info(None, level, dict(fields))  # type: ignore[assignment]
     line = {
         "at": now_ms(),
         "level": _LEVELS.get(level, level),
         "event": plain(event),
-        "fields": {str(name): plain(value) for name, value in shown.items() if name not in _OWN},
+        "fields": {plain(str(name)): plain(value) for name, value in shown.items() if name not in _OWN},
     }
     whole = codec.pack(line)
     if len(whole) <= _LIMIT:

@@ -21,12 +21,13 @@ from runtime.worker.held import Held
 from runtime.worker.unsent import Unsent
 
 _PAUSE = 0.05  # seconds between two calls: what comes meanwhile goes together
-_CALL_BYTES = 1 << 20
+_TROUBLED = 0.5  # the same after one that failed
+_CALL = 1 << 20  # the weight of one call
 
 
 class Reports:
-    """Sends what attempts report. An attempt's end takes along what has not come to Redis by then; an error of
-    Redis delays it until the next report or the end."""
+    """Sends what attempts report, again where Redis did not answer. An attempt's end takes along what has not come
+    to Redis by then."""
 
     def __init__(self, stores: Mapping[int, AttemptStore], held: Held, settings: Settings) -> None:
         """Made on the event loop."""
@@ -99,6 +100,7 @@ class Reports:
             self._commit.add(None)
 
     async def _send(self, _: list[None]) -> None:
+        pause = _PAUSE
         reporting, self._reporting = list(self._reporting.values()), {}
         by_shard: dict[int, list[Attempt]] = {}
         for attempt in reporting:
@@ -110,7 +112,11 @@ class Reports:
                     await self._send_emitted(self._stores[shard], part)
             except StoreError as error:
                 self._log.debug("report.unsent", error=str(error))
-        await asyncio.sleep(_PAUSE)
+                pause = _TROUBLED
+                for attempt in attempts:
+                    if self._held.holds(attempt):
+                        self._wake(attempt)
+        await asyncio.sleep(pause)
 
     async def _send_progress(self, store: AttemptStore, attempts: list[Attempt]) -> None:
         reports = [(attempt, attempt.progress) for attempt in attempts]
@@ -136,8 +142,8 @@ def _parts(attempts: list[Attempt]) -> Iterator[list[tuple[Attempt, Emitted]]]:
         emitted = attempt.unsent.of(attempt.taken)
         if emitted.chunks or emitted.lines:
             part.append((attempt, emitted))
-            size += emitted.octets
-        if size > _CALL_BYTES:
+            size += emitted.weight
+        if size > _CALL:
             yield part
             part, size = [], 0
     if part:

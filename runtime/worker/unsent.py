@@ -7,7 +7,7 @@ from collections import deque
 from runtime.store.attempts import Taken
 from runtime.store.rows import Chunk, Emitted, Line
 
-_CHUNK_OVERHEAD = 64  # bytes that a chunk costs beside its own: many small ones are bounded too
+_CHUNK_OVERHEAD = 256  # bytes that a chunk counts beside its own: many small ones are bounded too
 LINES = 200  # of a job; the script that keeps them has the same
 
 

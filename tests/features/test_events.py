@@ -140,6 +140,19 @@ async def test_a_thousand_events_at_once(client):
     assert len({job for it in published for job in it.jobs}) == 2000
 
 
+async def test_of_many_events_one_that_cannot_be_is_refused_alone(client):
+    await deploy(client, confirm=confirm)
+
+    good, bad = await client.publish_many(
+        [
+            (Event("order.created", "/shop", "1"), {"order": "1"}),
+            (Event("order.created", "/shop", "\ud800"), {"order": "2"}),
+        ]
+    )
+
+    assert (len(good.jobs), type(bad)) == (1, EventInvalid)
+
+
 # within attempts
 
 

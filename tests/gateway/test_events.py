@@ -189,6 +189,57 @@ async def test_a_request_that_is_none_says_what_to_send(http, headers, body, sta
     assert (reply.status_code, reply.json()["type"]) == (status, f"/problems/{code}")
 
 
+BINARY = {"ce-id": "1", "ce-source": "/", "ce-type": "order.x", "ce-specversion": "1.0"}
+
+
+@pytest.mark.parametrize(
+    ("header", "subject"),
+    [
+        (b"Z%C3%BC 1", "Zü 1"),
+        ("Zü".encode(), "Zü"),
+        (b'"quoted \\"text\\""', 'quoted "text"'),
+        (b'"', '"'),
+        (b"%22", '"'),
+    ],
+)
+async def test_a_header_is_unquoted_and_decoded(http, client, header, subject):
+    await deploy(client, **HANDLERS)
+
+    reply = await http.post("/events", headers=[*BINARY.items(), (b"ce-subject", header)])
+
+    assert (await client.get(reply.json()["jobs"][0])).event["subject"] == subject
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        [("ce-subject", "%zz")],
+        [("ce-subject", "%")],
+        [("ce-subject", "%ff")],
+        [("ce-subject", "a"), ("ce-subject", "b")],
+        [("ce-subject", "%0A")],
+    ],
+)
+async def test_a_header_that_cannot_be_is_named(http, client, headers):
+    await deploy(client, **HANDLERS)
+
+    reply = await http.post("/events", headers=[*BINARY.items(), *headers])
+
+    assert (reply.status_code, reply.json()["errors"][0]["field"]) == (422, "/subject")
+
+
+async def test_text_comes_by_its_charset_and_other_formats_are_refused(http, client):
+    await deploy(client, **HANDLERS)
+    kinds = ["text/plain; charset=iso-8859-1", "text/plain; charset=nonsense", "application/cloudevents+xml"]
+
+    latin, unknown, xml = [
+        await http.post("/events", content=b"\xe9", headers={**BINARY, "Content-Type": kind}) for kind in kinds
+    ]
+
+    assert (await client.get(latin.json()["jobs"][0])).payload == "é"
+    assert (unknown.status_code, xml.status_code) == (400, 415)
+
+
 async def test_a_key_publishes_to_its_own_functions(http, client):
     await deploy(client, **HANDLERS)
     headers = {}

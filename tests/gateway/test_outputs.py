@@ -162,9 +162,11 @@ async def test_a_new_attempt_starts_its_output_anew_and_the_log_goes_on(
         job_id = await post(http, "twice")
         found = await events(http, f"/jobs/{job_id}")
         output = (await http.get(f"/jobs/{job_id}/output")).json()
+        raw = (await http.get(f"/jobs/{job_id}/output", headers=TEXT)).text
         lines = (await http.get(f"/jobs/{job_id}/log")).json()["lines"]
 
     assert output == {"attempt": 2, "dropped": 0, "output": ["attempt 2"]}
+    assert raw == "attempt 2"
     assert outputs(found) == ["attempt 1", "attempt 2"]
     said = [(line["attempt"], line["level"], line["event"]) for line in lines]
     for attempt in (1, 2):
@@ -198,17 +200,19 @@ async def test_the_newest_output_is_kept_and_what_is_gone_is_counted(http, clien
         for n in range(100):
             ctx.emit(f"{n:04}" + "x" * 96)
 
-    async with worker(settings.model_copy(update={"output_limit": 2048}), much=much):
+    async with worker(settings.model_copy(update={"output_limit": 4096}), much=much):
         job_id = await post(http, "much")
         await settled(http, job_id)
         kept = (await http.get(f"/jobs/{job_id}/output")).json()
+        raw = (await http.get(f"/jobs/{job_id}/output", headers=TEXT)).text
         found = await events(http, f"/jobs/{job_id}")
 
     assert len(kept["output"]) + kept["dropped"] == 100
     assert 10 <= len(kept["output"]) <= 14
     assert kept["output"][-1].startswith("0099")
+    assert raw == "".join(kept["output"])
     (gap,) = [event for event in found if event.event == "gap"]
-    assert gap.json() == {"missed": kept["dropped"]}
+    assert gap.json() == {"missed": kept["dropped"], "of": "output"}
 
 
 async def test_the_last_two_hundred_lines_are_kept(http, worker):
@@ -222,6 +226,105 @@ async def test_the_last_two_hundred_lines_are_kept(http, worker):
         lines = (await http.get(f"/jobs/{job_id}/log")).json()["lines"]
 
     assert [line["fields"]["n"] for line in lines] == list(range(300, 500))
+
+
+@pytest.mark.parametrize("count", [200, 450])
+async def test_who_resumes_before_an_attempt_that_said_much_gets_all_in_order(http, worker, count):
+    async def much(ctx: Context) -> None:
+        if ctx.job.attempt == 1:
+            ctx.emit(0)
+            raise RetryLater(0.1)
+        for n in range(1, count + 1):
+            ctx.emit(n)
+
+    async with worker(much=much):
+        async with aconnect_sse(http, "POST", "/jobs", json={"type": "much"}) as source:
+            before = []
+            async for event in source.aiter_sse():
+                before.append(event)
+                if event.event == "output":
+                    break
+        job_id = before[0].json()["id"]
+        await settled(http, job_id)
+        async with asyncio.timeout(WAIT):
+            rest = await events(http, f"/jobs/{job_id}", **{"Last-Event-ID": before[-1].id})
+
+    assert outputs(rest) == list(range(1, count + 1))
+    assert rest[-1].event == "settled"
+
+
+async def test_a_chunk_that_did_not_come_through_is_sent_again_while_the_handler_runs(
+    http, client, worker, monkeypatch
+):
+    emit, go_on = AttemptStore.emit, asyncio.Event()
+    failures = [StoreUnavailable("away")]
+
+    async def away_once(self, batch):
+        if failures:
+            raise failures.pop()
+        await emit(self, batch)
+
+    async def emits(ctx: Context) -> None:
+        ctx.emit("a")
+        await go_on.wait()
+
+    monkeypatch.setattr(AttemptStore, "emit", away_once)
+    async with worker(emits=emits):
+        job_id = await post(http, "emits")
+        async with asyncio.timeout(WAIT):
+            while (await client.output(job_id)).chunks != ["a"]:
+                await asyncio.sleep(0.01)
+        go_on.set()
+
+
+async def test_what_was_emitted_stays_as_long_as_the_record(client, worker, redis, settings):
+    @function(keep="30d")
+    async def long_kept(ctx: Context) -> None:
+        if ctx.job.attempt == 1:
+            ctx.emit("x")
+            ctx.log.info("x")
+            raise RetryLater(0)
+
+    async def fails_first(ctx: Context) -> None:
+        if ctx.job.attempt == 1:
+            ctx.emit("x")
+        raise RetryLater(60)
+
+    keys = Keys(settings.prefix)
+    async with worker(long_kept=long_kept, fails_first=fails_first):
+        kept = await client.wait((await client.enqueue("long_kept")).id, WAIT)
+        waiting = await client.enqueue("fails_first")
+        while (await client.get(waiting.id)).status != "scheduled":
+            await asyncio.sleep(0.01)
+        await client.cancel(waiting.id)
+        record, output, lines = [
+            await redis.ttl(key) for key in (keys.job(0, kept.id), keys.output(0, kept.id), keys.lines(0, kept.id))
+        ]
+        cancelled = await redis.ttl(keys.job(0, waiting.id)), await redis.ttl(keys.output(0, waiting.id))
+
+    assert abs(record - output) <= 1
+    assert abs(record - lines) <= 1
+    assert abs(cancelled[0] - cancelled[1]) <= 1
+
+
+async def test_a_chunk_that_is_too_large_is_refused_where_it_is_emitted(client, worker):
+    async def huge(ctx: Context) -> None:
+        ctx.emit("x" * 300_000)
+
+    async with worker(huge=huge):
+        job = await client.wait((await client.enqueue("huge", max_attempts=1)).id, WAIT)
+
+    assert (job.error["type"], "at most 256 KiB" in job.error["message"]) == ("ValueError", True)
+
+
+async def test_a_field_whose_name_no_log_can_show_harms_nobody(http, client, worker):
+    async def odd(ctx: Context) -> None:
+        ctx.log.info("said", **{"\ud800": 1})
+
+    async with worker(odd=odd):
+        job = await client.wait((await client.enqueue("odd")).id, WAIT)
+
+    assert (job.status, (await client.log(job.id))[0]["fields"]) == ("completed", {"\\ud800": 1})
 
 
 async def test_a_line_keeps_what_any_log_can_show(http, worker):

@@ -21,6 +21,7 @@ from runtime.client import Lanework
 from runtime.client.bulk import Stored
 from runtime.client.changes import JobChange, Recent
 from runtime.client.client import JobQuery, Submitted
+from runtime.client.counts import Statistics
 from runtime.client.operations import Cleared, Tagged
 from runtime.client.publishing import Published
 from runtime.client.watching import JobEvent, Output
@@ -34,7 +35,7 @@ from runtime.settings import Settings
 from runtime.store.access import AccessKey
 from runtime.store.listing import Page
 from runtime.store.registry import Deployed, WorkerInfo
-from runtime.store.stats import Depth
+from runtime.store.stats import Depth, Place
 
 _OMITTED = ("payload", "result", "history", "children")
 
@@ -240,6 +241,15 @@ class GuardedLanework(Lanework):
 
     async def depths(self) -> list[Depth]:
         return [depth for depth in await super().depths() if await self._covers(depth.function)]
+
+    async def place(self, job_id: str) -> Place | None:
+        await self._look(job_id)
+        return await super().place(job_id)
+
+    async def stats(self) -> Statistics:
+        stats = await super().stats()
+        stats.functions = [own for own in stats.functions if await self._covers(own.function)]
+        return stats
 
     async def workers(self) -> Sequence[WorkerInfo]:
         """All of them, with what they have of the key's functions."""

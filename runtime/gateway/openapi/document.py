@@ -7,7 +7,7 @@ from importlib.metadata import version
 from typing import Any
 
 from runtime.gateway.access.scopes import scope_of
-from runtime.gateway.openapi import events, outputs, parts, paths, schemas
+from runtime.gateway.openapi import events, outputs, parts, paths, schemas, stats
 from runtime.gateway.openapi import functions as of_functions
 from runtime.jobs import callback
 from runtime.settings import Settings
@@ -37,10 +37,13 @@ _ACCESS_KEY = {
 def build(deployed: Mapping[str, Deployed], settings: Settings, *, secured: bool) -> dict[str, Any]:
     """`deployed`: functions by name or alias. `secured`: whether requests need an access key."""
     loaded = {name: function for name, function in deployed.items() if function.broken is None}
-    operations = paths.operations(settings, list(loaded)) | events.operations() | outputs.operations()
+    operations = paths.operations(settings, list(loaded))
     loaded.pop(callback.FUNCTION, None)  # nobody enqueues it
     needs_payload = {name: bool(function.schema.get("required")) for name, function in loaded.items()}
-    components = schemas.components(settings, needs_payload) | events.components() | outputs.components()
+    components = schemas.components(settings, needs_payload)
+    for part in (events, outputs, stats):
+        operations |= part.operations()
+        components |= part.components()
     for name, function in loaded.items():
         components |= of_functions.components(function)
         sample = of_functions.example(function)

@@ -27,6 +27,7 @@ from runtime.gateway.openapi.parts import (
     unchanged,
 )
 from runtime.gateway.openapi.schemas import MOMENT, TAG, Schema, lane_names, option_parameters, ref
+from runtime.jobs import callback
 from runtime.jobs.job import STATUSES
 from runtime.settings import Settings
 
@@ -63,8 +64,11 @@ def operations(settings: Settings, functions: Sequence[str]) -> dict[str, dict[s
     """Operation objects by path and method. `functions`: the names that are known."""
     lane = path("lane", [str(value) for value in lane_names(settings)])
     function = path("function", functions)
-    # each function that is known has a path of its own for that
-    other = {**function, "schema": {"type": "string", "minLength": 1, "not": {"enum": list(functions)}}}
+    # each function that is known has a path of its own for that, and nobody enqueues callbacks
+    other = {
+        **function,
+        "schema": {"type": "string", "minLength": 1, "not": {"enum": [*functions, callback.FUNCTION]}},
+    }
     job = reply("the job, as it is now", "Job")
     found = streamed(reply("the job that the key found, or settled", "Job"))
     accepted = streamed(reply("the whole job, stored", "Job", location=True))

@@ -43,6 +43,12 @@ local function mark_again(record)
   if call('EXISTS', record) == 1 then call('HSET', record, 'again', 1) end
 end
 
+-- What a job has emitted and logged stays as long as its record.
+local function keep_as_long(id, keep)
+  call('PEXPIRE', output_key(id), text(keep))
+  call('PEXPIRE', lines_key(id), text(keep))
+end
+
 -- The job's new status, result or error have been written. `extras`: as its record has them, or false. `keep`: ms that
 -- the record stays. `dead_bounds`: {ms, count} of the failed jobs that are kept for replay.
 -- `children`, `after`, `staged`: what a completed attempt starts, or nil.
@@ -64,9 +70,8 @@ local function finish(record, id, type, status, now, extras, keep, dead_bounds, 
     call('ZREMRANGEBYSCORE', dead, '-inf', now - dead_bounds[1])
     call('ZREMRANGEBYRANK', dead, 0, -1 - dead_bounds[2])
     call('PEXPIRE', dead, dead_bounds[1])
-    call('PEXPIRE', output_key(id), keep)
-    call('PEXPIRE', lines_key(id), keep)
   end
+  if status ~= 'completed' then keep_as_long(id, keep) end
   tag_settled(extras.tags, id, now, keep)
   call('PEXPIRE', record, keep)
 end

@@ -35,10 +35,36 @@ local events = {}
 local function event(id, type, status, attempt)
   events[#events + 1] = {id, type, status, attempt} -- Change
 end
+
+-- How many jobs of this call were stored, completed or failed: for rates over the last hour. A call counts them
+-- together, since most calls are about many jobs of one function.
+local tallies = {} -- what -> lane -> type -> count
+local function tally(what, type, lane)
+  local lanes = tallies[what]
+  if not lanes then lanes = {}; tallies[what] = lanes end
+  local types = lanes[lane]
+  if not types then types = {}; lanes[lane] = types end
+  types[type] = (types[type] or 0) + 1
+end
+local TALLIED = 3720000 -- ms: an hour, and what has begun of the next minute
+local function tell_tallies()
+  local key
+  for what, lanes in pairs(tallies) do
+    key = key or tally_key(text(math.floor(now_ms() / 60000)))
+    for lane, types in pairs(lanes) do
+      for type, count in pairs(types) do
+        local total = call('HINCRBY', key, type .. ':' .. lane .. ':' .. what, text(count))
+        if total == count then call('PEXPIRE', key, TALLIED) end
+      end
+    end
+  end
+end
+
 local function tell_events()
   if #events > 0 then
     call('XADD', EVENTS, 'MAXLEN', '~', 2000, '*', 'jobs', cmsgpack.pack(events))
   end
+  tell_tallies()
 end
 
 -- Wakes one idle worker that has this function. A bell that already rings need not ring again:

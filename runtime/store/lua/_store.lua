@@ -23,6 +23,7 @@ local function store(job, now, parent)
   local id, type, lane, payload, max_attempts, terms, extras = unpack(job, 1, 7) -- NewJob
   local record = job_key(id)
   call('XADD', LOG, '*', 'job', id, 'type', type)
+  tally('stored', type, lane)
   if not terms and not extras and not parent then -- nearly all jobs
     local entry = call('XADD', lane_key(type, lane), '*', 'job', id)
     call('HSET', record, 'type', type, 'lane', lane, 'status', 'pending', 'payload', payload, 'max_attempts',

@@ -35,6 +35,7 @@ local function fail(record, id, type, extras, name, message)
 end
 
 local function report(id, type, lane, attempt, worker, verdict)
+  if verdict == 'poison' or verdict == 'expired' then tally('failed', type, lane) end
   found[#found + 1] = {id, type, lane, attempt, worker, verdict} -- Found
 end
 

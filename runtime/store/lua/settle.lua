@@ -5,7 +5,7 @@
 -- ARGV[3]  how many of a function's failed jobs are kept for replay
 -- ARGV[4]  msgpack [Ended, …]
 -- ARGV[5]  the crash limit
--- ARGV[6]  ms that what attempts emit is kept, at least
+-- ARGV[6]  ms that what attempts emit is kept while their job goes on
 -- reply    {1 where the attempt ended, 2 where it ended as cancelled, 0 where it was no longer this worker's, …}
 local ID, TYPE, LANE, ENTRY, ATTEMPT, OUTCOME, VALUE, DELAY, KEEP = 1, 2, 3, 4, 5, 6, 7, 8, 9 -- Ended
 local HAS_EXTRAS, BUSY, CHILDREN, AFTER, PROGRESS, STAGED, EMITTED = 10, 11, 12, 13, 14, 15, 16 -- Ended
@@ -28,6 +28,7 @@ local ends = {}
 function ends.completed(record, id, item, extras)
   call('HSET', record, 'status', 'completed', 'result', item[VALUE], 'finished', text(now))
   if item[ATTEMPT] > 1 then call('HDEL', record, 'error', 'run_at') end
+  if item[ATTEMPT] > 1 or item[EMITTED] then keep_as_long(id, item[KEEP]) end
   if extras or item[CHILDREN] or item[AFTER] or item[STAGED] then
     finish(record, id, item[TYPE], 'completed', now, extras, item[KEEP], dead_bounds, item[CHILDREN], item[AFTER], item[STAGED])
   else
@@ -91,12 +92,12 @@ for i, item in ipairs(cmsgpack.unpack(ARGV[4])) do
     if item[PROGRESS] then call('HSET', record, 'progress', item[PROGRESS]) end
     if item[EMITTED] then
       local _, _, _, chunks, lines = unpack(item[EMITTED]) -- Emitted
-      local goes_on = outcome ~= 'completed' and outcome ~= 'failed' and outcome ~= 'cancelled'
-      keep_emitted(id, type, attempt, chunks, lines, goes_on and tonumber(ARGV[6]) or item[KEEP])
+      keep_emitted(id, type, attempt, chunks, lines, tonumber(ARGV[6]))
     end
     local extras = item[HAS_EXTRAS] and call('HGET', record, 'extras')
     local new_status = ends[outcome](record, id, item, extras)
     event(id, type, new_status, attempt)
+    if new_status == 'completed' or new_status == 'failed' then tally(new_status, type, item[LANE]) end
     if new_status ~= 'pending' then
       local key = lane_key(type, item[LANE])
       local entries = gone[key]
