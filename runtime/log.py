@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Callable, Mapping, MutableMapping
+from collections.abc import Mapping, MutableMapping
 from contextvars import ContextVar
 from typing import Any, Protocol
 
@@ -66,17 +66,18 @@ class Quota:
 class Speaker:
     """An attempt whose handler runs in this process, as the log knows it: its names, and what it has said so far.
 
-    `output`: the line that it prints. `said`: None for nothing, as nearly always. `keep`: gets level, event and
-    fields of each line that reaches the log.
+    `output`: the line that it prints. `said`: None for nothing, as nearly always.
     """
 
-    __slots__ = ("keep", "output", "said", "taken")
+    __slots__ = ("output", "said", "taken")
 
     def __init__(self, taken: Attempted) -> None:
         self.taken = taken
         self.output: Any = None
         self.said: Quota | None = None
-        self.keep: Callable[[str, str, Mapping[str, Any]], None] | None = None
+
+    def keep(self, level: str, event: str, fields: Mapping[str, Any]) -> None:
+        """Gets each line that reaches the log."""
 
     @property
     def quota(self) -> Quota:
@@ -102,8 +103,7 @@ def _of_attempt(_: Any, method: str, event: MutableMapping[str, Any]) -> Mutable
         return event
     if speaker.quota.admit(method):
         named = _named(names(speaker.taken), event)
-        if speaker.keep is not None:
-            speaker.keep(method, str(named["event"]), named)
+        speaker.keep(method, str(named["event"]), named)
         return named
     if speaker.quota.is_cut:
         return {**names(speaker.taken), "event": "output.cut", "lines": LINES}

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable
-from typing import Any, Literal
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal, Protocol
 
 from runtime import log, metrics
 from runtime.handlers.context import Context
@@ -20,6 +20,16 @@ Started = tuple[str, JobRequest | Publication]
 Cause = Literal["lost", "released", "cancelled", "timeout"]
 
 
+class Reporting(Protocol):
+    """Receives what attempts report, from any thread."""
+
+    def progress(self, attempt: Attempt, report: dict[str, Any]) -> None: ...
+
+    def emit(self, attempt: Attempt, packed: bytes) -> None: ...
+
+    def line(self, attempt: Attempt, level: str, event: str, fields: Mapping[str, Any]) -> None: ...
+
+
 class Attempt(log.Speaker):
     """An attempt that this worker holds; `cause` says why it is being cancelled, if it is."""
 
@@ -31,6 +41,7 @@ class Attempt(log.Speaker):
         "function",
         "meters",
         "progress",
+        "reports",
         "requested",
         "staged",
         "started",
@@ -38,6 +49,8 @@ class Attempt(log.Speaker):
         "unsent",
     )
     taken: Taken
+
+    reports: Reporting  # what gets what it reports, from its call on
 
     def __init__(self, taken: Taken, function: Spec) -> None:
         super().__init__(taken)
@@ -53,6 +66,9 @@ class Attempt(log.Speaker):
         self.requested: Iterable[Started] = ()  # what starts if it completes
         self.follow_up: Requested | None = None
         self.staged = 0  # parts of what starts that wait in Redis for its end
+
+    def keep(self, level: str, event: str, fields: Mapping[str, Any]) -> None:
+        self.reports.line(self, level, event, fields)
 
     @property
     def runs(self) -> bool:

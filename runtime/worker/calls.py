@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from dataclasses import astuple
 from functools import partial
 from pathlib import Path
@@ -18,18 +18,8 @@ from runtime.settings import Settings
 from runtime.store.attempts import Taken
 from runtime.values import codec
 from runtime.worker import printed
-from runtime.worker.attempt import Attempt, Requested, Started
+from runtime.worker.attempt import Attempt, Reporting, Requested, Started
 from runtime.worker.processes.pool import Pool
-
-
-class Reporting(Protocol):
-    """Receives what attempts report, from any thread."""
-
-    def progress(self, attempt: Attempt, report: dict[str, Any]) -> None: ...
-
-    def emit(self, attempt: Attempt, packed: bytes) -> None: ...
-
-    def line(self, attempt: Attempt, level: str, event: str, fields: Mapping[str, Any]) -> None: ...
 
 
 class Threads(Protocol):
@@ -58,7 +48,7 @@ class Calls:
     async def _call_here(self, fn: Function, attempt: Attempt) -> bytes:
         arguments = fn.arguments(attempt.taken.payload, partial(self._context, attempt))
         timer = _timer(fn, attempt)
-        attempt.keep = partial(self._reports.line, attempt)
+        attempt.reports = self._reports
         outside = log.SPEAKER.set(attempt)
         try:
             if fn.is_async:

@@ -37,8 +37,7 @@ class _Lines:
         speaker = log.SPEAKER.set(None)  # it is counted
         if admitted:
             self._log.info("function.printed", line=line[: log.LINE])
-            if self._speaker.keep is not None:
-                self._speaker.keep("info", "function.printed", {"line": line[: log.LINE]})
+            self._speaker.keep("info", "function.printed", {"line": line[: log.LINE]})
         else:
             self._log.warning("output.cut", lines=log.LINES)
         log.SPEAKER.reset(speaker)
