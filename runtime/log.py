@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 import structlog
 
+from runtime import tracing
 from runtime.settings import Settings
 
 _METHODS = ("debug", "info", "warning", "error", "critical", "exception")
@@ -97,6 +98,8 @@ def names(attempt: Attempted) -> dict[str, Any]:
 def _of_attempt(_: Any, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     """Whatever a handler logs, by whichever logger, names its attempt, and counts as its."""
     speaker = SPEAKER.get()
+    if (trace := tracing.CURRENT.get()) is not None:
+        event.setdefault("trace_id", trace.id)
     if speaker is None:
         if (request := REQUEST.get()) != "":
             event["request"] = request

@@ -7,7 +7,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 LAYERS = [
-    {"errors", "values", "settings", "log", "metrics", "outbound"},
+    {"errors", "values", "settings", "log", "metrics", "outbound", "tracing"},
     {"jobs"},
     {"handlers"},
     {"store"},

@@ -14,7 +14,7 @@ from collections.abc import Callable
 import uvicorn
 import uvloop
 
-from runtime import log
+from runtime import log, tracing
 from runtime.cli import show
 from runtime.errors import SettingsInvalid, StoreUnavailable
 from runtime.gateway.access.keyring import needs_keys
@@ -34,6 +34,7 @@ def gateway(settings: Settings) -> int:
     """Serves until SIGTERM or SIGINT. Raises StoreError where the server cannot serve, and SettingsInvalid where
     anybody could use it who should not."""
     log.configure(settings)
+    tracing.send_spans()
     uvloop.run(_check(settings))
     app = create_app(settings)
     config = uvicorn.Config(
@@ -104,6 +105,7 @@ async def check_access(client: Redis, settings: Settings) -> None:
 def worker(settings: Settings) -> int:
     """Runs until SIGTERM or SIGINT. Raises StoreError, FunctionInvalid, FunctionUnknown."""
     log.configure(settings)
+    tracing.send_spans()
     printed.capture()
     return uvloop.run(_worker(settings))
 

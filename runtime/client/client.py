@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence, Sized
 from datetime import datetime
 from types import TracebackType
 from typing import Any, NamedTuple, TypedDict, TypeVar, overload
 
 from typing_extensions import Unpack
 
-from runtime import metrics
+from runtime import metrics, tracing
 from runtime.client.bulk import Bulk, Stored, submit_many
 from runtime.client.changes import Changes
 from runtime.client.counts import Counts
@@ -137,10 +137,11 @@ class Lanework(Operations, Counts, Watching, Changes):
         warnings: Sequence[str] = ()
         if lenient:
             request, warnings = self._preparer.on_known_lane(request)
-        new = await self._preparer.prepare(request)
-        entry = _Entry(new, asyncio.get_running_loop().create_future())
-        self._commit.add(entry)
-        created = await entry.stored
+        with tracing.producing(request.type):
+            new = await self._preparer.prepare(request)
+            entry = _Entry(new, asyncio.get_running_loop().create_future())
+            self._commit.add(entry)
+            created = await entry.stored
         if isinstance(created, Refusal):
             return Submitted(await self._refused(new, created), False, warnings)
         if new.terms is not None or new.extras is not None:
@@ -155,7 +156,8 @@ class Lanework(Operations, Counts, Watching, Changes):
         Raises nothing for a single job; where Redis does not answer, each has that error.
         """
         self._check_event_loop()
-        return await submit_many(requests, self._preparer, self._enqueue)
+        with tracing.producing("jobs", len(requests)):
+            return await submit_many(requests, self._preparer, self._enqueue)
 
     async def enqueue_many(
         self,
@@ -174,7 +176,8 @@ class Lanework(Operations, Counts, Watching, Changes):
         `stored` has the ids of those that were stored before it.
         """
         self._check_event_loop()
-        return await self._bulk.enqueue(type, payloads, {**options}, keys)
+        with tracing.producing(type, len(payloads) if isinstance(payloads, Sized) else 0):
+            return await self._bulk.enqueue(type, payloads, {**options}, keys)
 
     async def publish(
         self,
@@ -205,7 +208,8 @@ class Lanework(Operations, Counts, Watching, Changes):
         """Publishes events with their data, with one script call a shard; one that was refused has its error in its
         place. `visible`: to the functions of which names."""
         self._check_event_loop()
-        return await publish(events, self._contracts, self._preparer, self._enqueue, visible)
+        with tracing.producing("events", len(events)):
+            return await publish(events, self._contracts, self._preparer, self._enqueue, visible)
 
     async def get(self, job_id: str) -> Job:
         """Raises JobNotFound."""

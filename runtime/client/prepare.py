@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from runtime import tracing
 from runtime.client.contracts import Contract, Contracts
 from runtime.client.follow_ups import FIELDS, Template
 from runtime.errors import FunctionUnknown, JobInvalid, LaneUnknown, PayloadInvalid
@@ -169,7 +170,8 @@ class Preparer:
         lane = deployed.lane if request.priority is None else self._settings.lane(request.priority)
         max_attempts = deployed.max_attempts if request.max_attempts is None else request.max_attempts
         payload = _pack(deployed.name, request.payload, self._settings.body_limit)
-        if request.plain and contract.plain and beside is None and tick is None and not following:
+        trace = tracing.current()
+        if request.plain and contract.plain and beside is None and tick is None and not following and trace is None:
             return NewJob(job_id or self._shards.new_id(), deployed.name, lane, payload, max_attempts)
         terms = request.terms(deployed.ttl, deployed.max_waiting if beside is None else None)
         extras: dict[str, Any] = request.extras(
@@ -180,6 +182,8 @@ class Preparer:
         )
         if contract.secret:
             extras["secret"] = contract.secret
+        if trace is not None:
+            extras["trace"] = tuple(trace)
         if deployed.keep is not None:
             extras["keep"] = durations.kept_ms(deployed.keep)
         if join is not None:

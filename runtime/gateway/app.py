@@ -15,6 +15,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from runtime import tracing
 from runtime.gateway import (
     batch,
     changes,
@@ -107,6 +108,9 @@ class Gateway:
             await self._app(scope, receive, send)
             return
         REQUEST.set(_request_id(scope))  # of this request's task alone
+        if (parent := named_headers(scope).get(b"traceparent")) is not None:
+            state = named_headers(scope).get(b"tracestate", b"")
+            tracing.CURRENT.set(tracing.parse(parent.decode("latin-1"), state.decode("latin-1")))
         if reason := self._hosts.refuse(scope):
             await named(problem(421, "host-unknown", reason))(scope, receive, send)
         else:

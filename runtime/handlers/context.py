@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import numbers
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -27,7 +27,8 @@ class JobInfo:
     """The job behind an attempt. `created_at`: Unix milliseconds. `tries`: which of its `max_attempts` this
     attempt is; those that were lost or handed back do not count. `scheduled_for`: the tick of the schedule
     that made it, in Unix milliseconds, however late it runs; None for a job of another origin. `event`: the
-    attributes of the event that brought it, by name, if one did."""
+    attributes of the event that brought it, by name, if one did. `trace`: the headers `traceparent` and
+    `tracestate` for what this attempt asks of others, where its job belongs to a trace."""
 
     id: str
     type: str
@@ -38,6 +39,7 @@ class JobInfo:
     tries: int = 1
     scheduled_for: int | None = None
     event: dict[str, Any] | None = None
+    trace: dict[str, str] = field(default_factory=dict)
 
 
 class Context:

@@ -22,9 +22,9 @@ Result = TypeVar("Result", default=Any)
 class Job(Generic[Result]):
     """One request to run one function on one payload. Times: Unix milliseconds.
 
-    `result`: None until it has completed; else what the handler returned, of that type where a handle enqueued it.
-    `event`: the attributes of the event that brought it. `then`: id, type and `on` of each job that starts when
-    this one has settled, until then.
+    `result`: None until it has completed; else what the handler returned, of that type where a handle enqueued
+    it. `trace_id`: of the distributed trace that it belongs to. `event`: the attributes of the event that
+    brought it. `then`: id, type and `on` of each job that starts when this one has settled, until then.
     """
 
     id: str
@@ -50,6 +50,7 @@ class Job(Generic[Result]):
     children: list[str] = field(default_factory=list)
     then: list[dict[str, Any]] = field(default_factory=list)
     event: dict[str, Any] | None = None
+    trace_id: str | None = None
     tags: dict[str, str] = field(default_factory=dict)
     omitted: tuple[str, ...] = ()  # what a list leaves out: payload, result, history, children, then
 
@@ -84,6 +85,7 @@ class Job(Generic[Result]):
             "children": self.children,
             "then": self.then,
             "event": self.event,
+            "trace_id": self.trace_id,
             "tags": self.tags,
             "links": {"self": f"/jobs/{self.id}", "result": f"/jobs/{self.id}/result"},
             **{f"{name}_omitted": True for name in self.omitted},

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
 from runtime.store.rows import Emitted, NewJob
+from runtime.tracing import Trace
 from runtime.values import codec
 
 End = Literal["ended", "cancelled", "lost"]
@@ -31,6 +32,7 @@ class Taken:
     started_at: int
     busy: str = ""  # the limit that it counts for
     extras: bytes = b""  # of what was asked for with it, packed
+    _found: dict[bytes, Any] | None = field(default=None, repr=False, compare=False)  # unpacked
 
     @property
     def backoff(self) -> tuple[float, float] | None:
@@ -40,7 +42,9 @@ class Taken:
 
     def _unpacked(self) -> dict[bytes, Any]:
         """Packed for scripts: bytes and text are one there, and jobs in `then` have payloads that are no text."""
-        return codec.unpack_stream(self.extras)[0] if self.extras else {}
+        if self._found is None:
+            self._found = codec.unpack_stream(self.extras)[0] if self.extras else {}
+        return self._found
 
     @property
     def tick(self) -> int | None:
@@ -52,6 +56,12 @@ class Taken:
         """The attributes of the event that brought the job."""
         packed = self._unpacked().get(b"event")
         return None if packed is None else codec.unpack(packed)
+
+    @property
+    def trace(self) -> Trace | None:
+        """Where the job stands in a distributed trace."""
+        found = self._unpacked().get(b"trace")
+        return None if found is None else Trace(*(part.decode() for part in found))
 
     @property
     def following(self) -> int:

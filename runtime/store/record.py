@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from runtime.jobs import tags
 from runtime.jobs.job import SETTLED, STATUSES, Job, Status
 from runtime.store.rows import Past
+from runtime.tracing import Trace
 from runtime.values import codec, ids, secret_fields
 from runtime.values.clock import rfc3339
 
@@ -123,6 +124,7 @@ def _read(job_id: str, record: Mapping[bytes, bytes], lanes: tuple[str, ...], om
         parent=record[b"parent"].decode() if b"parent" in record else None,
         then=_waiting(record),
         event=_event(record),
+        trace_id=_trace_id(record),
         tags=_tags(record),
         children=[child.decode() for child in codec.unpack_stream(record.get(b"children", b""))],
         omitted=_shown_as(omitted),
@@ -167,6 +169,11 @@ def _texts(names: list[bytes]) -> list[str]:
 def _event(record: Mapping[bytes, bytes]) -> dict[str, Any] | None:
     packed = codec.unpack_stream(record[b"extras"])[0].get(b"event") if b"extras" in record else None
     return None if packed is None else codec.unpack(packed)
+
+
+def _trace_id(record: Mapping[bytes, bytes]) -> str | None:
+    found = codec.unpack_stream(record[b"extras"])[0].get(b"trace") if b"extras" in record else None
+    return None if found is None else Trace(*_texts(found)).id
 
 
 def _tags(record: Mapping[bytes, bytes]) -> dict[str, str]:

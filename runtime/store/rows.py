@@ -26,11 +26,12 @@ class NewJob(NamedTuple):
     """A job to be stored. `payload` is packed.
 
     `terms`: read once, when it is stored: `run_at` (Unix ms) or `delay` (ms); `start_before` (Unix ms) or `ttl`
-    (ms, from when it may start); `key` and `digest` (idempotency); `max_waiting`. `extras`: what its record keeps,
-    packed by `codec.pack_batch`: `timed` (it expires), `tick` (when its schedule names it), `backoff`, `ckey`
-    (its concurrency key), `unique` (a digest), `keep` (ms that its settled record stays), `then` (FollowUps),
-    `event` (the attributes of the event that brought it, packed), `tags` (each by its digest), `secret` (what hides
-    fields of its payload), `join` (the job whose follow-up waits for this one).
+    (ms, from when it may start); `key` and `digest` (idempotency); `max_waiting`. `extras`: what its record
+    keeps, packed by `codec.pack_batch`: `timed` (it expires), `tick` (when its schedule names it), `backoff`,
+    `ckey` (its concurrency key), `unique` (a digest), `keep` (ms that its settled record stays), `then`
+    (FollowUps), `event` (the attributes of the event that brought it, packed), `trace` (traceparent and
+    tracestate), `tags` (each by its digest), `secret` (what hides fields of its payload), `join` (the job whose
+    follow-up waits for this one).
     """
 
     id: str

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
-from runtime import log
+from runtime import log, tracing
 from runtime.handlers.context import Context, JobInfo
 from runtime.handlers.spec import Function, Spec
 from runtime.jobs.event import Event, Publication
@@ -100,7 +100,13 @@ def _timer(fn: Spec, attempt: Attempt) -> asyncio.TimerHandle:
 
 def _info(taken: Taken) -> JobInfo:
     of_job = (taken.id, taken.type, taken.lane, taken.attempt, taken.max_attempts, taken.created_at)
-    return JobInfo(*of_job, taken.tries, taken.tick, taken.event)
+    return JobInfo(*of_job, taken.tries, taken.tick, taken.event, _headers(taken))
+
+
+def _headers(taken: Taken) -> dict[str, str]:
+    """Of the attempt's span, else of the job."""
+    trace = tracing.CURRENT.get() if taken.extras or tracing.makes_spans() else None
+    return {} if trace is None else trace.headers
 
 
 class _Sink:
@@ -119,7 +125,9 @@ class _Sink:
 
     def log(self, level: str, event: str, fields: dict[str, Any]) -> None:
         if self._log is None:
-            self._log = log.get("function").bind(**log.names(self._attempt.taken))
+            trace = self._attempt.taken.trace
+            names = log.names(self._attempt.taken) | ({} if trace is None else {"trace_id": trace.id})
+            self._log = log.get("function").bind(**names)
         log.tell(self._log, level, event, fields)
         self._reports.line(self._attempt, level, event, fields)
 

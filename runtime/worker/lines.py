@@ -14,7 +14,7 @@ from runtime.worker.processes.logs import plain
 _LIMIT = 4096  # bytes
 _TEXT = 1000  # characters of a text in a line that is too large
 _LEVELS = {"exception": "error", "warn": "warning", "fatal": "critical"}
-_OWN = ("job", "function", "attempt", "event")  # the job and its event say these
+_OWN = ("job", "function", "attempt", "event", "trace_id")  # the job and its event say these
 
 
 def packed(level: str, event: str, fields: Mapping[str, Any]) -> bytes:

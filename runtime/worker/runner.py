@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Literal
 
-from runtime import log
+from runtime import log, tracing
 from runtime.handlers.spec import Spec
 from runtime.jobs.failure import ForkserverLost, ResultTooLarge, Timeout, failure
 from runtime.jobs.retry import Retry
@@ -42,6 +42,16 @@ class Runner:
 
     async def run(self, attempt: Attempt) -> Settlement | None:
         """The attempt's outcome, whatever the handler does; None where the attempt was lost."""
+        taken = attempt.taken
+        trace = taken.trace if taken.extras else None
+        if not tracing.is_traced(trace):
+            return await self._run(attempt)
+        with tracing.consuming(trace, taken.type, taken.id, taken.attempt) as consumed:
+            settlement = await self._run(attempt)
+            consumed.end("lost" if settlement is None else settlement.outcome)
+            return settlement
+
+    async def _run(self, attempt: Attempt) -> Settlement | None:
         value = b""
         children: Sequence[NewJob] = ()
         after: NewJob | None = None

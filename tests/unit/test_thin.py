@@ -10,9 +10,11 @@ import pytest
 ROOT = Path(__file__).parents[2]
 OPTIONAL = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
 ABSENT = {
-    requirement.split(">")[0] for extra in ("server", "embedded", "functions") for requirement in OPTIONAL[extra]
+    requirement.split(">")[0]
+    for extra in ("server", "embedded", "functions", "otel")
+    for requirement in OPTIONAL[extra]
 }
-MODULES = {"pillow": "PIL"}
+MODULES = {"pillow": "PIL"} | {f"opentelemetry-{name}": "opentelemetry" for name in ("api", "sdk")}
 WITHOUT = f"""
 import sys
 

@@ -340,6 +340,7 @@ def _job() -> Schema:
             description="what starts when it has settled, until then",
         ),
         "event": nullable({"type": "object", "description": "the attributes of the event that brought it"}),
+        "trace_id": nullable({"type": "string", "description": "of the trace that `traceparent` names"}),
         "tags": {"type": "object", "additionalProperties": {"type": "string"}},
         "tree": obj(
             {"cancelled": {"type": "integer"}, "partial": {"type": "boolean"}},
