@@ -30,7 +30,6 @@ BATCHED = "application/cloudevents-batch+json"
 MAX_EVENTS = 1000
 _HOW = f"send {STRUCTURED}, {BATCHED}, or the headers ce-id, ce-source, ce-type and ce-specversion"
 _PREFIX = "ce-"
-_BAD_ESCAPE = re.compile("%(?![0-9A-Fa-f]{2})")
 _CHARSET = re.compile(r"charset=\"?([A-Za-z0-9_.:-]+)", re.IGNORECASE)
 
 
@@ -124,21 +123,24 @@ def _binary(headers: Headers, kind: str, body: bytes) -> tuple[Event, Any]:
             continue
         if attribute in attributes:
             raise _wrong(attribute, "is given twice")
-        attributes[attribute] = _attribute(attribute, value)
+        attributes[attribute] = _attribute(value)
     attributes |= {"datacontenttype": headers["content-type"]} if kind else {}
     return _event(attributes), _data(kind, headers.get("content-type", ""), body)
 
 
-def _attribute(name: str, value: str) -> str:
-    """A header's value, which may be a quoted string, and is percent-encoded UTF-8 (section 3.1.3.2)."""
+def _attribute(value: str) -> str:
+    """A header's value, which may be a quoted string, and is percent-encoded UTF-8 (section 3.1.3.2).
+
+    The SDK for JavaScript encodes nothing: a percent sign that begins no escape is one, and bytes that are no UTF-8
+    are Latin-1.
+    """
     if len(value) > 1 and value[0] == value[-1] == '"':
         value = re.sub(r"\\(.)", r"\1", value[1:-1])
+    octets = unquote_to_bytes(value.encode("latin-1"))
     try:
-        if not _BAD_ESCAPE.search(value):
-            return unquote_to_bytes(value.encode("latin-1")).decode()
+        return octets.decode()
     except UnicodeDecodeError:
-        pass
-    raise _wrong(name, "is not percent-encoded UTF-8")
+        return octets.decode("latin-1")
 
 
 def _event(attributes: dict[str, Any]) -> Event:

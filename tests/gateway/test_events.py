@@ -200,6 +200,9 @@ BINARY = {"ce-id": "1", "ce-source": "/", "ce-type": "order.x", "ce-specversion"
         (b'"quoted \\"text\\""', 'quoted "text"'),
         (b'"', '"'),
         (b"%22", '"'),
+        (b"100%", "100%"),
+        (b"%zz", "%zz"),
+        ("Zü".encode("latin-1"), "Zü"),
     ],
 )
 async def test_a_header_is_unquoted_and_decoded(http, client, header, subject):
@@ -213,9 +216,6 @@ async def test_a_header_is_unquoted_and_decoded(http, client, header, subject):
 @pytest.mark.parametrize(
     "headers",
     [
-        [("ce-subject", "%zz")],
-        [("ce-subject", "%")],
-        [("ce-subject", "%ff")],
         [("ce-subject", "a"), ("ce-subject", "b")],
         [("ce-subject", "%0A")],
     ],

@@ -37,8 +37,9 @@ _ACCESS_KEY = {
 def build(deployed: Mapping[str, Deployed], settings: Settings, *, secured: bool) -> dict[str, Any]:
     """`deployed`: functions by name or alias. `secured`: whether requests need an access key."""
     loaded = {name: function for name, function in deployed.items() if function.broken is None}
-    operations = paths.operations(settings, list(loaded))
+    known = list(loaded)
     loaded.pop(callback.FUNCTION, None)  # nobody enqueues it
+    operations = paths.operations(settings, known, _sample(loaded))
     needs_payload = {name: bool(function.schema.get("required")) for name, function in loaded.items()}
     components = schemas.components(settings, needs_payload)
     for part in (events, outputs, stats):
@@ -68,6 +69,15 @@ def build(deployed: Mapping[str, Deployed], settings: Settings, *, secured: bool
         "components": described,
         "security": [],
     }
+
+
+def _sample(functions: Mapping[str, Deployed]) -> dict[str, Any]:
+    """A job that could be enqueued: of the first function of whose payload there is an example."""
+    for name, function in functions.items():
+        payload = of_functions.example(function)
+        if payload is not None:
+            return {"type": name, "payload": payload}
+    return {"type": next(iter(functions), "math")}
 
 
 def _secure(operations: Mapping[str, Mapping[str, Any]]) -> None:

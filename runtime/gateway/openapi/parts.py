@@ -97,14 +97,13 @@ def json_body(schema: Schema, sample: Any) -> Schema:
     return {"required": True, "content": {"application/json": content}}
 
 
-def batch_body() -> Schema:
-    sample = [{"type": "math", "payload": {"a": "5", "b": "3"}}]
+def batch_body(sample: Any) -> Schema:
     return {
         "required": True,
         "content": {
             "application/json": {
                 "schema": array({"anyOf": [ref("BatchItem"), REFUSED_ALONE]}, maxItems=10_000),
-                "example": sample,
+                "example": [sample],
             },
             "application/x-ndjson": {"schema": {"type": "string", "description": "a job a line"}},
         },

@@ -60,8 +60,8 @@ _UUID7 = "^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}$"
 _TREE = query("tree", {"type": "boolean"}, text="what the job has started too, whether it has settled or not")
 
 
-def operations(settings: Settings, functions: Sequence[str]) -> dict[str, dict[str, Schema]]:
-    """Operation objects by path and method. `functions`: the names that are known."""
+def operations(settings: Settings, functions: Sequence[str], sample: Any) -> dict[str, dict[str, Schema]]:
+    """Operation objects by path and method. `functions`: the names that are known. `sample`: a job of one."""
     lane = path("lane", [str(value) for value in lane_names(settings)])
     function = path("function", functions)
     # each function that is known has a path of its own for that, and nobody enqueues callbacks
@@ -81,7 +81,7 @@ def operations(settings: Settings, functions: Sequence[str]) -> dict[str, dict[s
         "202": reply("not settled in time", "Job"),
         "304": unchanged(),
     }
-    body = json_body(ref("JobRequest"), {"type": "math", "payload": {"a": "5", "b": "3"}})
+    body = json_body(ref("JobRequest"), sample)
     paths: dict[str, dict[str, Schema]] = {
         "/jobs": {
             "post": op("create_job", "Jobs", "Enqueue a job", create, 400, 403, 404, 409, 413, 415, 422, 429)
@@ -130,7 +130,7 @@ def operations(settings: Settings, functions: Sequence[str]) -> dict[str, dict[s
                 415,
                 422,
             )
-            | {"requestBody": batch_body()}
+            | {"requestBody": batch_body(sample)}
         },
         "/jobs/pause": {
             "post": op("pause_all", "Queues", "Take no more jobs", message, 403, 409),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from runtime.client.follow_ups import FIELDS
@@ -164,12 +164,12 @@ def components(settings: Settings, functions: Mapping[str, bool]) -> dict[str, S
         **requests,
         "JobRequest": {
             "description": "A job. In place of `type` and `payload`, `job_type` and `input` are understood.",
-            "anyOf": [ref(name) for name in requests],
+            **_any_of(list(requests)),
         },
         **follow_ups,
         "FollowUp": {
             "description": "A job that starts when the one before it has settled.",
-            "anyOf": [ref(name) for name in follow_ups],
+            **_any_of(list(follow_ups)),
         },
         "Callback": obj(
             {"url": _CALLBACK_URL, "on": array({"type": "string", "enum": list(callback.EVENTS)}, minItems=1)},
@@ -293,6 +293,10 @@ def components(settings: Settings, functions: Mapping[str, bool]) -> dict[str, S
             closed=True,
         ),
     }
+
+
+def _any_of(names: Sequence[str]) -> Schema:
+    return ref(names[0]) if len(names) == 1 else {"anyOf": [ref(name) for name in names]}
 
 
 def _option_name(name: str) -> str:
