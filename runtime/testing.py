@@ -20,7 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -32,6 +32,7 @@ from runtime import settings
 from runtime.client.contracts import Contracts
 from runtime.client.prepare import Preparer
 from runtime.handlers.catalogue import Catalogue, discover
+from runtime.handlers.loader import Sources
 from runtime.handlers.policy import NAME
 from runtime.handlers.spec import Function
 from runtime.jobs.event import Event, Publication
@@ -285,7 +286,8 @@ def running(functions: str | Path | None = None, **overrides: str) -> Iterator[R
         )
         instance = Running(f"http://127.0.0.1:{port}")
         try:
-            if not _serves(instance, started):
+            modules = set() if "functions" in overrides else set(Sources(folder).scan())
+            if not _serves(instance, started, modules):
                 printed.seek(0)
                 raise RuntimeError(f"Lanework did not start:\n{printed.read()}")
             yield instance
@@ -295,12 +297,14 @@ def running(functions: str | Path | None = None, **overrides: str) -> Iterator[R
             started.wait(60)
 
 
-def _serves(instance: Running, started: subprocess.Popen[bytes]) -> bool:
+def _serves(instance: Running, started: subprocess.Popen[bytes], modules: Set[str]) -> bool:
+    """Waits until a worker has each of the modules, or says why it does not load."""
     deadline = time.monotonic() + _START
     while started.poll() is None and time.monotonic() < deadline:
         with contextlib.suppress(httpx.HTTPError):
-            reply = instance.http.get("/workers")
-            if reply.is_success and reply.json()["workers"]:
+            workers, functions = (instance.http.get(path).raise_for_status() for path in ("/workers", "/functions"))
+            known = {function["name"] for function in functions.json()["functions"]}
+            if workers.json()["workers"] and modules <= known:
                 return True
         time.sleep(0.05)
     return False

@@ -75,7 +75,7 @@ def _follow(http: httpx.Client, job: dict[str, Any], wait: float, as_json: bool)
 def jobs(
     settings: Settings, limit: int, type: str | None, status: str | None, cursor: str | None, as_json: bool
 ) -> int:
-    query = {"limit": limit, "type": type, "status": status, "cursor": cursor}
+    query = {"limit": limit, "type": type, "status": status, "cursor": cursor, "fields": "payload,result"}
     with client(settings) as http:
         params = {name: value for name, value in query.items() if value is not None}
         code, page = ask(http, "GET", "/jobs", params=params)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence, Sized
+from collections.abc import Callable, Collection, Iterable, Sequence, Sized
 from datetime import datetime
 from types import TracebackType
 from typing import Any, NamedTuple, TypedDict, TypeVar, overload
@@ -40,6 +40,7 @@ from runtime.values import durations, ids
 from runtime.values.clock import now_ms, rfc3339
 
 Result = TypeVar("Result")
+LIST_FIELDS = ("payload", "result")  # which a list may leave out
 
 
 class _Entry(NamedTuple):
@@ -61,9 +62,10 @@ class Submitted(NamedTuple):
 class JobQuery(TypedDict, total=False):
     """Which jobs a list has.
 
-    `type`, `status`, `lane`: those of that one. `tag`: those that have it, as `name:value`. `parent`: those that
-    it has started. `after`, `before`: those made then, as Unix ms, RFC 3339 or a datetime. `visible`: of which
-    types. `limit`, 50 where nothing is said, and `cursor`: how many, and behind which.
+    `type`, `status`, `lane`: those of that one. `tag`: those that have it, as `name:value`. `parent`: those
+    that it has started. `after`, `before`: those made then, as Unix ms, RFC 3339 or a datetime. `visible`: of
+    which types. `fields`: which of payload and result are shown, both where nothing is said. `limit`, 50 where
+    nothing is said, and `cursor`: how many, and behind which.
     """
 
     limit: int
@@ -76,6 +78,7 @@ class JobQuery(TypedDict, total=False):
     after: int | str | datetime | None
     before: int | str | datetime | None
     visible: Callable[[str], bool] | None
+    fields: Collection[str]
 
 
 def _wanted(query: JobQuery) -> Wanted:
@@ -88,6 +91,7 @@ def _wanted(query: JobQuery) -> Wanted:
         query.get("lane"),
         None if after is None else durations.unix_ms(after),
         None if before is None else durations.unix_ms(before),
+        tuple(name for name in LIST_FIELDS if name not in query.get("fields", LIST_FIELDS)),
     )
 
 

@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple, cast
 
 from starlette.requests import Request
 
-from runtime.client.client import JobQuery
+from runtime.client.client import LIST_FIELDS, JobQuery
 from runtime.gateway.problems import BadRequest
 from runtime.gateway.requests import refuse_unknown
 from runtime.jobs import tags
@@ -58,7 +58,7 @@ def read_window(request: Request) -> tuple[int, int]:
 def read_query(request: Request, lanes: Sequence[str]) -> JobQuery:
     """The parameters of a list of jobs. Raises BadRequest: 422."""
     query = request.query_params
-    refuse_unknown(request, set(_LISTED))
+    refuse_unknown(request, {*_LISTED, "fields"})
     limit = query.get("limit", "50")
     if not _SMALL.fullmatch(limit) or not 1 <= int(limit) <= 500:
         raise BadRequest(422, "query-invalid", "limit is a number from 1 to 500")
@@ -77,7 +77,17 @@ def read_query(request: Request, lanes: Sequence[str]) -> JobQuery:
                 read[name] = parse(query[name])
             except ValueError as error:
                 raise BadRequest(422, "query-invalid", f"{name} {error}") from None
-    return cast("JobQuery", {**read, "limit": int(limit)})
+    return cast("JobQuery", {**read, "limit": int(limit), "fields": _fields(query.get("fields", ""))})
+
+
+def _fields(text: str) -> tuple[str, ...]:
+    """Lists show neither payloads nor results unless they are asked for."""
+    names = tuple(name for name in text.split(",") if name)
+    if set(names) - set(LIST_FIELDS):
+        raise BadRequest(
+            422, "query-invalid", f"fields is some of {', '.join(LIST_FIELDS)}, with commas between them"
+        )
+    return names
 
 
 def _moment(text: str) -> int:

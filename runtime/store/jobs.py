@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 from runtime.errors import JobNotFound
@@ -138,27 +138,35 @@ class Jobs:
                 return job
         raise JobNotFound(f"{function} under this unique key")
 
-    async def listed(self, wanted: Sequence[str], byte_limit: float = float("inf"), tries: int = 3) -> Listed:
+    async def listed(
+        self,
+        wanted: Sequence[str],
+        byte_limit: float = float("inf"),
+        left_out: Collection[str] = (),
+        tries: int = 3,
+    ) -> Listed:
         """Those of the jobs that still have a record, without what is large in them.
 
-        `byte_limit`: where it stops, with a part of what was wanted. `tries`: how often a job is read whose status
-        changes between the look at its sizes and the reading.
+        `byte_limit`: where it stops, with a part of what was wanted. `left_out`: some of `record.LARGE`, however
+        small they are. `tries`: how often a job is read whose status changes between the look at its sizes and the
+        reading.
         """
         looks = await self._looks(wanted)
-        fits = [[name for name, shown in record.LARGE.items() if 0 < look.sizes[name] <= shown] for look in looks]
+        limits = {name: 0 if name in left_out else limit for name, limit in record.LARGE.items()}
+        fits = [[name for name, limit in limits.items() if 0 < look.sizes[name] <= limit] for look in looks]
         read, octets = 0, 0.0
         while read < len(wanted) and octets <= byte_limit:
             octets += _SMALL + sum(looks[read].sizes[name] for name in (*_MIDDLING, *fits[read]))
             read += 1
         rows = await self._fields(wanted[:read], [(*record.SMALL, *names) for names in fits[:read]])
         found = {
-            job_id: record.read(job_id, fields, self._settings.lanes, _omitted(look.sizes))
+            job_id: record.read(job_id, fields, self._settings.lanes, _omitted(look.sizes, limits))
             for job_id, fields, look in zip(wanted, rows, looks, strict=False)
             if look.sizes["payload"]
         }
         changed = [i for i, fields in enumerate(rows) if fields.get(b"status") != looks[i].status]
         if changed and tries > 1:
-            again = await self.listed([wanted[i] for i in changed], tries=tries - 1)
+            again = await self.listed([wanted[i] for i in changed], left_out=left_out, tries=tries - 1)
             found |= {job.id: job for job in again.jobs}
         return Listed([found[job_id] for job_id in wanted[:read] if job_id in found], read, octets)
 
@@ -194,8 +202,8 @@ class Jobs:
         return [_Look(status, dict(zip(names, sizes, strict=True))) for status, *sizes in parts]
 
 
-def _omitted(sizes: Mapping[str, int]) -> tuple[str, ...]:
-    return tuple(name for name, limit in record.LARGE.items() if sizes[name] > limit)
+def _omitted(sizes: Mapping[str, int], limits: Mapping[str, int]) -> tuple[str, ...]:
+    return tuple(name for name, limit in limits.items() if sizes[name] > limit)
 
 
 def _refusal(verdict: bytes, about: Any) -> Refusal:

@@ -28,13 +28,15 @@ def _any(_type: str) -> bool:
 
 
 class Wanted(NamedTuple):
-    """Which jobs a list has. `fits`: of which types. `after`, `before`: when they were made, in Unix ms."""
+    """Which jobs a list has. `fits`: of which types. `after`, `before`: when they were made, in Unix ms.
+    `left_out`: fields of their records that it does not show."""
 
     fits: Callable[[str], bool] = _any
     status: str | None = None
     lane: str | None = None
     after: int | None = None
     before: int | None = None
+    left_out: tuple[str, ...] = ()
 
     def has(self, job: Job) -> bool:
         return (
@@ -80,7 +82,9 @@ class Listing:
                 found += [(id, entry, shard) for id, entry in await self._scan(shard, place, limit, wanted)]
         found.sort(key=lambda row: _when(row[1]), reverse=True)
         page = found[:limit]
-        listed = await self._jobs.listed([job_id for job_id, _entry, _shard in page if job_id], PAGE_BYTES)
+        listed = await self._jobs.listed(
+            [job_id for job_id, _entry, _shard in page if job_id], PAGE_BYTES, wanted.left_out
+        )
         page = _up_to(listed.read, page)
         for _id, entry, shard in page:
             places[shard] = entry.decode()
@@ -148,7 +152,7 @@ class Listing:
         jobs: list[Job] = []
         octets = 0.0
         while left:
-            listed = await self._jobs.listed(left[:SCAN_PAGE], PAGE_BYTES - octets)
+            listed = await self._jobs.listed(left[:SCAN_PAGE], PAGE_BYTES - octets, wanted.left_out)
             by_id = {job.id: job for job in listed.jobs}
             octets += listed.octets
             for index, job_id in enumerate(left[: listed.read]):
@@ -211,7 +215,7 @@ class Listing:
         left: float = PAGE_BYTES
         for _ in range(SCAN_LIMIT // SCAN_PAGE):
             rows = await self._due(place, SCAN_PAGE)
-            listed = await self._jobs.listed([job_id for _, job_id in rows], left)
+            listed = await self._jobs.listed([job_id for _, job_id in rows], left, wanted.left_out)
             found = {job.id: job for job in listed.jobs}
             for place in rows[: listed.read]:
                 job = found.get(place[1])

@@ -54,7 +54,7 @@ async def test_a_new_job_is_shown_without_it_at_once_and_in_lists_that_leave_out
     (listed,) = (await client.page()).jobs
 
     assert job.payload == SHOWN
-    assert (listed.payload, set(listed.omitted)) == (None, {"payload", "then"})
+    assert (listed.payload, set(listed.omitted)) == (None, {"payload", "then", "event"})
 
 
 async def test_follow_ups_do_not_get_it_either(client, worker):

@@ -120,7 +120,11 @@ async def test_many_requests_at_once_are_all_stored(http, deployed):
     assert len({job["id"] for job in jobs}) == 300
     found, cursor = [], None
     while True:
-        page = (await http.get("/jobs", params={"limit": 100} | ({"cursor": cursor} if cursor else {}))).json()
+        page = (
+            await http.get(
+                "/jobs", params={"limit": 100, "fields": "payload"} | ({"cursor": cursor} if cursor else {})
+            )
+        ).json()
         found += [job["payload"] for job in page["jobs"]]
         cursor = page["cursor"]
         if cursor is None:

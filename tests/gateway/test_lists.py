@@ -82,12 +82,29 @@ async def test_lists_leave_large_payloads_and_results_out_and_say_so(http, clien
     await client.enqueue("echo", small)
     await spoil(first.id, result=msgpack.packb(large))
 
-    shown_small, shown = (await http.get("/jobs")).json()["jobs"]
+    shown_small, shown = (await http.get("/jobs?fields=payload,result")).json()["jobs"]
 
     assert (shown["payload"], shown["payload_omitted"], shown["result_omitted"]) == (None, True, True)
     assert shown_small["payload"] == small
     assert "payload_omitted" not in shown_small
     assert (await http.get(f"/jobs/{first.id}")).json()["payload"] == large
+
+
+@pytest.mark.parametrize("way", ["", "tag=a:b", "status=pending", "type=echo"])
+async def test_lists_show_payloads_and_results_only_where_they_are_asked_for(http, client, deployed, spoil, way):
+    job = await client.enqueue("echo", {"n": 1}, tags={"a": "b"})
+    await spoil(job.id, result=msgpack.packb(2))
+
+    async def shown(fields):
+        (found,) = (await http.get(f"/jobs?{way}{fields}")).json()["jobs"]
+        omitted = {name for name in ("payload", "result") if found.get(f"{name}_omitted")}
+        return found["payload"], found["result"], omitted
+
+    assert await shown("") == (None, None, {"payload", "result"})
+    assert await shown("&fields=payload") == ({"n": 1}, None, {"result"})
+    assert await shown("&fields=payload,result") == ({"n": 1}, 2, set())
+    assert (await http.get("/jobs?fields=payload,error")).status_code == 422
+    assert (await http.get(f"/jobs/{job.id}")).json()["payload"] == {"n": 1}
 
 
 async def test_a_page_of_jobs_of_a_megabyte_each_stays_small(http, client, deployed):
@@ -105,7 +122,8 @@ async def test_a_page_is_bounded_in_bytes_and_its_cursor_goes_on(http, client, d
 
     seen, pages, cursor = [], 0, None
     while pages == 0 or cursor:
-        page = (await http.get("/jobs", params={"limit": 15, **({"cursor": cursor} if cursor else {})})).json()
+        params = {"limit": 15, "fields": "payload", **({"cursor": cursor} if cursor else {})}
+        page = (await http.get("/jobs", params=params)).json()
         assert page["partial"] == (len(page["jobs"]) < 15 and page["cursor"] is not None)
         seen += [job["id"] for job in page["jobs"]]
         cursor, pages = page["cursor"], pages + 1
@@ -165,7 +183,7 @@ async def test_a_list_may_be_of_a_lane_a_time_or_a_parent(http, client, worker, 
     last = await client.enqueue("echo", 3, priority="high")
 
     async def listed(**query):
-        reply = await http.get("/jobs", params=query)
+        reply = await http.get("/jobs", params=query | {"fields": "payload"})
         assert reply.status_code == 200, reply.text
         return [job["payload"] for job in reply.json()["jobs"]]
 

@@ -97,6 +97,11 @@ def operations(settings: Settings, functions: Sequence[str], sample: Any) -> dic
                     query("lane", {"type": "string", "enum": list(settings.lanes)}),
                     query("after", MOMENT, text="made then, or later"),
                     query("before", MOMENT, text="made then, or before"),
+                    query(
+                        "fields",
+                        {"type": "string", "enum": ["payload", "result", "payload,result"]},
+                        text="what is shown besides; a job by its id is shown whole",
+                    ),
                 ]
             },
             "delete": op(
