@@ -19,6 +19,7 @@ PREFIX = "LANEWORK_"
 _FOR_TESTS = PREFIX + "TEST_"
 _RANGE = re.compile(r"(\d+)\.\.(\d+)")
 _WEBHOOK_SECRET = re.compile(r"whsec_([A-Za-z0-9+/]{4}){8,22}([A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?")
+_ORIGIN = re.compile(r"https?://[^/?#@\s]+")  # without a path; a browser compares it as it is
 _LANE = re.compile(r"[a-z0-9_-]+")
 
 Names = Annotated[tuple[str, ...], NoDecode]
@@ -79,6 +80,9 @@ class Settings(BaseSettings):
     hosts: Names = Field(
         (), description="names that the gateway answers to; none: on loopback, those of loopback, else any"
     )
+    cors: Names = Field(
+        (), description="origins whose pages may use the API, such as https://shop.example; none unless set"
+    )
     insecure: bool = Field(
         False, description="start a gateway beyond loopback without access keys: something else says who reaches it"
     )
@@ -103,7 +107,7 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="debug logs every attempt")
     log_format: Literal["auto", "console", "json"] = Field("auto", description="auto: console on a terminal")
 
-    @field_validator("lanes", "functions", "hosts", "expect", mode="before")
+    @field_validator("lanes", "functions", "hosts", "cors", "expect", mode="before")
     @classmethod
     def _split(cls, value: Any) -> Any:
         if not isinstance(value, str):
@@ -120,6 +124,13 @@ class Settings(BaseSettings):
         if bad := [lane for lane in lanes if not _LANE.fullmatch(lane)]:
             raise ValueError(f"a lane's name has a-z, 0-9, - and _ only: {', '.join(bad)}")
         return lanes
+
+    @field_validator("cors")
+    @classmethod
+    def _cors(cls, origins: tuple[str, ...]) -> tuple[str, ...]:
+        if bad := [origin for origin in origins if origin != "*" and not _ORIGIN.fullmatch(origin)]:
+            raise ValueError(f"an origin is a scheme and a host, such as https://shop.example, not {bad[0]!r}")
+        return origins
 
     @field_validator("webhook_secret")
     @classmethod

@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple
 from runtime.client.connection import Connection
 from runtime.client.deadline import each_within, within
 from runtime.errors import JobNotFound
-from runtime.jobs import callback, tags
+from runtime.jobs import built_in, tags
 from runtime.jobs.job import Job, Status
 from runtime.jobs.request import JobRequest, unique_digest
 from runtime.store.listing import Page
@@ -56,7 +56,9 @@ class Operations(Connection):
         Raises JobNotFound.
         """
         self._check_event_loop()
-        parts = self._store.operations.cancel_tree(job_id, lambda kind: kind != callback.FUNCTION and visible(kind))
+        parts = self._store.operations.cancel_tree(
+            job_id, lambda kind: kind not in built_in.NAMES and visible(kind)
+        )
         return await _within(seconds, parts)
 
     async def cancel_tagged(

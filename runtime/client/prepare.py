@@ -10,7 +10,7 @@ from runtime import tracing
 from runtime.client.contracts import Contract, Contracts
 from runtime.client.follow_ups import FIELDS, Template
 from runtime.errors import FunctionUnknown, JobInvalid, LaneUnknown, PayloadInvalid
-from runtime.jobs import callback
+from runtime.jobs import built_in, callback
 from runtime.jobs.event import Subscribed
 from runtime.jobs.request import JobRequest
 from runtime.jobs.retry import Retry
@@ -61,10 +61,27 @@ class Preparer:
         Raises JobInvalid, and PayloadInvalid where the payload cannot be stored at all.
         """
         if beside is not None:
+            if self._lies_elsewhere(contract, beside):
+                return self._delivery(request, beside)
             request.key = None  # an attempt's event is published once in any case
         job_id = self._place(request, contract, beside)
         following = await self._following(request, contract, job_id)
         return self.ready(request, contract, beside=beside, job_id=job_id, following=following, checked=False)
+
+    def _lies_elsewhere(self, contract: Contract, job_id: str) -> bool:
+        deployed = contract.deployed
+        pinned = self._shards.count > 1 and deployed.pinned
+        return pinned and self._shards.pinned(deployed.serves) != ids.shard_of(job_id)
+
+    def _delivery(self, request: Subscribed, job_id: str) -> NewJob:
+        """The job, in this one's shard, that publishes the event where the subscriber's jobs lie. It shows no data:
+        the subscriber may have secrets there."""
+        assert request.event is not None
+        payload = {"subscriber": request.type, "event": request.event.attributes, "data": request.payload}
+        packed = _pack(built_in.DELIVERY, payload, self._settings.body_limit)
+        extras = codec.pack_batch({"secret": [(("data",), None)]})
+        own_id, lane = ids.new_id(ids.shard_of(job_id)), self._settings.default_lane
+        return NewJob(own_id, built_in.DELIVERY, lane, packed, built_in.DELIVERY_ATTEMPTS, None, extras)
 
     def prepare_plain(self, request: JobRequest, tick: int | None = None) -> NewJob | None:
         """The same at once for nearly every request: with nothing unusual, for a known function that has no
@@ -73,14 +90,14 @@ class Preparer:
         if contract is None or contract.is_followed or request.on is not None or not request.plain:
             return None
         request.check()
-        if request.type == callback.FUNCTION:
-            raise _only_for_callbacks()
+        if request.type in built_in.NAMES:
+            raise _built_in(request.type)
         return self.ready(request, contract, tick=tick)
 
     async def _checked(self, request: JobRequest, beside: str | None) -> Contract:
         request.check()
-        if request.type == callback.FUNCTION:
-            raise _only_for_callbacks()
+        if request.type in built_in.NAMES:
+            raise _built_in(request.type)
         if beside is not None and request.key is not None:
             message = (
                 "an idempotency key is for jobs that are enqueued from outside; this one is stored once in any case"
@@ -97,7 +114,7 @@ class Preparer:
                 following.append(await self._telling(name, on, {"job": {_JOB: list(FIELDS)}}, job_id))
         for url, events in [] if request.callback is None else callback.parse(request.callback):
             payload = {"url": url, "job": {_JOB: _CALLED_BACK}}
-            following.append(await self._telling(callback.FUNCTION, ",".join(events), payload, job_id))
+            following.append(await self._telling(built_in.CALLBACK, ",".join(events), payload, job_id))
         return following
 
     async def _follow_up(self, request: JobRequest, job_id: str) -> FollowUp:
@@ -227,8 +244,8 @@ def _check_filled(request: JobRequest, contract: Contract, template: Template) -
         raise JobInvalid(message, [{"field": "/unique", "message": message}])
 
 
-def _only_for_callbacks() -> JobInvalid:
-    message = f"{callback.FUNCTION} is started by `callback` alone: what it sends is signed"
+def _built_in(name: str) -> JobInvalid:
+    message = f"{name} is built in: other jobs start it, by what they ask for"
     return JobInvalid(message, [{"field": "/type", "message": message}])
 
 

@@ -19,6 +19,7 @@ from runtime import tracing
 from runtime.gateway import (
     batch,
     changes,
+    cors,
     description,
     events,
     hooks,
@@ -75,7 +76,7 @@ def create_app(settings: Settings) -> Gateway:
         exception_handlers={HTTPException: _http_problem},  # type: ignore[dict-item]
     )
     app.router.redirect_slashes = False  # to wherever the Host header says
-    return Gateway(app, Hosts(settings), lanework.release)
+    return Gateway(app, settings, lanework.release)
 
 
 def _paths(lanework: GuardedLanework) -> Paths:
@@ -93,11 +94,13 @@ class Gateway:
     Each request has an id, its own `X-Request-Id` or a new one, which its reply and its log lines carry.
     """
 
-    def __init__(self, app: Starlette, hosts: Hosts, release: Callable[[], None]) -> None:
+    def __init__(self, app: Starlette, settings: Settings, release: Callable[[], None]) -> None:
         self.routes = app.routes
         self.release = release  # ends requests that wait, each with its job as it is
         self._app = app
-        self._hosts = hosts
+        self._hosts = Hosts(settings)
+        self._origins = frozenset(settings.cors)
+        self._answer = cors.allowing(self._route, settings.cors)
         routes = [route for route in app.routes if isinstance(route, Route)]
         self._fixed = {route.path: route.app for route in routes if not route.param_convertors}
         named = [(route, _LAST.fullmatch(route.path)) for route in routes]
@@ -114,7 +117,11 @@ class Gateway:
         if reason := self._hosts.refuse(scope):
             await named(problem(421, "host-unknown", reason))(scope, receive, send)
         else:
-            await self._app_for(scope)(scope, receive, send)
+            scope["lanework.origins"] = self._origins
+            await self._answer(scope, receive, send)
+
+    async def _route(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._app_for(scope)(scope, receive, send)
 
     def _app_for(self, scope: Scope) -> ASGIApp:
         path = scope["path"]

@@ -167,6 +167,9 @@ def refuse_foreign(request: Request) -> None:
     Browsers say where a request comes from (Fetch Metadata, and the Origin header); programs say nothing.
     """
     site, origin = header(request, b"sec-fetch-site"), header(request, b"origin")
+    origins = request.scope.get("lanework.origins", ())
+    if origin and (origin in origins or "*" in origins):
+        return
     foreign = site in ("cross-site", "same-site") or (not site and origin not in ("", _own_origin(request)))
     if foreign:
         raise BadRequest(403, "foreign-page", "a page of another site cannot ask for this")

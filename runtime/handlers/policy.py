@@ -11,7 +11,7 @@ from runtime.errors import FunctionInvalid
 from runtime.handlers.handle import Mark, attach
 from runtime.handlers.hooks import Signature
 from runtime.handlers.schedule import Schedule
-from runtime.jobs.callback import FUNCTION
+from runtime.jobs.built_in import NAMES
 from runtime.jobs.event import check_subscription
 from runtime.jobs.retry import Retry
 from runtime.values import durations, sizes
@@ -190,7 +190,7 @@ def _signature(hook: Any) -> tuple[str, str]:
 
 
 def _is_name(value: Any) -> bool:
-    return value is None or (isinstance(value, str) and NAME.fullmatch(value) is not None and value != FUNCTION)
+    return value is None or (isinstance(value, str) and NAME.fullmatch(value) is not None and value not in NAMES)
 
 
 def _retry(value: Retry | int | None) -> Retry:

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
-FUNCTION = "job_callback"  # the built-in function that sends them
 EVENTS = ("completed", "failed", "cancelled")
 MAX_CALLBACKS = 10
 _MAX_URL = 2000

@@ -16,7 +16,7 @@ from runtime.errors import Permanent, RetryLater
 from runtime.handlers.context import Context
 from runtime.handlers.policy import function
 from runtime.handlers.spec import Function
-from runtime.jobs.callback import FUNCTION
+from runtime.jobs.built_in import CALLBACK
 from runtime.jobs.retry import Retry
 from runtime.settings import Settings
 from runtime.store.webhook_secret import WebhookSecret
@@ -50,7 +50,7 @@ def callback_function(secret: WebhookSecret, settings: Settings) -> Function:
             raise RuntimeError(f"the receiver answered {status}")
         return {"status": status}
 
-    return Function(FUNCTION, callback)
+    return Function(CALLBACK, callback)
 
 
 def _delay(tries: int, after: int) -> int:

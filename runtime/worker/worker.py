@@ -19,6 +19,7 @@ from runtime.store.connect import OVERDUE
 from runtime.store.store import Store
 from runtime.worker import contained
 from runtime.worker.callbacks import callback_function
+from runtime.worker.deliveries import delivery_function
 from runtime.worker.deployer import WATCH_EVERY, Deployer
 from runtime.worker.loop import keep_going
 from runtime.worker.parts import Parts
@@ -115,6 +116,8 @@ class Worker:
         if self._given is not None:
             return self._given
         built_in = [callback_function(store.webhook_secret, self._settings)]
+        if self._settings.shards > 1:
+            built_in.append(delivery_function(store, self._settings))
         self._deployer = Deployer(self._settings, pool, built_in)
         await self._deployer.start()
         return self._deployer.catalogue

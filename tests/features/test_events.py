@@ -5,7 +5,8 @@ import asyncio
 import pytest
 
 from runtime import Context, Event, Permanent, function
-from runtime.errors import EventInvalid, FunctionInvalid, LaneworkError, QueueFull
+from runtime.client import Lanework
+from runtime.errors import EventInvalid, FunctionInvalid, JobInvalid, LaneworkError, QueueFull
 from runtime.jobs.event import Subscription
 from runtime.testing import call
 from tests.conftest import deploy
@@ -211,6 +212,42 @@ async def test_many_events_of_one_attempt_are_each_published_once(client, worker
                 await asyncio.sleep(0.01)
 
     assert sorted(got) == list(range(600))
+
+
+async def test_a_subscriber_whose_jobs_lie_in_another_shard_gets_it_too(settings, worker, folder, redis):
+    settings = settings.model_copy(update={"shards": 8, "functions_dir": folder.path})
+    folder.write(
+        buy="""
+        from runtime import Context
+        async def handle(ctx: Context, n: int):
+            ctx.publish("bought", {"n": n, "token": "hunter2"})
+        """,
+        limited="""
+        from runtime import Event, function
+        @function(on="bought", concurrency=2)
+        async def handle(n: int, token: str, event: Event):
+            return [n, event.source]
+        """,
+    )
+    async with Lanework(settings) as client, worker(settings):
+        jobs = [await client.enqueue("buy", {"n": n}) for n in range(12)]
+        for job in jobs:
+            assert (await client.wait(job, 20)).status == "completed"
+        async with asyncio.timeout(20):
+            got = []
+            while len(got) < 12 or not all(job.settled for job in got):
+                got = (await client.page(type="limited")).jobs
+        deliveries = (await client.page(type="event_delivery", limit=100)).jobs
+
+    assert sorted(job.result for job in got) == [[n, "/functions/buy"] for n in range(12)]
+    assert len(deliveries) > 0
+    assert {job.payload["data"] for job in deliveries} == {"***"}
+    assert len({job.id for job in got}) == 12
+
+
+async def test_nobody_else_starts_what_is_built_in(client):
+    with pytest.raises(JobInvalid, match="event_delivery is built in"):
+        await client.enqueue("event_delivery", {})
 
 
 async def test_an_event_that_cannot_be_fails_where_it_is_published(client, worker):

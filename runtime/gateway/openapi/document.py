@@ -9,7 +9,7 @@ from typing import Any
 from runtime.gateway.access.scopes import scope_of
 from runtime.gateway.openapi import events, outputs, parts, paths, schemas, stats
 from runtime.gateway.openapi import functions as of_functions
-from runtime.jobs import callback
+from runtime.jobs import built_in
 from runtime.settings import Settings
 from runtime.store.registry import Deployed
 
@@ -38,7 +38,7 @@ def build(deployed: Mapping[str, Deployed], settings: Settings, *, secured: bool
     """`deployed`: functions by name or alias. `secured`: whether requests need an access key."""
     loaded = {name: function for name, function in deployed.items() if function.broken is None}
     known = list(loaded)
-    loaded.pop(callback.FUNCTION, None)  # nobody enqueues it
+    loaded = {name: function for name, function in loaded.items() if name not in built_in.NAMES}
     operations = paths.operations(settings, known, _sample(loaded))
     needs_payload = {name: bool(function.schema.get("required")) for name, function in loaded.items()}
     components = schemas.components(settings, needs_payload)

@@ -27,7 +27,7 @@ from runtime.gateway.openapi.parts import (
     unchanged,
 )
 from runtime.gateway.openapi.schemas import MOMENT, TAG, Schema, lane_names, option_parameters, ref
-from runtime.jobs import callback
+from runtime.jobs import built_in
 from runtime.jobs.job import STATUSES
 from runtime.settings import Settings
 
@@ -64,10 +64,10 @@ def operations(settings: Settings, functions: Sequence[str], sample: Any) -> dic
     """Operation objects by path and method. `functions`: the names that are known. `sample`: a job of one."""
     lane = path("lane", [str(value) for value in lane_names(settings)])
     function = path("function", functions)
-    # each function that is known has a path of its own for that, and nobody enqueues callbacks
+    # each function that is known has a path of its own for that, and nobody enqueues those that are built in
     other = {
         **function,
-        "schema": {"type": "string", "minLength": 1, "not": {"enum": [*functions, callback.FUNCTION]}},
+        "schema": {"type": "string", "minLength": 1, "not": {"enum": sorted({*functions, *built_in.NAMES})}},
     }
     job = reply("the job, as it is now", "Job")
     found = streamed(reply("the job that the key found, or settled", "Job"))
