@@ -1,7 +1,7 @@
 """The built-in function that takes an attempt's event to a subscriber whose jobs lie in another shard.
 
 An attempt starts jobs in its own shard, by the script that settles it. A function whose limits hold for the whole
-fleet has all its jobs in one shard: where that is another, a job of the attempt's own shard publishes the event there.
+fleet has all its jobs in one shard: where that is another, a job in the attempt's shard publishes the event there.
 """
 
 from __future__ import annotations
