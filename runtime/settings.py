@@ -19,7 +19,8 @@ PREFIX = "LANEWORK_"
 _FOR_TESTS = PREFIX + "TEST_"
 _RANGE = re.compile(r"(\d+)\.\.(\d+)")
 _WEBHOOK_SECRET = re.compile(r"whsec_([A-Za-z0-9+/]{4}){8,22}([A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?")
-_ORIGIN = re.compile(r"https?://[^/?#@\s]+")  # without a path; a browser compares it as it is
+# as browsers send it: in small letters, without a path, and without the port that is usual
+_ORIGIN = re.compile(r"(http://(?!.*:80$)|https://(?!.*:443$))([a-z0-9.-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?")
 _LANE = re.compile(r"[a-z0-9_-]+")
 
 Names = Annotated[tuple[str, ...], NoDecode]

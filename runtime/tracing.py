@@ -16,9 +16,12 @@ from runtime.errors import SettingsInvalid
 
 try:
     from opentelemetry import trace as otel
-    from opentelemetry.propagate import extract
+    from opentelemetry.context import Context
+    from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+    extract = TraceContextTextMapPropagator().extract
 except ImportError:  # the extra `otel` brings it
-    otel = extract = None  # type: ignore[assignment]
+    otel = extract = Context = None  # type: ignore[assignment,misc]
 
 _PARENT = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
 _STATE = re.compile(r"[\x21-\x7e][\x20-\x7e]{0,510}")
@@ -117,7 +120,7 @@ def consuming(trace: Trace | None, function: str, job_id: str, attempt: int) -> 
         is_child = attempt == 1 and stored_in is not None
         links = [] if is_child or stored_in is None else [otel.Link(_span_context(stored_in))]
         with otel.get_tracer(_NAME).start_as_current_span(
-            f"process {function}", stored_in if is_child else None, otel.SpanKind.CONSUMER, attributes, links
+            f"process {function}", stored_in if is_child else Context(), otel.SpanKind.CONSUMER, attributes, links
         ) as span:
             own = _of_span(span)
             if own is not None:

@@ -49,7 +49,7 @@ class Bulk:
                 await asyncio.sleep(0)
         parts = _Batches(self._store)
         try:
-            for number, (payload, key) in enumerate(_with_keys(payloads, keys), 1):
+            for number, (payload, key) in enumerate(with_keys(payloads, keys), 1):
                 request = JobRequest(type, payload, **options)
                 if key is not None:
                     request.key = key
@@ -72,7 +72,7 @@ class Bulk:
         return parts.ids
 
 
-def _with_keys(payloads: Iterable[Any], keys: Iterable[str] | None) -> Iterator[tuple[Any, str | None]]:
+def with_keys(payloads: Iterable[Any], keys: Iterable[str] | None) -> Iterator[tuple[Any, str | None]]:
     """Raises JobInvalid for what is no key, and where there are not as many keys as payloads."""
     if keys is None:
         yield from ((payload, None) for payload in payloads)

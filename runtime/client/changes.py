@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Callable, Collection, Iterable
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from runtime.client.connection import Connection
+from runtime.client.connection import Connection, every_type
 from runtime.client.deadline import within
 from runtime.jobs.job import STATUSES
 from runtime.store.events import Position
@@ -68,7 +68,7 @@ class Changes(Connection):
         *,
         types: Collection[str] = (),
         statuses: Collection[str] = (),
-        visible: Callable[[str], bool] = lambda _: True,
+        visible: Callable[[str], bool] = every_type,
         alive: float = 15.0,
     ) -> AsyncGenerator[JobChange]:
         """Each job's each new status, from now on, or from behind the position `after`, as text.
@@ -109,7 +109,7 @@ class Changes(Connection):
         *,
         types: Collection[str] = (),
         statuses: Collection[str] = (),
-        visible: Callable[[str], bool] = lambda _: True,
+        visible: Callable[[str], bool] = every_type,
     ) -> Recent:
         """The changes behind the position `after`, the oldest first; none where it is not said. See `changes`.
 

@@ -19,6 +19,7 @@ from typing_extensions import Unpack
 from runtime import metrics, tracing
 from runtime.client.bulk import Bulk, Stored, submit_many
 from runtime.client.changes import Changes
+from runtime.client.connection import every_type
 from runtime.client.counts import Counts
 from runtime.client.deadline import within
 from runtime.client.operations import Operations
@@ -207,7 +208,7 @@ class Lanework(Operations, Counts, Watching, Changes):
         return published
 
     async def publish_many(
-        self, events: Sequence[tuple[Event, Any]], *, visible: Callable[[str], bool] = lambda _: True
+        self, events: Sequence[tuple[Event, Any]], *, visible: Callable[[str], bool] = every_type
     ) -> list[Published | LaneworkError]:
         """Publishes events with their data, with one script call a shard; one that was refused has its error in its
         place. `visible`: to the functions of which names."""

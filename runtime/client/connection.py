@@ -15,6 +15,11 @@ from runtime.store.registry import Deployed, WorkerInfo
 from runtime.store.store import Store
 
 
+def every_type(_type: str) -> bool:
+    """That jobs of every type are meant."""
+    return True
+
+
 class Connection:
     """A connection to Lanework, used on one event loop."""
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from runtime.client.connection import Connection
 from runtime.client.deadline import within
 from runtime.store.schedules import Ticked
-from runtime.store.stats import LATELY, Depth, Place
+from runtime.store.stats import Depth, Place
 from runtime.values import ids
 
 WHAT = ("stored", "completed", "failed")
@@ -92,7 +92,8 @@ class Counts(Connection):
         return await within(self._store.schedules.past(function, schedules))
 
     async def place(self, job_id: str) -> Place | None:
-        """How many jobs are before one that waits, in its function's lane; None for one that does not wait in line.
+        """How many jobs are before one that waits, in its function's lane, up to 1,000; None for one that does not
+        wait in line. With several shards, and where a concurrency key decides too, it is an estimate.
 
         Raises JobNotFound, StoreUnavailable.
         """
@@ -101,20 +102,18 @@ class Counts(Connection):
         if found is None:
             return None
         function, lane, entry = found
-        return await within(self._store.stats.place(ids.shard_of(job_id), (function, lane), entry))
+        place = await within(self._store.stats.place(ids.shard_of(job_id), (function, lane), entry))
+        deployed = (await self.functions()).get(function)
+        if place is None or deployed is None:
+            return place
+        shards = 1 if deployed.pinned else self.settings.shards  # others' jobs lie in all alike
+        return Place(place.ahead * shards, place.exact and shards == 1 and deployed.concurrency_key is None)
 
     async def retry_after(self, function: str) -> int:
         """Seconds in which about one job of a function settles, as the last five minutes tell: 1 to 60."""
         self._check_event_loop()
-        tallies = await within(self._store.stats.tallies_lately())
-        settled = [
-            sum(count)
-            for (name, _), counts in tallies.counts.items()
-            for what, count in counts.items()
-            if name == function and what != "stored"
-        ]
-        minutes = LATELY + tallies.second / 60
-        return max(1, min(_LONGEST, math.ceil(60 * minutes / sum(settled)))) if sum(settled) else _LONGEST
+        settled, minutes = await within(self._store.stats.settled_lately(function))
+        return max(1, min(_LONGEST, math.ceil(60 * minutes / settled))) if settled else _LONGEST
 
     async def stats(self) -> Statistics:
         """What waits, runs, is scheduled and has failed, of each function and lane, for how long, and how fast it

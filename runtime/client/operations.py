@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable, Collection
 from datetime import datetime
 from typing import Literal, NamedTuple
 
-from runtime.client.connection import Connection
+from runtime.client.connection import Connection, every_type
 from runtime.client.deadline import each_within, within
 from runtime.errors import JobNotFound
 from runtime.jobs import built_in, tags
@@ -33,10 +33,6 @@ class Tagged(NamedTuple):
     partial: bool
 
 
-def _every(_type: str) -> bool:
-    return True
-
-
 class Operations(Connection):
     """Changes by hand."""
 
@@ -49,16 +45,16 @@ class Operations(Connection):
         await within(self._store.operations.cancel(job_id))
         return await within(self._store.jobs.get(job_id))
 
-    async def cancel_tree(self, job_id: str, seconds: float, *, visible: Callable[[str], bool] = _every) -> Cleared:
+    async def cancel_tree(
+        self, job_id: str, seconds: float, *, visible: Callable[[str], bool] = every_type
+    ) -> Cleared:
         """Cancels a job, unless it has settled, and all that it has started, for so many seconds; not callbacks,
         which tell of that. `visible`: of which types.
 
         Raises JobNotFound.
         """
         self._check_event_loop()
-        parts = self._store.operations.cancel_tree(
-            job_id, lambda kind: kind not in built_in.NAMES and visible(kind)
-        )
+        parts = self._store.operations.cancel_tree(job_id, lambda kind: kind != built_in.CALLBACK and visible(kind))
         return await _within(seconds, parts)
 
     async def cancel_tagged(
@@ -68,7 +64,7 @@ class Operations(Connection):
         seconds: float,
         *,
         dry_run: bool = False,
-        visible: Callable[[str], bool] = _every,
+        visible: Callable[[str], bool] = every_type,
     ) -> Tagged:
         """Cancels the jobs that have a tag (`name:value`) and one of these statuses, for so many seconds.
 

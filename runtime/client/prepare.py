@@ -78,10 +78,14 @@ class Preparer:
         the subscriber may have secrets there."""
         assert request.event is not None
         payload = {"subscriber": request.type, "event": request.event.attributes, "data": request.payload}
-        packed = _pack(built_in.DELIVERY, payload, self._settings.body_limit)
-        extras = codec.pack_batch({"secret": [(("data",), None)]})
+        _pack(request.type, request.payload, self._settings.body_limit)  # raises as where it is enqueued right here
+        packed = codec.pack_shown(payload)
+        extras: dict[str, Any] = {"secret": [(("data",), None)]}
+        if (trace := tracing.current()) is not None:
+            extras["trace"] = tuple(trace)
         own_id, lane = ids.new_id(ids.shard_of(job_id)), self._settings.default_lane
-        return NewJob(own_id, built_in.DELIVERY, lane, packed, built_in.DELIVERY_ATTEMPTS, None, extras)
+        attempts = built_in.DELIVERY_ATTEMPTS
+        return NewJob(own_id, built_in.DELIVERY, lane, packed, attempts, None, codec.pack_batch(extras))
 
     def prepare_plain(self, request: JobRequest, tick: int | None = None) -> NewJob | None:
         """The same at once for nearly every request: with nothing unusual, for a known function that has no

@@ -27,13 +27,15 @@ from collections.abc import (
 from concurrent.futures import CancelledError
 from datetime import datetime
 from types import TracebackType
-from typing import Any, Literal, NamedTuple, TypeVar, overload
+from typing import Any, Literal, NamedTuple, TypeVar, cast, overload
 
 from typing_extensions import Unpack
 
 from runtime.client.bulk import Stored
 from runtime.client.changes import JobChange, Recent
 from runtime.client.client import JobQuery, Lanework, Submitted
+from runtime.client.connect import connect
+from runtime.client.connection import every_type
 from runtime.client.counts import Statistics
 from runtime.client.operations import Cleared, Tagged
 from runtime.client.publishing import Published
@@ -69,8 +71,9 @@ class LaneworkSync:
     iterables that a method is given must not call it themselves, unless they are those of `enqueue_many`.
     """
 
-    def __init__(self, loaded: Settings | None = None) -> None:
-        self._settings = loaded
+    def __init__(self, loaded: Settings | None = None, *, url: str | None = None, key: str | None = None) -> None:
+        """`url`, `key`: as `connect` has them, in place of what the settings say."""
+        self._open = (lambda: Lanework(loaded)) if url is None else (lambda: cast("Lanework", connect(url, key)))
         self._running: _Running | None = None
         self._lock = threading.Lock()
         _clients.add(self)
@@ -147,7 +150,7 @@ class LaneworkSync:
         return self._do(lambda client: client.publish(type, data, source=source, id=id, **attributes))
 
     def publish_many(
-        self, events: Sequence[tuple[Event, Any]], *, visible: Callable[[str], bool] = lambda _: True
+        self, events: Sequence[tuple[Event, Any]], *, visible: Callable[[str], bool] = every_type
     ) -> list[Published | LaneworkError]:
         return self._do(lambda client: client.publish_many(events, visible=visible))
 
@@ -170,7 +173,7 @@ class LaneworkSync:
         *,
         types: Collection[str] = (),
         statuses: Collection[str] = (),
-        visible: Callable[[str], bool] = lambda _: True,
+        visible: Callable[[str], bool] = every_type,
         alive: float = 15.0,
     ) -> Iterator[JobChange]:
         filters: Any = {"types": types, "statuses": statuses, "visible": visible}
@@ -182,7 +185,7 @@ class LaneworkSync:
         *,
         types: Collection[str] = (),
         statuses: Collection[str] = (),
-        visible: Callable[[str], bool] = lambda _: True,
+        visible: Callable[[str], bool] = every_type,
     ) -> Recent:
         return self._do(lambda client: client.recent(after, types=types, statuses=statuses, visible=visible))
 
@@ -217,9 +220,7 @@ class LaneworkSync:
     def cancel(self, job_id: str) -> Job:
         return self._do(lambda client: client.cancel(job_id))
 
-    def cancel_tree(
-        self, job_id: str, seconds: float, *, visible: Callable[[str], bool] = lambda _: True
-    ) -> Cleared:
+    def cancel_tree(self, job_id: str, seconds: float, *, visible: Callable[[str], bool] = every_type) -> Cleared:
         return self._do(lambda client: client.cancel_tree(job_id, seconds, visible=visible))
 
     def cancel_tagged(
@@ -229,7 +230,7 @@ class LaneworkSync:
         seconds: float,
         *,
         dry_run: bool = False,
-        visible: Callable[[str], bool] = lambda _: True,
+        visible: Callable[[str], bool] = every_type,
     ) -> Tagged:
         return self._do(
             lambda client: client.cancel_tagged(tag, statuses, seconds, dry_run=dry_run, visible=visible)
@@ -317,7 +318,7 @@ class LaneworkSync:
     def _do(self, call: Callable[[Lanework], Coroutine[Any, Any, Answer]]) -> Answer:
         """The call's answer; whoever interrupts the wait for it, as Ctrl-C does, ends the call."""
         with self._lock:  # so that none comes to a loop that has been stopped
-            running = self._running = self._running or _start(self, self._settings)
+            running = self._running = self._running or _start(self, self._open)
             if threading.current_thread() is running.thread:
                 raise RuntimeError("LaneworkSync was called by what one of its own calls was given; call it before")
             answer = asyncio.run_coroutine_threadsafe(call(running.client), running.loop)
@@ -334,10 +335,10 @@ _clients: weakref.WeakSet[LaneworkSync] = weakref.WeakSet()
 _inherited: list[_Running] = []  # of the process that this one was forked from: nothing of them may be finalised
 
 
-def _start(owner: LaneworkSync, settings: Settings | None) -> _Running:
+def _start(owner: LaneworkSync, open_client: Callable[[], Lanework]) -> _Running:
     selector = selectors.DefaultSelector()
     loop = asyncio.SelectorEventLoop(selector)
-    client = Lanework(settings)
+    client = open_client()
     thread = threading.Thread(target=_run, args=(loop, client), name="lanework", daemon=True)
     thread.start()
     weakref.finalize(owner, _stop, loop)  # for one that is never closed; at the end of the process too

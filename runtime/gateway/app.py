@@ -30,6 +30,7 @@ from runtime.gateway import (
     scale,
     stats,
 )
+from runtime.gateway.access.caller import CALLER
 from runtime.gateway.access.guard import Guard
 from runtime.gateway.access.guarded import GuardedLanework
 from runtime.gateway.access.keyring import needs_keys
@@ -110,18 +111,18 @@ class Gateway:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        REQUEST.set(_request_id(scope))  # of this request's task alone
-        if (parent := named_headers(scope).get(b"traceparent")) is not None:
-            state = named_headers(scope).get(b"tracestate", b"")
-            tracing.CURRENT.set(tracing.parse(parent.decode("latin-1"), state.decode("latin-1")))
+        # all of them, whatever they are: the server may have made this task in the context of an earlier request
+        REQUEST.set(_request_id(scope))
+        CALLER.set(None)
+        tracing.CURRENT.set(_trace(scope))
+        scope["lanework.origins"] = self._origins
+        await self._answer(scope, receive, send)
+
+    async def _route(self, scope: Scope, receive: Receive, send: Send) -> None:
         if reason := self._hosts.refuse(scope):
             await named(problem(421, "host-unknown", reason))(scope, receive, send)
         else:
-            scope["lanework.origins"] = self._origins
-            await self._answer(scope, receive, send)
-
-    async def _route(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self._app_for(scope)(scope, receive, send)
+            await self._app_for(scope)(scope, receive, send)
 
     def _app_for(self, scope: Scope) -> ASGIApp:
         path = scope["path"]
@@ -133,6 +134,14 @@ class Gateway:
             scope["path_params"] = {name: last}
             return app
         return self._app
+
+
+def _trace(scope: Scope) -> tracing.Trace | None:
+    headers = named_headers(scope)
+    parent = headers.get(b"traceparent")
+    if parent is None:
+        return None
+    return tracing.parse(parent.decode("latin-1"), headers.get(b"tracestate", b"").decode("latin-1"))
 
 
 def _request_id(scope: Scope) -> str:

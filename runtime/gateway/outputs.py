@@ -44,8 +44,9 @@ class OutputsApi:
             whole = await self._lanework.output(job_id)
             return Response(b"".join(map(_bytes, whole.chunks)), 200, _HEADERS, media_type=_TEXT)
         attempt = job.attempt if job.status == "running" else job.attempt + 1
-        chunks = _following(self._lanework.watch(job_id), attempt)
-        return StreamingResponse(chunks, 200, _HEADERS, media_type=_TEXT)
+        events = self._lanework.watch(job_id)
+        first = await anext(events)  # raises before anything is answered
+        return StreamingResponse(_following(first, events, attempt), 200, _HEADERS, media_type=_TEXT)
 
     async def log(self, request: Request) -> Response:
         """The last lines, the oldest first."""
@@ -59,14 +60,16 @@ def paths(lanework: Lanework) -> Paths:
     return {"/jobs/{id}/output": {"GET": api.output}, "/jobs/{id}/log": {"GET": api.log}}
 
 
-async def _following(events: AsyncGenerator[JobEvent], attempt: int) -> AsyncGenerator[bytes]:
+async def _following(first: JobEvent, events: AsyncGenerator[JobEvent], attempt: int) -> AsyncGenerator[bytes]:
     """The output of one attempt, until it is over."""
+    event: JobEvent | None = first
     with contextlib.suppress(LaneworkError):  # the answer has begun
-        async for event in events:
+        while event is not None:
             if event.kind == "output" and event.attempt == attempt:
                 yield _bytes(event.value)
             elif event.kind == "settled" or (event.kind == "status" and _is_over(event, attempt)):
                 return
+            event = await anext(events, None)
 
 
 def _is_over(event: JobEvent, attempt: int) -> bool:

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextvars import Context
 from typing import Any, NamedTuple
 
 from runtime.settings import Settings
 from runtime.store.connect import Redis, members, translated
-from runtime.store.keys import BACK, GROUP, Keys
+from runtime.store.keys import BACK, GROUP, HELD, Keys
 
 _SCHEDULED_READ = 10_000
 _PAGE = 500
-_PLACES = 10_000
-LATELY = 5  # minutes
+_PLACES = 1000
+_HELD = 10_000  # entries of a lane that workers hold
+_LATELY = 5  # minutes
+_FUNCTIONS = 1000  # whose figures are known for a second
 Name = tuple[str, str]  # a function and a lane
 
 
@@ -28,7 +32,7 @@ class Depth(NamedTuple):
 
 
 class Scheduled(NamedTuple):
-    """How many jobs wait for their time, by function and lane; `partial`: of the first 10,000 alone."""
+    """How many jobs wait for their time, by function and lane; `partial`: some, of 10,000 alone."""
 
     counts: Counter[Name]
     partial: bool
@@ -55,7 +59,9 @@ class Stats:
     def __init__(self, client: Redis, settings: Settings) -> None:
         self._client = client
         self._shards = settings.shards
-        self._lately: tuple[float, Tallies] | None = None  # when they were read, and the tallies
+        self._lanes = settings.lanes
+        self._past: dict[int, Mapping[str, int]] = {}  # the counts of minutes that are over
+        self._settled: dict[str, tuple[float, asyncio.Task[tuple[int, float]]]] = {}  # since when, by function
         self._keys = Keys(settings.prefix)
 
     async def depths(self) -> list[Depth]:
@@ -90,7 +96,7 @@ class Stats:
                 read += len(due)
                 if len(due) < _PAGE:
                     break
-        return Scheduled(counts, partial=read >= _SCHEDULED_READ)
+        return Scheduled(counts, partial=read < await self.scheduled())
 
     async def oldest(self, names: Sequence[Name]) -> dict[Name, int]:
         """ms for which the first of those that wait in each lane has waited there; nothing where none waits."""
@@ -101,28 +107,61 @@ class Stats:
         return found
 
     async def tallies(self, minutes: int) -> Tallies:
-        """How many jobs were stored, completed and failed, in so many minutes and the one that has begun."""
+        """How many jobs were stored, completed and failed, in so many minutes and the one that has begun. Minutes
+        that are over are read once."""
         with translated():
             seconds, _ = await self._client.time()
-            now = int(seconds) // 60
-            async with self._client.pipeline(transaction=False) as pipe:
-                for minute in range(now, now - minutes - 1, -1):
-                    for shard in range(self._shards):
-                        pipe.hgetall(self._keys.tally(shard, minute))
-                replies = await pipe.execute()
-        counts: dict[tuple[str, str], dict[str, list[int]]] = {}
-        for number, reply in enumerate(replies):
-            for field, count in reply.items():
-                function, lane, what = field.decode().split(":")
+        now = int(seconds) // 60
+        self._past = {minute: tallied for minute, tallied in self._past.items() if minute >= now - minutes}
+        counts: dict[Name, dict[str, list[int]]] = {}
+        for number in range(minutes + 1):
+            for field, count in (await self._tallied(now - number, is_over=number > 1)).items():
+                function, lane, what = field.split(":")
                 row = counts.setdefault((function, lane), {}).setdefault(what, [0] * (minutes + 1))
-                row[number // self._shards] += int(count)
+                row[number] += count
+            await asyncio.sleep(0)  # with thousands of functions, a minute takes some milliseconds
         return Tallies(int(seconds) % 60, counts)
 
-    async def tallies_lately(self) -> Tallies:
-        """Those of five minutes, a second old at most: a flood that asks for them costs one reading a second."""
-        if self._lately is None or time.monotonic() - self._lately[0] > 1:
-            self._lately = time.monotonic(), await self.tallies(LATELY)
-        return self._lately[1]
+    async def _tallied(self, minute: int, *, is_over: bool) -> Mapping[str, int]:
+        """The counts of one minute, of all shards."""
+        if is_over and minute in self._past:
+            return self._past[minute]
+        with translated():
+            async with self._client.pipeline(transaction=False) as pipe:
+                for shard in range(self._shards):
+                    pipe.hgetall(self._keys.tally(shard, minute))
+                replies = await pipe.execute()
+        counts: Counter[str] = Counter()
+        for reply in replies:
+            counts.update({field.decode(): int(count) for field, count in reply.items()})
+        if is_over:
+            self._past[minute] = counts
+        return counts
+
+    async def settled_lately(self, function: str) -> tuple[int, float]:
+        """How many jobs of a function have settled in so many minutes. Known for a second: a flood that asks for it
+        costs one reading, which all wait for together."""
+        now = time.monotonic()
+        known = self._settled.get(function)
+        if known is None or now - known[0] > 1:
+            if len(self._settled) > _FUNCTIONS:
+                self._settled.clear()
+            task = asyncio.get_running_loop().create_task(self._settled_of(function), context=Context())
+            task.add_done_callback(lambda done: done.cancelled() or done.exception())
+            known = self._settled[function] = now, task
+        return await asyncio.shield(known[1])
+
+    async def _settled_of(self, function: str) -> tuple[int, float]:
+        fields = [f"{function}:{lane}:{what}" for lane in self._lanes for what in ("completed", "failed")]
+        with translated():
+            seconds, _ = await self._client.time()
+            async with self._client.pipeline(transaction=False) as pipe:
+                for minute in range(int(seconds) // 60, int(seconds) // 60 - _LATELY - 1, -1):
+                    for shard in range(self._shards):
+                        pipe.hmget(self._keys.tally(shard, minute), fields)
+                replies = await pipe.execute()
+        settled = sum(int(count) for reply in replies for count in reply if count is not None)
+        return settled, _LATELY + int(seconds) % 60 / 60
 
     async def place(self, shard: int, name: Name, entry: bytes) -> Place | None:
         """How many jobs of the function are before an entry in its lane; None for one that is not in line there: a
@@ -143,7 +182,7 @@ class Stats:
         before = 0 if isinstance(pending, Exception) else pending["pending"] - _held(pending)
         if not unread or (len(unread) <= _PLACES and unread[-1][0] != entry):
             return None
-        return Place(before + len(unread) - 1, exact=unread[-1][0] == entry)
+        return Place(min(_PLACES, before + len(unread) - 1), exact=unread[-1][0] == entry and before <= _PLACES)
 
     async def _of(self, shard: int) -> list[tuple[Name, int, int]]:
         streams = await members(self._client, self._keys.lanes(shard))
@@ -164,25 +203,24 @@ class Stats:
         return counts
 
     async def _oldest_in(self, shard: int, names: Sequence[Name]) -> list[tuple[Name, int]]:
-        """Those that wait are the entries that were handed back, and those behind the last that was delivered."""
+        """The first entry of each lane that no worker holds: unread, handed back, or waiting for its key."""
         keys = [self._keys.lane(shard, *name) for name in names]
         with translated():
             seconds, micros = await self._client.time()
             async with self._client.pipeline(transaction=False) as pipe:
                 for key in keys:
-                    pipe.xinfo_groups(key)
-                    pipe.xpending_range(key, GROUP, "-", "+", 1, BACK)
+                    pipe.xpending_range(key, GROUP, "-", "+", _HELD, HELD)
                 replies = await pipe.execute(raise_on_error=False)
-                for key, groups in zip(keys, replies[::2], strict=True):
-                    pipe.xrange(key, _behind(groups), "+", 1)
-                unread = await pipe.execute(raise_on_error=False)
+                held = [{row["message_id"] for row in _rows(reply)} for reply in replies]
+                for key, entries in zip(keys, held, strict=True):
+                    pipe.xrange(key, "-", "+", len(entries) + 1)
+                firsts = await pipe.execute(raise_on_error=False)
         now = int(seconds) * 1000 + int(micros) // 1000
         ages = []
-        for name, back, first in zip(names, replies[1::2], unread, strict=True):
-            entries = [row["message_id"] for row in _rows(back)] + [row[0] for row in _rows(first)]
-            since = [int(entry.partition(b"-")[0]) for entry in entries]
-            if since:
-                ages.append((name, max(0, now - min(since))))
+        for name, entries, reply in zip(names, held, firsts, strict=True):
+            waiting = next((entry for entry, _ in _rows(reply) if entry not in entries), None)
+            if waiting is not None:
+                ages.append((name, max(0, now - int(waiting.partition(b"-")[0]))))
         return ages
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from runtime.client.contracts import Contracts
 from runtime.client.prepare import Preparer
 from runtime.client.publishing import publish
-from runtime.errors import LaneworkError
+from runtime.errors import LaneworkError, Permanent, QueueFull, StoreUnavailable
 from runtime.handlers.policy import function
 from runtime.handlers.spec import Function
 from runtime.jobs.built_in import DELIVERY, DELIVERY_ATTEMPTS
@@ -34,8 +34,10 @@ def delivery_function(store: Store, settings: Settings) -> Function:
         (published,) = await publish(
             events, contracts, preparer, store.jobs.enqueue, lambda name: name == subscriber
         )
-        if isinstance(published, LaneworkError):
+        if isinstance(published, (QueueFull, StoreUnavailable)):
             raise published
+        if isinstance(published, LaneworkError):
+            raise Permanent(f"{published.code}: {published}") from published
         return published.jobs
 
     return Function(DELIVERY, deliver)

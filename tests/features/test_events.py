@@ -9,6 +9,7 @@ from runtime.client import Lanework
 from runtime.errors import EventInvalid, FunctionInvalid, JobInvalid, LaneworkError, QueueFull
 from runtime.jobs.event import Subscription
 from runtime.testing import call
+from runtime.tracing import CURRENT, Trace
 from tests.conftest import deploy
 
 
@@ -229,8 +230,11 @@ async def test_a_subscriber_whose_jobs_lie_in_another_shard_gets_it_too(settings
             return [n, event.source]
         """,
     )
+    trace = Trace("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")
     async with Lanework(settings) as client, worker(settings):
+        CURRENT.set(trace)
         jobs = [await client.enqueue("buy", {"n": n}) for n in range(12)]
+        CURRENT.set(None)
         for job in jobs:
             assert (await client.wait(job, 20)).status == "completed"
         async with asyncio.timeout(20):
@@ -242,7 +246,33 @@ async def test_a_subscriber_whose_jobs_lie_in_another_shard_gets_it_too(settings
     assert sorted(job.result for job in got) == [[n, "/functions/buy"] for n in range(12)]
     assert len(deliveries) > 0
     assert {job.payload["data"] for job in deliveries} == {"***"}
+    assert {job.trace_id for job in (*got, *deliveries)} == {trace.id}
     assert len({job.id for job in got}) == 12
+
+
+async def test_a_delivery_that_waits_is_cancelled_with_what_published(settings, worker, folder):
+    settings = settings.model_copy(update={"shards": 8, "functions_dir": folder.path})
+    folder.write(
+        buy="""
+        from runtime import Context
+        async def handle(ctx: Context):
+            ctx.publish("bought")
+        """,
+        limited="""
+        from runtime import function
+        @function(on="bought", concurrency=2)
+        async def handle(): return 1
+        """,
+    )
+    async with Lanework(settings) as client, worker(settings):
+        await client.pause(function="event_delivery")
+        await client.pause(function="limited")
+        for _ in range(12):
+            job = await client.wait((await client.enqueue("buy")).id, 20)
+            assert (await client.cancel_tree(job.id, 5)).cancelled == 1
+        left = [job.status for job in (await client.page(limit=100)).jobs if job.type != "buy"]
+
+    assert left == ["cancelled"] * 12
 
 
 async def test_nobody_else_starts_what_is_built_in(client):

@@ -1,6 +1,9 @@
 """A job belongs to the trace of what stored it; its attempts are spans of OpenTelemetry where that is set up."""
 
 import asyncio
+import base64
+import json
+from datetime import UTC, datetime
 
 import pytest
 import structlog
@@ -8,12 +11,14 @@ from opentelemetry import trace as otel
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from standardwebhooks import Webhook
 
-from runtime import Context, Permanent, RetryLater, log, tracing
+from runtime import Context, Hook, Permanent, RetryLater, StandardWebhook, function, log, tracing
 from runtime.errors import SettingsInvalid
 from runtime.jobs.request import JobRequest
+from runtime.store.access import issue
 from runtime.tracing import Trace, parse
-from tests.conftest import deploy
+from tests.conftest import deploy, until_keys_are_asked_for
 
 WAIT = 20
 ID, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
@@ -120,6 +125,57 @@ async def test_a_request_with_an_odd_header_is_served(http, client):
     reply = await http.post("/jobs", json={"type": "headers"}, headers=[(b"traceparent", b"\xff\xfe")])
 
     assert (reply.status_code, reply.json()["trace_id"]) == (202, None)
+
+
+async def pipelined(http, *requests):
+    """Sends requests at once on one connection; returns the bodies of the replies."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", http.base_url.port)
+    for head, body in requests:
+        writer.write(f"{head}\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body)
+    await writer.drain()
+    bodies = []
+    async with asyncio.timeout(WAIT):
+        for _ in requests:
+            reply = (await reader.readuntil(b"\r\n\r\n")).lower()
+            length = int(reply.partition(b"content-length: ")[2].partition(b"\r\n")[0])
+            bodies.append(json.loads(await reader.readexactly(length)))
+    writer.close()
+    return bodies
+
+
+async def test_a_later_request_of_the_connection_does_not_inherit_it(http, client):
+    await deploy(client, headers=headers)
+    post = "POST /jobs HTTP/1.1\r\nContent-Type: application/json"
+    body = b'{"type": "headers"}'
+    large = b'{"type": "headers", "payload": null, "tags": "' + b" " * 15_000 + b'a:b"}'
+
+    first, second = await pipelined(http, (f"{post}\r\ntraceparent: {PARENT}", body), (post, body))
+    third, fourth = await pipelined(http, (f"{post}\r\ntraceparent: {PARENT}", large), (post, body))
+
+    assert (first["trace_id"], second["trace_id"]) == (ID, None)
+    assert (third["trace_id"], fourth["trace_id"]) == (ID, None)
+
+
+async def test_a_later_request_of_the_connection_does_not_inherit_an_access_key(http, client, monkeypatch):
+    @function(hook=StandardWebhook(secret="env:SHOP_SECRET"))
+    async def shop(hook: Hook) -> None: ...
+
+    secret = "whsec_" + base64.b64encode(b"s" * 32).decode()
+    monkeypatch.setenv("SHOP_SECRET", secret)
+    await deploy(client, headers=headers, shop=shop)
+    made, token = issue("own", ["enqueue"], functions=["headers"])
+    assert await client.access.add(made)
+    await until_keys_are_asked_for(http)
+    at, body = datetime.now(UTC), b"{}"
+    signed = f"webhook-id: m1\r\nwebhook-timestamp: {int(at.timestamp())}"
+    signed += f"\r\nwebhook-signature: {Webhook(secret).sign('m1', at, '{}')}"
+    post = f"POST /jobs HTTP/1.1\r\nContent-Type: application/json\r\nAuthorization: Bearer {token}"
+
+    _, hooked = await pipelined(
+        http, (post, b'{"type": "headers"}'), (f"POST /hooks/shop HTTP/1.1\r\n{signed}", body)
+    )
+
+    assert "id" in hooked
 
 
 # spans

@@ -5,9 +5,11 @@ import asyncio
 import pytest
 
 from runtime import function
+from runtime.client import Lanework
 from runtime.client.counts import Rate
 from runtime.store.access import issue
 from runtime.store.keys import Keys
+from runtime.store.stats import Stats
 from tests.conftest import deploy, until_keys_are_asked_for
 
 WAIT = 20
@@ -177,14 +179,84 @@ async def test_a_scheduled_job_is_in_no_line_and_an_unknown_one_is_not_found(htt
     assert (await http.get("/jobs/00000000-0000-7000-8000-000000000000/position")).status_code == 404
 
 
-async def test_beyond_ten_thousand_it_is_told_that_there_are_more(client):
+async def test_beyond_a_thousand_it_is_told_that_there_are_more(client):
     await deploy(client, add=add)
-    jobs = await client.enqueue_many("add", ({"a": n} for n in range(10_003)))
+    jobs = await client.enqueue_many("add", ({"a": n} for n in range(1003)))
 
-    last, within = await client.place(jobs[-1]), await client.place(jobs[10_000])
+    last, within = await client.place(jobs[-1]), await client.place(jobs[1000])
 
-    assert (last.ahead, last.exact) == (10_000, False)
-    assert (within.ahead, within.exact) == (10_000, True)
+    assert (last.ahead, last.exact) == (1000, False)
+    assert (within.ahead, within.exact) == (1000, True)
+
+
+async def test_what_waits_for_its_key_counts_for_the_age_and_makes_the_place_an_estimate(http, client, worker):
+    release = asyncio.Event()
+
+    @function(concurrency=1, concurrency_key="k")
+    async def keyed(k: int) -> None:
+        await release.wait()
+
+    async with worker(keyed=keyed):
+        jobs = [await client.enqueue("keyed", {"k": 1}) for _ in range(3)]
+        async with asyncio.timeout(WAIT):
+            while (await client.get(jobs[0].id)).status != "running" or await client.place(jobs[2].id):
+                await asyncio.sleep(0.01)
+        shown = await figures(http, "keyed")
+        await client.pause(function="keyed")
+        last = await client.enqueue("keyed", {"k": 1})
+        place = await client.place(last.id)
+        release.set()
+        await client.resume(function="keyed")
+
+    assert (shown["waiting"], shown["running"]) == (2, 1)
+    assert shown["oldest_seconds"] is not None
+    assert place is not None
+    assert place.exact is False
+
+
+async def test_with_several_shards_the_place_is_an_estimate(settings):
+    settings = settings.model_copy(update={"shards": 4})
+    async with Lanework(settings) as client:
+        await deploy(client, add=add)
+        jobs = [await client.enqueue("add") for _ in range(80)]
+        place = await client.place(jobs[-1].id)
+
+    assert place.exact is False
+    assert 30 <= place.ahead <= 160
+
+
+async def test_a_flood_of_refusals_reads_the_figures_once(http, client, monkeypatch):
+    @function(max_waiting=1)
+    async def narrow() -> None: ...
+
+    await deploy(client, narrow=narrow)
+    await client.enqueue("narrow")
+    read, readings = Stats._settled_of, []
+
+    async def counted(self, name):
+        readings.append(name)
+        return await read(self, name)
+
+    monkeypatch.setattr(Stats, "_settled_of", counted)
+    replies = await asyncio.gather(*(http.post("/jobs", json={"type": "narrow"}) for _ in range(50)))
+
+    assert {reply.status_code for reply in replies} == {429}
+    assert len(readings) <= 2
+
+
+async def test_minutes_that_are_over_are_read_once(client, redis, settings, monkeypatch):
+    await deploy(client, add=add)
+    seconds, _ = await redis.time()
+    key = Keys(settings.prefix).tally(0, seconds // 60 - 5)
+    await redis.hset(key, "add:normal:completed", 600)
+    await redis.expire(key, 60)
+    first = await client.stats()
+    await redis.delete(key)
+    again = await client.stats()
+
+    assert (
+        first.functions[0].whole.rates["completed"].of_60 == again.functions[0].whole.rates["completed"].of_60 == 10
+    )
 
 
 # when to try again

@@ -46,7 +46,7 @@ class Guard:
                 CALLER.set(key)
                 request.scope["lanework.caller"] = f"key:{key.name}"
                 await self._admit(key, scope, request, path)
-                if streams.is_wanted(request):
+                if streams.is_wanted(request) or requests.prefers(request, "text/plain"):
                     with self._lanework.stream_reserved(key):
                         return await answer(request)
                 return await answer(request)

@@ -33,7 +33,7 @@ def components() -> dict[str, Schema]:
             {
                 "id": UUID,
                 "ahead": nullable({"type": "integer", "description": "null for a job that does not wait in line"}),
-                "exact": {"type": "boolean", "description": "whether there are not more than that"},
+                "exact": {"type": "boolean", "description": "false where there are more, or it is an estimate"},
             },
             closed=True,
         ),

@@ -1,0 +1,32 @@
+"""The client for a URL: of Redis, or of a gateway."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from runtime import settings
+from runtime.client.client import Lanework
+from runtime.errors import SettingsInvalid
+
+if TYPE_CHECKING:
+    from runtime.client.http import LaneworkHttp
+
+_OF_REDIS = ("redis", "rediss", "unix")
+
+
+def connect(url: str, key: str | None = None) -> Lanework | LaneworkHttp:
+    """`redis://…` gives a client of Redis, `http://…` one of a gateway, which needs the extra `http`.
+
+    `key`: the access key that a gateway is shown. The rest is as the settings say. Raises SettingsInvalid.
+    """
+    scheme = urlsplit(url).scheme
+    if scheme in _OF_REDIS:
+        return Lanework(settings.load(redis_url=url))
+    if scheme not in ("http", "https"):
+        raise SettingsInvalid(f"{url[:100]!r} is neither Redis' URL (redis://…) nor a gateway's (http://…)")
+    try:
+        from runtime.client.http import LaneworkHttp
+    except ModuleNotFoundError as error:
+        raise SettingsInvalid(f"a client over HTTP needs lanework[http]: {error}") from None
+    return LaneworkHttp(settings.load(url=url, key=key))

@@ -1,0 +1,153 @@
+"""What an operator does and looks at, by a gateway."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Collection, Sequence
+from datetime import datetime
+from typing import Any, Literal
+
+from runtime.client.connection import every_type
+from runtime.client.counts import Statistics
+from runtime.client.http import read
+from runtime.client.http.transport import Transport, by_key_alone, segment
+from runtime.client.operations import Cleared, Tagged
+from runtime.jobs.job import Job, Status
+from runtime.store.listing import Page
+from runtime.store.registry import Deployed, WorkerInfo
+from runtime.store.stats import Depth, Place
+
+_LONG = 60.0  # seconds for what a gateway does in parts
+_PAGE = 500
+
+
+class Operating:
+    """Changes by hand, and figures."""
+
+    _transport: Transport
+
+    async def cancel(self, job_id: str) -> Job:
+        return read.job((await self._ask("POST", f"/jobs/{segment(job_id)}/cancel")).json())
+
+    async def cancel_tree(
+        self, job_id: str, seconds: float, *, visible: Callable[[str], bool] = every_type
+    ) -> Cleared:
+        """As `Lanework.cancel_tree`; the gateway stops after some seconds of its own."""
+        by_key_alone(visible)
+        path = f"/jobs/{segment(job_id)}/cancel"
+        return Cleared(**(await self._ask("POST", path, query={"tree": 1}, timeout=_LONG)).json()["tree"])
+
+    async def cancel_tagged(
+        self,
+        tag: str,
+        statuses: Collection[Status],
+        seconds: float,
+        *,
+        dry_run: bool = False,
+        visible: Callable[[str], bool] = every_type,
+    ) -> Tagged:
+        by_key_alone(visible)
+        query = {"tag": tag, "status": ",".join(statuses), "dry_run": int(dry_run)}
+        return Tagged(**(await self._ask("DELETE", "/jobs", query=query, timeout=_LONG)).json())
+
+    async def find_unique(self, function: str, key: str) -> Job:
+        path = f"/functions/{segment(function)}/unique/{segment(key)}"
+        return read.job((await self._ask("GET", path)).json())
+
+    async def clear(self, function: str, status: Literal["pending", "scheduled"], seconds: float) -> Cleared:
+        path, query = f"/functions/{segment(function)}/jobs", {"status": status}
+        return Cleared(**(await self._ask("DELETE", path, query=query, timeout=_LONG)).json())
+
+    async def move(
+        self, job_id: str, *, run_at: int | str | datetime | None = None, delay: float | str | None = None
+    ) -> Job:
+        body = {name: value for name, value in (("run_at", run_at), ("delay", delay)) if value is not None}
+        if not body:
+            return read.job((await self._ask("POST", f"/jobs/{segment(job_id)}/run")).json())
+        return read.job((await self._ask("PATCH", f"/jobs/{segment(job_id)}", body)).json())
+
+    async def retry(self, job_id: str) -> Job:
+        return read.job((await self._ask("POST", f"/jobs/{segment(job_id)}/retry")).json())
+
+    async def pause(self, *, function: str | None = None, lane: str | None = None) -> None:
+        for path in _pause_paths(function, lane):
+            await self._ask("POST", f"{path}/pause")
+
+    async def resume(self, *, function: str | None = None, lane: str | None = None) -> None:
+        for path in _pause_paths(function, lane):
+            await self._ask("POST", f"{path}/resume")
+
+    async def paused(self) -> list[str]:
+        shown = (await self._ask("GET", "/jobs/pause")).json()
+        names = [f"function:{name}" for name in shown["functions"]] + [f"lane:{name}" for name in shown["lanes"]]
+        return (["*"] if shown["paused"] else []) + names
+
+    async def dead(self, function: str, *, limit: int = 50, offset: int = 0) -> Page:
+        path, query = f"/functions/{segment(function)}/dead", {"limit": limit, "cursor": offset}
+        return read.page((await self._ask("GET", path, query=query)).json())
+
+    async def replay(
+        self, function: str, fits: Callable[[Job], bool], *, every: float = 0.0, limit: int | None = None
+    ) -> int:
+        """As `Lanework.replay`, one job a request."""
+        chosen: list[str] = []
+        offset: int | None = 0
+        while offset is not None:
+            page = await self.dead(function, limit=_PAGE, offset=offset)
+            chosen += [job.id for job in page.jobs if fits(job)]
+            offset = None if page.cursor is None else int(page.cursor)
+        chosen = chosen[::-1][:limit]
+        for number, job_id in enumerate(chosen):
+            if number and every:
+                await asyncio.sleep(every)
+            await self.retry(job_id)
+        return len(chosen)
+
+    async def check(self) -> None:
+        await self.ping()
+
+    async def ping(self) -> None:
+        await self._ask("GET", "/healthz")
+
+    async def check_ready(self) -> None:
+        """Raises NotReady, StoreUnavailable."""
+        await self._ask("GET", "/readyz")
+
+    async def function(self, name: str) -> Deployed:
+        return read.deployed((await self._ask("GET", f"/functions/{segment(name)}")).json())
+
+    async def functions(self) -> dict[str, Deployed]:
+        shown = (await self._ask("GET", "/functions")).json()["functions"]
+        return {own["name"]: read.deployed(own) for own in shown}
+
+    async def workers(self) -> Sequence[WorkerInfo]:
+        return [read.worker(own) for own in (await self._ask("GET", "/workers")).json()["workers"]]
+
+    async def stats(self) -> Statistics:
+        return read.statistics((await self._ask("GET", "/stats")).json())
+
+    async def depths(self) -> list[Depth]:
+        return [
+            Depth(of.function, lane, own.waiting, own.running)
+            for of in (await self.stats()).functions
+            for lane, own in of.lanes.items()
+        ]
+
+    async def scheduled(self) -> int:
+        return sum(of.whole.scheduled for of in (await self.stats()).functions)
+
+    async def dead_counts(self, functions: Sequence[str]) -> dict[str, int]:
+        dead = {of.function: of.whole.dead or 0 for of in (await self.stats()).functions}
+        return {name: dead.get(name, 0) for name in functions}
+
+    async def place(self, job_id: str) -> Place | None:
+        shown = (await self._ask("GET", f"/jobs/{segment(job_id)}/position")).json()
+        return None if shown["ahead"] is None else Place(shown["ahead"], shown["exact"])
+
+    async def _ask(self, method: str, path: str, body: Any = None, **arguments: Any) -> Any:
+        return await self._transport.ask(method, path, body, **arguments)
+
+
+def _pause_paths(function: str | None, lane: str | None) -> list[str]:
+    paths = [] if function is None else [f"/functions/{segment(function)}"]
+    return (paths + ([] if lane is None else [f"/lanes/{segment(lane)}"])) or ["/jobs"]
