@@ -35,10 +35,7 @@ class Bulk:
         self, type: str, payloads: Iterable[Any], options: dict[str, Any], keys: Iterable[str] | None = None
     ) -> list[str]:
         """See `Lanework.enqueue_many`."""
-        if isinstance(payloads, (str, bytes, Mapping)):
-            raise _wrong(
-                "payloads", f"are those of many jobs, such as a list; {payloads.__class__.__name__} is one"
-            )
+        check_payloads(payloads)
         template = JobRequest(type, **options)
         template.check()
         options["then"] = template.then  # as it read them: a generator gives them once
@@ -70,6 +67,12 @@ class Bulk:
             error.stored = error.stored or parts.ids[: parts.done]
             raise
         return parts.ids
+
+
+def check_payloads(payloads: Any) -> None:
+    """Raises JobInvalid for what is the payload of one job."""
+    if isinstance(payloads, (str, bytes, Mapping)):
+        raise _wrong("payloads", f"are those of many jobs, such as a list; {payloads.__class__.__name__} is one")
 
 
 def with_keys(payloads: Iterable[Any], keys: Iterable[str] | None) -> Iterator[tuple[Any, str | None]]:

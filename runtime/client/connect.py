@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from runtime import settings
 from runtime.client.client import Lanework
@@ -20,11 +19,11 @@ def connect(url: str, key: str | None = None) -> Lanework | LaneworkHttp:
 
     `key`: the access key that a gateway is shown. The rest is as the settings say. Raises SettingsInvalid.
     """
-    scheme = urlsplit(url).scheme
+    scheme = url.partition(":")[0].lower()
     if scheme in _OF_REDIS:
         return Lanework(settings.load(redis_url=url))
     if scheme not in ("http", "https"):
-        raise SettingsInvalid(f"{url[:100]!r} is neither Redis' URL (redis://…) nor a gateway's (http://…)")
+        raise SettingsInvalid("this is neither Redis' URL (redis://…) nor a gateway's (http://…)")
     try:
         from runtime.client.http import LaneworkHttp
     except ModuleNotFoundError as error:

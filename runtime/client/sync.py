@@ -72,7 +72,9 @@ class LaneworkSync:
     """
 
     def __init__(self, loaded: Settings | None = None, *, url: str | None = None, key: str | None = None) -> None:
-        """`url`, `key`: as `connect` has them, in place of what the settings say."""
+        """`url`, `key`: as `connect` has them, in place of settings. Raises ValueError where both are given."""
+        if (url is not None and loaded is not None) or (key is not None and url is None):
+            raise ValueError("give settings, or url and perhaps key")
         self._open = (lambda: Lanework(loaded)) if url is None else (lambda: cast("Lanework", connect(url, key)))
         self._running: _Running | None = None
         self._lock = threading.Lock()

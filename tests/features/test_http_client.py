@@ -2,6 +2,7 @@
 
 import asyncio
 import inspect
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -10,6 +11,7 @@ from runtime import Context, Event, Permanent, function
 from runtime.client import Lanework, LaneworkSync, connect
 from runtime.client.bulk import Stored
 from runtime.client.http import LaneworkHttp
+from runtime.client.publishing import Published
 from runtime.errors import (
     AccessDenied,
     AccessForbidden,
@@ -19,6 +21,8 @@ from runtime.errors import (
     JobNotFound,
     KeyReused,
     LaneUnknown,
+    LaneworkError,
+    LoopChanged,
     PayloadInvalid,
     QueueFull,
     SettingsInvalid,
@@ -27,11 +31,12 @@ from runtime.errors import (
 )
 from runtime.jobs.request import JobRequest
 from runtime.store.access import issue
-from tests.conftest import deploy, until_keys_are_asked_for
+from runtime.values.codec import to_json
+from tests.conftest import deploy, serving, until_keys_are_asked_for
 from tests.servers import free_port
 
 WAIT = 20
-ELSEWHERE = {"purge", "ticks", "retry_after", "release"}  # of Redis alone
+ELSEWHERE = {"release"}  # for gateways
 PUBLIC = [
     (name, method)
     for name, method in inspect.getmembers(Lanework, inspect.isfunction)
@@ -138,7 +143,19 @@ async def test_errors_are_those_of_the_other(lanework, client):
         (lambda: lanework.enqueue("add", {"a": "x"}), PayloadInvalid),
         (lambda: lanework.enqueue("add", {"a": 1}, priority="odd"), LaneUnknown),
         (lambda: lanework.enqueue("add", {"a": 1}, max_attempts=0), JobInvalid),
-        (lambda: lanework.enqueue("add", {"a": b"bytes"}), JobInvalid),
+        (lambda: lanework.enqueue("add", {"a": b"bytes"}), PayloadInvalid),
+        (lambda: lanework.enqueue("add", {"a": float("nan")}), PayloadInvalid),
+        (lambda: lanework.enqueue("add", {"a": 1 << 70}), PayloadInvalid),
+        (lambda: lanework.enqueue("add", {1: "a", "1": "b"}), PayloadInvalid),
+        (lambda: lanework.enqueue("add", {"a": 1}, delay=float("nan")), JobInvalid),
+        (lambda: lanework.enqueue("add", {"a": 1}, key="a b\n"), JobInvalid),
+        (lambda: lanework.enqueue("add", {"a": 1}, key="é"), JobInvalid),
+        (lambda: lanework.enqueue("add", {"a": 1}, then=[JobRequest("add", key="k")]), JobInvalid),
+        (lambda: lanework.enqueue_many("add", "abc"), JobInvalid),
+        (lambda: lanework.enqueue_many("nothing", []), FunctionUnknown),
+        (lambda: lanework.get(f"{job.id}/result"), JobNotFound),
+        (lambda: lanework.function("a/b"), FunctionUnknown),
+        (lambda: lanework.purge("add", lambda _: True), LaneworkError),
         (lambda: lanework.enqueue("add", {"a": 2}, key="taken"), KeyReused),
         (lambda: lanework.enqueue("narrow"), QueueFull),
         (lambda: lanework.get("00000000-0000-7000-8000-000000000000"), JobNotFound),
@@ -154,6 +171,132 @@ async def test_errors_are_those_of_the_other(lanework, client):
     with pytest.raises(QueueFull) as full:
         await lanework.enqueue("narrow")
     assert full.value.retry_after == 60
+
+
+async def test_values_are_stored_as_over_redis(lanework, client, worker):
+    @dataclass
+    class Point:
+        x: int
+        when: datetime
+
+    async def echo(payload) -> object:
+        return payload
+
+    point = Point(1, datetime(2030, 1, 1, tzinfo=UTC))
+    values = [point, {"at": point.when}, (1, 2), {True: 1, None: 2}, {"n": 2**64 - 1, "s": "\u2028"}, [], None]
+    async with worker(echo=echo):
+        ours = [await lanework.wait((await lanework.enqueue("echo", value)).id, WAIT) for value in values]
+        theirs = [await client.wait((await client.enqueue("echo", value)).id, WAIT) for value in values]
+        raw = await client.wait(await client.enqueue("echo", b"\x00\xff"), WAIT)
+
+        assert [to_json(job.result) for job in ours] == [to_json(job.result) for job in theirs]
+        assert (await lanework.get(raw.id)).result == b"\x00\xff"
+        assert await lanework.enqueue("echo", point, unique="payload", delay=60) == await client.enqueue(
+            "echo", point, unique="payload", delay=60
+        )
+
+
+async def test_of_many_one_that_cannot_be_sent_is_refused_alone(lanework, client):
+    await deploy(client, add=add)
+
+    jobs = await lanework.submit_many(
+        [JobRequest("add", {"a": 1}), JobRequest("add", {"a": {(1, 2): 3}}), JobRequest("add", {"a": 2})]
+    )
+    events = await lanework.publish_many([(Event("a", "/s", "1"), {}), (Event("a", "/s", "2"), object())])
+
+    assert [type(result) for result in jobs] == [Stored, PayloadInvalid, Stored]
+    assert [type(result) for result in events] == [Published, PayloadInvalid]
+
+
+async def test_large_batches_go_in_parts(settings, client):
+    async def echo(payload) -> None: ...
+
+    await deploy(client, echo=echo)
+    own = settings.model_copy(update={"batch_limit": 6 << 20})
+    async with serving(own) as http, connect(str(http.base_url)) as lanework:
+        ids = await lanework.enqueue_many("echo", ["y" * 20_000] * 700)
+
+    assert len(set(ids)) == 700
+
+
+async def test_follow_ups_from_a_generator_follow_every_job(lanework, client):
+    await deploy(client, add=add)
+
+    ids = await lanework.enqueue_many(
+        "add", [{"a": 1}, {"a": 2}], then=(JobRequest("add", {"a": n}) for n in range(2))
+    )
+
+    assert [len((await client.get(job_id)).then) for job_id in ids] == [2, 2]
+
+
+async def test_many_that_wait_keep_nobody_else_waiting(lanework, client):
+    await deploy(client, add=add)
+    job = await lanework.enqueue("add", {"a": 1}, delay="1h")
+
+    waits = [asyncio.create_task(lanework.wait(job, 4)) for _ in range(150)]
+    await asyncio.sleep(0)
+    async with asyncio.timeout(3):
+        await lanework.enqueue("add", {"a": 2})
+
+    assert {(await wait).status for wait in waits} == {"scheduled"}
+
+
+async def test_a_wait_ends_when_its_time_is_over(lanework, client):
+    await deploy(client, add=add)
+    job = await lanework.enqueue("add", {"a": 1}, delay="1h")
+
+    started = asyncio.get_running_loop().time()
+    await lanework.wait(job, 1.5)
+
+    assert 1.4 < asyncio.get_running_loop().time() - started < 1.9
+
+
+async def test_a_handle_enqueues_with_it(lanework, client):
+    @function()
+    async def words(text: str) -> int:
+        return len(text)
+
+    await deploy(client, test_http_client=words)
+
+    assert (await words.enqueue(text="a b")).type == "test_http_client"
+
+
+async def test_another_event_loop_is_told(lanework):
+    with pytest.raises(LoopChanged):
+        await asyncio.to_thread(asyncio.run, lanework.ping())
+
+
+@pytest.mark.parametrize(
+    "url", ["http://", "http://[::1", "http://a:99999", "http://h/x?y=z", "http://user:s3cret@h:x/", "s3cret://h"]
+)
+def test_a_url_that_is_none_is_refused_without_showing_it(url):
+    with pytest.raises(SettingsInvalid) as refused:
+        connect(url)
+
+    assert "s3cret" not in str(refused.value)
+
+
+def test_a_user_in_the_url_and_an_access_key_are_one_too_many():
+    with pytest.raises(SettingsInvalid, match="one of them goes out"):
+        connect("http://user:pw@example.com", "lw_key")
+    with pytest.raises(ValueError, match="url"):
+        LaneworkSync(key="lw_key")
+
+
+async def test_a_redirect_is_no_success():
+    async def answer(reader, writer):
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(
+            b"HTTP/1.1 301 Moved\r\nlocation: https://h/\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+        )
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    async with server:
+        with pytest.raises(LaneworkError, match="answered 301"):
+            async with connect(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"):
+                pass
 
 
 async def test_a_lenient_request_has_its_warnings(lanework, client):

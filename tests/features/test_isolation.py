@@ -272,10 +272,10 @@ async def test_what_it_prints_reaches_the_log_with_the_job(run):
 
     ours = [entry for entry in logs if entry.get("job") == job.id]
     assert [e["line"] for e in ours if e["event"] == "function.printed"] == [
+        "printed",
         "to stderr",
         "from C",
         "from a process",
-        "printed",
     ]
     assert ("by.ctx", 1) in [(e["event"], e.get("n")) for e in ours]
     assert "by a library" in [e.get("message") for e in ours]

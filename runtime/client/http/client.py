@@ -6,8 +6,10 @@ async with connect("http://gateway:8080", key="lw_…") as lanework:
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from itertools import islice
 from types import TracebackType
 from typing import Any
@@ -15,15 +17,17 @@ from typing import Any
 from typing_extensions import Unpack
 
 from runtime import settings
-from runtime.client.bulk import Stored, with_keys
+from runtime.client.bulk import Stored, check_payloads, with_keys
 from runtime.client.client import LIST_FIELDS, JobQuery, Submitted
 from runtime.client.connection import every_type
 from runtime.client.http import read
 from runtime.client.http.following import Following
 from runtime.client.http.operating import Operating
-from runtime.client.http.transport import Transport, by_key_alone, error_of, packed, segment
+from runtime.client.http.sending import body, event_item, line, parts
+from runtime.client.http.transport import Transport, by_key_alone, error_of, job_path, packed
 from runtime.client.publishing import Published
-from runtime.errors import LaneworkError
+from runtime.errors import LaneworkError, StoreUnavailable
+from runtime.handlers.handle import open_clients
 from runtime.jobs.event import Event
 from runtime.jobs.job import Job
 from runtime.jobs.request import ClientOptions, JobRequest
@@ -32,8 +36,9 @@ from runtime.store.listing import Page
 from runtime.values import durations, ids
 from runtime.values.clock import now_ms, rfc3339
 
-_PART = 1000  # jobs or events of one request
+_PART = 1000  # jobs that are checked and sent together
 _LONGEST = 55.0  # seconds that one request waits
+_PAUSE = 0.2  # seconds between two that did not
 
 
 class LaneworkHttp(Following, Operating):
@@ -53,11 +58,13 @@ class LaneworkHttp(Following, Operating):
         except BaseException:
             await self.close()
             raise
+        open_clients.append(self)
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        open_clients.remove(self)
         await self.close()
 
     async def close(self) -> None:
@@ -68,22 +75,40 @@ class LaneworkHttp(Following, Operating):
 
     async def submit(self, request: JobRequest, *, lenient: bool = False) -> Submitted:
         headers = {"Prefer": "handling=lenient"} if lenient else {}
+        sent = body(request)
         if request.key is not None:
             headers["Idempotency-Key"] = request.key
-        reply = await self._transport.ask("POST", "/jobs", _body(request), headers=headers)
-        shown = reply.json()
-        return Submitted(read.job(shown), reply.status_code == 202, shown.get("warnings", ()))
+        status, shown = await self._transport.ask("POST", "/jobs", packed(sent), headers=headers)
+        return Submitted(read.job(shown), status == 202, shown.get("warnings", ()))
 
     async def submit_many(self, requests: Sequence[JobRequest]) -> list[Stored | LaneworkError]:
-        results: list[Stored | LaneworkError] = []
-        for start in range(0, len(requests), _PART):
-            part = [_item(request) for request in requests[start : start + _PART]]
+        lines = [_or_error(line, request) for request in requests]
+        results = await self._in_parts("/jobs/batch", "application/x-ndjson", b"\n", b"", b"", lines)
+        return [
+            result if isinstance(result, LaneworkError) else Stored(result["id"], result["new"])
+            for result in results
+        ]
+
+    async def _in_parts(
+        self,
+        path: str,
+        kind: str,
+        between: bytes,
+        first: bytes,
+        last: bytes,
+        items: Sequence[bytes | LaneworkError],
+    ) -> list[dict[str, Any] | LaneworkError]:
+        """What came of each item; one that cannot be sent has its error."""
+        answers: list[dict[str, Any] | LaneworkError] = []
+        for part in parts(items):
             try:
-                reply = await self._transport.ask("POST", "/jobs/batch", part, timeout=60)
+                sent = first + between.join(part) + last
+                reply = await self._transport.ask("POST", path, sent, kind=kind, timeout=60)
+                answers += [error_of(one["problem"]) if "problem" in one else one for one in reply.body["results"]]
             except LaneworkError as error:
-                return [*results, *[error] * (len(requests) - start)]
-            results += [_stored(result) for result in reply.json()["results"]]
-        return results
+                answers += [error] * len(part)
+        found = iter(answers)
+        return [item if isinstance(item, LaneworkError) else next(found) for item in items]
 
     async def enqueue_many(
         self,
@@ -94,12 +119,13 @@ class LaneworkHttp(Following, Operating):
         **options: Unpack[ClientOptions],
     ) -> list[str]:
         """As `Lanework.enqueue_many`; payloads are checked part by part, of 1,000 jobs each."""
+        check_payloads(payloads)
+        template = JobRequest(type, **options)
+        await self.function(type)
         stored: list[str] = []
         pairs = with_keys(payloads, keys)
         while part := list(islice(pairs, _PART)):
-            requests = [JobRequest(type, payload, **options) for payload, _ in part]
-            for request, (_, key) in zip(requests, part, strict=True):
-                request.key = key if key is not None else request.key
+            requests = [replace(template, payload=payload, key=key or template.key) for payload, key in part]
             results = await self.submit_many(requests)
             stored += [result.id for result in results if isinstance(result, Stored)]
             for result in results:
@@ -128,33 +154,35 @@ class LaneworkHttp(Following, Operating):
         self, events: Sequence[tuple[Event, Any]], *, visible: Callable[[str], bool] = every_type
     ) -> list[Published | LaneworkError]:
         by_key_alone(visible)
-        results: list[Published | LaneworkError] = []
-        kind = "application/cloudevents-batch+json"
-        for start in range(0, len(events), _PART):
-            part = events[start : start + _PART]
-            body = packed([{**event.attributes, "data": data} for event, data in part])
-            try:
-                reply = await self._transport.ask("POST", "/events", body, kind=kind, timeout=60)
-            except LaneworkError as error:
-                return [*results, *[error] * (len(events) - start)]
-            for (event, _), shown in zip(part, reply.json()["results"], strict=True):
-                is_refused = "problem" in shown
-                results.append(
-                    error_of(shown["problem"]) if is_refused else Published(event, shown["jobs"], shown["new"])
-                )
-        return results
+        items = [_or_error(event_item, event, data) for event, data in events]
+        results = await self._in_parts("/events", "application/cloudevents-batch+json", b",", b"[", b"]", items)
+        return [
+            result if isinstance(result, LaneworkError) else Published(event, result["jobs"], result["new"])
+            for (event, _), result in zip(events, results, strict=True)
+        ]
 
     async def get(self, job_id: str) -> Job:
-        return read.job((await self._transport.ask("GET", f"/jobs/{segment(job_id)}")).json())
+        return read.job((await self._transport.ask("GET", job_path(job_id))).body)
 
     async def wait(self, job: Job | str, timeout: float) -> Job:
+        """As `Lanework.wait`; a gateway that does not answer meanwhile is asked again until the time is over."""
         job_id, deadline = job if isinstance(job, str) else job.id, time.monotonic() + timeout
+        path = job_path(job_id)
         while True:
-            left = max(0.0, min(_LONGEST, deadline - time.monotonic()))
-            path, headers = f"/jobs/{segment(job_id)}", {"Prefer": f"wait={max(1, int(left))}"} if left else {}
-            found = read.job((await self._transport.ask("GET", path, headers=headers, timeout=left + 10)).json())
-            if found.settled or time.monotonic() >= deadline:
-                return found
+            left = min(_LONGEST, deadline - time.monotonic())
+            headers = {"Prefer": f"wait={int(left)}"} if left >= 1 else {}
+            try:
+                reply = await self._transport.ask(
+                    "GET", path, headers=headers, timeout=max(0, left) + 10, waits=True
+                )
+                found = read.job(reply.body)
+                if found.settled or time.monotonic() >= deadline:
+                    return found
+            except StoreUnavailable:
+                if time.monotonic() >= deadline:
+                    raise
+            # a gateway that leaves answers at once, and what is left of the time may be less than a second
+            await asyncio.sleep(max(0.0, min(_PAUSE, deadline - time.monotonic())))
 
     async def page(self, **query: Unpack[JobQuery]) -> Page:
         by_key_alone(query.get("visible") or every_type)
@@ -162,19 +190,12 @@ class LaneworkHttp(Following, Operating):
         asked["fields"] = ",".join(query.get("fields", LIST_FIELDS))
         for name in ("after", "before"):
             if asked.get(name) is not None:
-                asked[name] = durations.unix_ms(asked[name])
-        return read.page((await self._transport.ask("GET", "/jobs", query=asked)).json())
+                asked[name] = rfc3339(durations.unix_ms(asked[name]))
+        return read.page((await self._transport.ask("GET", "/jobs", query=asked)).body)
 
 
-def _body(request: JobRequest) -> dict[str, Any]:
-    """What `JobRequest.parse` reads."""
-    options = {name: value for name, value in request.as_options().items() if name not in ("key", "then")}
-    return {**options, **({"then": [_body(one) for one in request.then]} if request.then else {})}
-
-
-def _item(request: JobRequest) -> Mapping[str, Any]:
-    return _body(request) if request.key is None else {**_body(request), "idempotency_key": request.key}
-
-
-def _stored(result: Mapping[str, Any]) -> Stored | LaneworkError:
-    return error_of(result["problem"]) if "problem" in result else Stored(result["id"], result["new"])
+def _or_error(make: Callable[..., bytes], *arguments: Any) -> bytes | LaneworkError:
+    try:
+        return make(*arguments)
+    except LaneworkError as error:
+        return error

@@ -10,7 +10,7 @@ from httpx_sse import EventSource, SSEError
 from runtime.client.changes import JobChange, Positions, Recent
 from runtime.client.connection import every_type
 from runtime.client.http import read
-from runtime.client.http.transport import Transport, by_key_alone, segment
+from runtime.client.http.transport import Transport, by_key_alone, job_path
 from runtime.client.watching import JobEvent, Output, Place
 from runtime.errors import StoreUnavailable
 from runtime.settings import Settings
@@ -30,7 +30,7 @@ class Following:
     ) -> AsyncGenerator[JobEvent]:
         """As `Lanework.watch`, without `alive`: the gateway decides that."""
         headers = {} if after is None else {"Last-Event-ID": after}
-        path = f"/jobs/{segment(job_id)}"
+        path = job_path(job_id)
         async with self._transport.stream(path, query={}, headers=headers, timeout=_SILENT) as reply:
             if reply.status_code != 204:
                 async for told in _events(reply):
@@ -51,7 +51,7 @@ class Following:
         query = _filters(types, statuses)
         async with self._transport.stream("/events", query=query, headers=headers, timeout=_SILENT) as reply:
             async for told in _events(reply):
-                yield JobChange(told.event, self._positions(told.id), **told.json())
+                yield _change(told.event, self._positions(told.id), told.json())
 
     async def recent(
         self,
@@ -64,16 +64,16 @@ class Following:
         by_key_alone(visible)
         shown = (
             await self._transport.ask("GET", "/events", query={"after": after, **_filters(types, statuses)})
-        ).json()
+        ).body
         position = self._positions(shown["position"])
-        return Recent([JobChange("status", position, **one) for one in shown["changes"]], position, shown["gap"])
+        return Recent([_change("status", position, one) for one in shown["changes"]], position, shown["gap"])
 
     async def output(self, job_id: str) -> Output:
-        shown = (await self._transport.ask("GET", f"/jobs/{segment(job_id)}/output")).json()
-        return Output(shown["attempt"], shown["dropped"], shown["output"])
+        shown = (await self._transport.ask("GET", f"{job_path(job_id)}/output")).body
+        return Output(shown["attempt"], shown["dropped"], read.restored(shown["output"]))
 
     async def log(self, job_id: str) -> list[dict[str, Any]]:
-        lines = (await self._transport.ask("GET", f"/jobs/{segment(job_id)}/log")).json()["lines"]
+        lines = (await self._transport.ask("GET", f"{job_path(job_id)}/log")).body["lines"]
         return [{**line, "at": unix_ms(line["at"])} if "at" in line else line for line in lines]
 
     @staticmethod
@@ -92,6 +92,12 @@ async def _events(reply: Any) -> AsyncGenerator[Any]:
         raise StoreUnavailable(f"the gateway sent no events: {error}") from None
 
 
+def _change(kind: Any, position: Positions, shown: dict[str, Any]) -> JobChange:
+    return JobChange(
+        kind, position, **{name: shown[name] for name in ("id", "type", "status", "attempt") if name in shown}
+    )
+
+
 def _filters(types: Collection[str], statuses: Collection[str]) -> dict[str, str | None]:
     return {"type": ",".join(types) or None, "status": ",".join(statuses) or None}
 
@@ -106,7 +112,7 @@ def _job_event(job_id: str, told: Any) -> JobEvent:
         return JobEvent("settled", job_id, place, job.status, job.attempt, job.progress, job)
     if told.event == "gap":
         return JobEvent("gap", job_id, place, value=data.get("of"), missed=data.get("missed", 0))
-    value = data.get("output")
+    value = read.restored(data.get("output"))
     if told.event == "log":
         value = {name: part for name, part in data.items() if name not in ("id", "attempt")}
         value["at"] = unix_ms(value["at"]) if "at" in value else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
 from typing import Any, Literal
@@ -10,11 +11,13 @@ from typing import Any, Literal
 from runtime.client.connection import every_type
 from runtime.client.counts import Statistics
 from runtime.client.http import read
-from runtime.client.http.transport import Transport, by_key_alone, segment
+from runtime.client.http.transport import Transport, by_key_alone, function_path, job_path, segment
 from runtime.client.operations import Cleared, Tagged
+from runtime.errors import JobNotFound, LaneworkError, StatusConflict
 from runtime.jobs.job import Job, Status
 from runtime.store.listing import Page
 from runtime.store.registry import Deployed, WorkerInfo
+from runtime.store.schedules import Ticked
 from runtime.store.stats import Depth, Place
 
 _LONG = 60.0  # seconds for what a gateway does in parts
@@ -27,15 +30,15 @@ class Operating:
     _transport: Transport
 
     async def cancel(self, job_id: str) -> Job:
-        return read.job((await self._ask("POST", f"/jobs/{segment(job_id)}/cancel")).json())
+        return read.job((await self._ask("POST", f"{job_path(job_id)}/cancel")).body)
 
     async def cancel_tree(
         self, job_id: str, seconds: float, *, visible: Callable[[str], bool] = every_type
     ) -> Cleared:
         """As `Lanework.cancel_tree`; the gateway stops after some seconds of its own."""
         by_key_alone(visible)
-        path = f"/jobs/{segment(job_id)}/cancel"
-        return Cleared(**(await self._ask("POST", path, query={"tree": 1}, timeout=_LONG)).json()["tree"])
+        path = f"{job_path(job_id)}/cancel"
+        return Cleared(**(await self._ask("POST", path, query={"tree": 1}, timeout=_LONG)).body["tree"])
 
     async def cancel_tagged(
         self,
@@ -48,28 +51,30 @@ class Operating:
     ) -> Tagged:
         by_key_alone(visible)
         query = {"tag": tag, "status": ",".join(statuses), "dry_run": int(dry_run)}
-        return Tagged(**(await self._ask("DELETE", "/jobs", query=query, timeout=_LONG)).json())
+        return Tagged(**(await self._ask("DELETE", "/jobs", query=query, timeout=_LONG)).body)
 
     async def find_unique(self, function: str, key: str) -> Job:
-        path = f"/functions/{segment(function)}/unique/{segment(key)}"
-        return read.job((await self._ask("GET", path)).json())
+        path = f"{function_path(function)}/unique/{segment(key)}"
+        return read.job((await self._ask("GET", path)).body)
 
     async def clear(self, function: str, status: Literal["pending", "scheduled"], seconds: float) -> Cleared:
-        path, query = f"/functions/{segment(function)}/jobs", {"status": status}
-        return Cleared(**(await self._ask("DELETE", path, query=query, timeout=_LONG)).json())
+        path, query = f"{function_path(function)}/jobs", {"status": status}
+        return Cleared(**(await self._ask("DELETE", path, query=query, timeout=_LONG)).body)
 
     async def move(
         self, job_id: str, *, run_at: int | str | datetime | None = None, delay: float | str | None = None
     ) -> Job:
         body = {name: value for name, value in (("run_at", run_at), ("delay", delay)) if value is not None}
         if not body:
-            return read.job((await self._ask("POST", f"/jobs/{segment(job_id)}/run")).json())
-        return read.job((await self._ask("PATCH", f"/jobs/{segment(job_id)}", body)).json())
+            return read.job((await self._ask("POST", f"{job_path(job_id)}/run")).body)
+        return read.job((await self._ask("PATCH", job_path(job_id), body)).body)
 
     async def retry(self, job_id: str) -> Job:
-        return read.job((await self._ask("POST", f"/jobs/{segment(job_id)}/retry")).json())
+        return read.job((await self._ask("POST", f"{job_path(job_id)}/retry")).body)
 
     async def pause(self, *, function: str | None = None, lane: str | None = None) -> None:
+        if function is not None and lane is not None:
+            await self.function(function)  # raises before anything is paused; a lane comes first then
         for path in _pause_paths(function, lane):
             await self._ask("POST", f"{path}/pause")
 
@@ -78,13 +83,13 @@ class Operating:
             await self._ask("POST", f"{path}/resume")
 
     async def paused(self) -> list[str]:
-        shown = (await self._ask("GET", "/jobs/pause")).json()
+        shown = (await self._ask("GET", "/jobs/pause")).body
         names = [f"function:{name}" for name in shown["functions"]] + [f"lane:{name}" for name in shown["lanes"]]
         return (["*"] if shown["paused"] else []) + names
 
     async def dead(self, function: str, *, limit: int = 50, offset: int = 0) -> Page:
-        path, query = f"/functions/{segment(function)}/dead", {"limit": limit, "cursor": offset}
-        return read.page((await self._ask("GET", path, query=query)).json())
+        path, query = f"{function_path(function)}/dead", {"limit": limit, "cursor": offset}
+        return read.page((await self._ask("GET", path, query=query)).body)
 
     async def replay(
         self, function: str, fits: Callable[[Job], bool], *, every: float = 0.0, limit: int | None = None
@@ -97,11 +102,23 @@ class Operating:
             chosen += [job.id for job in page.jobs if fits(job)]
             offset = None if page.cursor is None else int(page.cursor)
         chosen = chosen[::-1][:limit]
+        replayed = 0
         for number, job_id in enumerate(chosen):
             if number and every:
                 await asyncio.sleep(every)
-            await self.retry(job_id)
-        return len(chosen)
+            with contextlib.suppress(JobNotFound, StatusConflict):  # somebody else was there first
+                await self.retry(job_id)
+                replayed += 1
+        return replayed
+
+    async def purge(self, function: str, fits: Callable[[Job], bool], *, limit: int | None = None) -> int:
+        raise _of_redis("purge", "DELETE /functions/NAME/dead deletes by error and time")
+
+    async def ticks(self, function: str, schedules: Sequence[str]) -> list[Ticked | None]:
+        raise _of_redis("ticks", "GET /functions/NAME shows its schedules' past")
+
+    async def retry_after(self, function: str) -> int:
+        raise _of_redis("retry_after", "QueueFull has it")
 
     async def check(self) -> None:
         await self.ping()
@@ -114,17 +131,17 @@ class Operating:
         await self._ask("GET", "/readyz")
 
     async def function(self, name: str) -> Deployed:
-        return read.deployed((await self._ask("GET", f"/functions/{segment(name)}")).json())
+        return read.deployed((await self._ask("GET", function_path(name))).body)
 
     async def functions(self) -> dict[str, Deployed]:
-        shown = (await self._ask("GET", "/functions")).json()["functions"]
+        shown = (await self._ask("GET", "/functions")).body["functions"]
         return {own["name"]: read.deployed(own) for own in shown}
 
     async def workers(self) -> Sequence[WorkerInfo]:
-        return [read.worker(own) for own in (await self._ask("GET", "/workers")).json()["workers"]]
+        return [read.worker(own) for own in (await self._ask("GET", "/workers")).body["workers"]]
 
     async def stats(self) -> Statistics:
-        return read.statistics((await self._ask("GET", "/stats")).json())
+        return read.statistics((await self._ask("GET", "/stats")).body)
 
     async def depths(self) -> list[Depth]:
         return [
@@ -141,7 +158,7 @@ class Operating:
         return {name: dead.get(name, 0) for name in functions}
 
     async def place(self, job_id: str) -> Place | None:
-        shown = (await self._ask("GET", f"/jobs/{segment(job_id)}/position")).json()
+        shown = (await self._ask("GET", f"{job_path(job_id)}/position")).body
         return None if shown["ahead"] is None else Place(shown["ahead"], shown["exact"])
 
     async def _ask(self, method: str, path: str, body: Any = None, **arguments: Any) -> Any:
@@ -149,5 +166,9 @@ class Operating:
 
 
 def _pause_paths(function: str | None, lane: str | None) -> list[str]:
-    paths = [] if function is None else [f"/functions/{segment(function)}"]
-    return (paths + ([] if lane is None else [f"/lanes/{segment(lane)}"])) or ["/jobs"]
+    paths = [] if lane is None else [f"/lanes/{segment(lane)}"]
+    return (paths + ([] if function is None else [function_path(function)])) or ["/jobs"]
+
+
+def _of_redis(name: str, instead: str) -> LaneworkError:
+    return LaneworkError(f"{name} needs a client of Redis; {instead}")

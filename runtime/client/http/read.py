@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
@@ -29,8 +30,23 @@ def job(shown: Mapping[str, Any]) -> Job:
     known: dict[str, Any] = {name: value for name, value in shown.items() if name in _JOB}
     for name in _TIMES:
         known[name] = None if shown.get(name) is None else unix_ms(shown[name])
+    for name in ("payload", "result", "progress"):
+        known[name] = restored(known.get(name))
     known["omitted"] = tuple(name for name in _OMITTED if shown.get(f"{name}_omitted"))
     return Job(**known)
+
+
+def restored(value: Any) -> Any:
+    """Bytes as bytes again, which JSON shows as {"$base64": …}."""
+    if isinstance(value, dict):
+        encoded = value.get("$base64")
+        if len(value) == 1 and isinstance(encoded, str):
+            try:
+                return base64.b64decode(encoded, validate=True)
+            except ValueError:
+                return value
+        return {name: restored(inner) for name, inner in value.items()}
+    return [restored(inner) for inner in value] if isinstance(value, list) else value
 
 
 def page(shown: Mapping[str, Any]) -> Page:
@@ -44,7 +60,8 @@ def deployed(shown: Mapping[str, Any]) -> Deployed:
 
 
 def worker(shown: Mapping[str, Any]) -> WorkerInfo:
-    return WorkerInfo(**{**shown, "started_at": unix_ms(shown["started_at"])})
+    known = {field.name: shown[field.name] for field in fields(WorkerInfo) if field.name in shown}
+    return WorkerInfo(**{**known, "started_at": unix_ms(shown["started_at"])})
 
 
 def statistics(shown: Mapping[str, Any]) -> Statistics:

@@ -256,7 +256,8 @@ def main(forkserver: int, worker: int, output: int) -> None:
     for number in (1, 2):
         os.dup2(output, number)
     os.close(output)
-    sys.stdout = open(1, "w", buffering=1 << 16, errors="backslashreplace", closefd=False)  # noqa: SIM115
+    # line by line: who follows the job sees what it prints as it does
+    sys.stdout = open(1, "w", buffering=1, errors="backslashreplace", closefd=False)  # noqa: SIM115
     sys.stderr = open(2, "w", buffering=1, errors="backslashreplace", closefd=False)  # noqa: SIM115
     faulthandler.enable()
     try:
