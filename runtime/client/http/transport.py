@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any, NamedTuple
 from urllib.parse import quote, urlsplit
 
@@ -109,15 +109,13 @@ class Transport:
             self._loop = loop
 
 
-class _translated:  # used as a statement
+@contextmanager
+def _translated() -> Iterator[None]:
     """Turns httpx's errors into ours."""
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        if isinstance(error, (httpx.HTTPError, httpx.StreamError)):
-            raise StoreUnavailable(f"the gateway does not answer: {str(error) or type(error).__name__}") from error
+    try:
+        yield
+    except (httpx.HTTPError, httpx.StreamError) as error:
+        raise StoreUnavailable(f"the gateway does not answer: {str(error) or type(error).__name__}") from error
 
 
 def by_key_alone(visible: Callable[[str], bool]) -> None:
