@@ -121,7 +121,6 @@ class LaneworkHttp(Following, Operating):
         """As `Lanework.enqueue_many`; payloads are checked part by part, of 1,000 jobs each."""
         check_payloads(payloads)
         template = JobRequest(type, **options)
-        await self.function(type)
         stored: list[str] = []
         pairs = with_keys(payloads, keys)
         while part := list(islice(pairs, _PART)):
