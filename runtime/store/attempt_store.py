@@ -229,9 +229,14 @@ class AttemptStore:
         return Taken(function, lane, entry, job_id, attempt, b"", max_attempts, created, spared, started, *packed)
 
     def fall_silent(self, client: SyncRedis) -> None:
-        """From now on takes sent ahead get nothing."""
+        """From now on takes sent ahead get nothing; from a thread."""
         with translated():
             client.delete(self._keys.alive(self._shard, self._worker))
+
+    async def take_no_more(self) -> None:
+        """The same for a worker that leaves: the server may serve a take whose connection is closed already."""
+        with translated():
+            await self._client.wire.execute_command("DEL", self._keys.alive(self._shard, self._worker))
 
     def renew(self, client: SyncRedis, held: Sequence[Taken]) -> tuple[list[Taken], list[Taken]]:
         """Extends leases, from a thread; returns the attempts that are no longer this worker's, and those

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
 from runtime import metrics
 from runtime.client.contracts import Contracts
 from runtime.client.prepare import Preparer
+from runtime.errors import StoreError
 from runtime.handlers.catalogue import Catalogue
 from runtime.settings import Settings
 from runtime.store.attempts import Taken
@@ -96,6 +98,14 @@ class Parts:
                     if (fn.isolation == "process") == in_processes
                 }
             )
+
+    async def take_no_more(self) -> None:
+        """Once the readers have ended: what is handed back from now on does not come to this worker again."""
+        self.leases.take_no_more()
+        for store in self.stores.values():
+            with contextlib.suppress(StoreError):  # then the mark runs out with the lease
+                await store.take_no_more()
+        self.taken_no_more.set()
 
     @property
     def running(self) -> int:

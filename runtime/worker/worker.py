@@ -162,7 +162,7 @@ class Worker:
             done, _ = await asyncio.wait([*self._roles, stopping], return_when=asyncio.FIRST_COMPLETED)
         finally:
             await _ended([*readers, stopping])
-            parts.taken_no_more.set()
+            await parts.take_no_more()
         for role in done - {stopping}:
             self._log.error("worker.failed", role=role.get_name())
             role.result()

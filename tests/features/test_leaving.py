@@ -23,6 +23,13 @@ IDLE = "async def handle(): return 'fine'"
 IN_WORKER = "'runtime.worker.worker' in sys.modules"
 
 
+async def until_known(client, name):
+    """A worker that starts says so before all that loads in time has loaded, where the machine is slow."""
+    async with asyncio.timeout(WAIT):
+        while name not in await client.functions():
+            await asyncio.sleep(0.02)
+
+
 IN_EXECUTOR = """
 import asyncio, time
 async def handle():
@@ -54,6 +61,7 @@ async def test_a_worker_that_has_left_is_gone_whatever_threads_live(client, star
 async def test_an_import_that_hangs_in_the_worker_alone_keeps_neither_the_others_nor_its_end(client, start):
     one = start({"f": IDLE, "hangs": f"import sys, time\nif {IN_WORKER}: time.sleep(600)\nasync def handle(): ..."})
     await asyncio.to_thread(one.await_said, "worker.starting")
+    await until_known(client, "f")
 
     done = await client.wait((await client.enqueue("f")).id, WAIT)
     asked = now_ms()
@@ -77,6 +85,7 @@ async def test_keyboard_interrupt_at_import_ends_nobody(client, start):
 async def test_a_slow_import_delays_no_other_function(client, start):
     one = start({"f": IDLE, "slow": "import time\ntime.sleep(4)\ndef handle(): return 'late'"})
     await asyncio.to_thread(one.await_said, "worker.starting")
+    await until_known(client, "f")
 
     assert (await client.wait((await client.enqueue("f")).id, WAIT)).result == "fine"
     assert not one.said('"event": "worker.started"')

@@ -37,6 +37,7 @@ class Leases:
         self._cancel = cancel
         self._is_silent = is_silent
         self._trouble = False
+        self._takes_no_more = False
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="leases", daemon=True)
 
@@ -46,6 +47,10 @@ class Leases:
     @property
     def alive(self) -> bool:
         return self._thread.is_alive()
+
+    def take_no_more(self) -> None:
+        """Leases are renewed, but takes sent ahead are to get nothing."""
+        self._takes_no_more = True
 
     def stop(self) -> None:
         self._stopped.set()
@@ -57,7 +62,7 @@ class Leases:
         while not self._stopped.wait(self._settings.lease / 4):
             try:
                 # first, so that it runs out no later than what this worker holds
-                well = self._is_silent() or self._stay_alive(client)
+                well = self._takes_no_more or self._is_silent() or self._stay_alive(client)
                 self._renew(client)
                 self._trouble = self._trouble and not well
             except Exception as error:  # whatever it was: without this thread every long job would run twice
