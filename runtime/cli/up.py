@@ -210,7 +210,7 @@ def _welcome(settings: Settings, data: Path, deployed: Mapping[str, Deployed], *
 Lanework is up on {url}; its functions are in {settings.functions_dir}/, its data in {data}/.
 
   curl {shown}--json '{{"type":"{name}","payload":{payload}}}' {url}/jobs
-  curl {shown}{url}/jobs                    # what became of it
+  curl {shown}'{url}/jobs?fields=result'    # what became of it
   {show.beside("lanework")} call {name} '{payload}' --wait{elsewhere}
   {show.beside("lanework")} functions{elsewhere}
   export REDIS_URL={settings.redis_url}    # for programs in Python
