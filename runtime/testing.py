@@ -135,7 +135,7 @@ async def call_async(
         if event is not None:
             running_attempt.taken.extras = codec.pack_batch({"event": codec.pack(event.attributes)})
         settlement = await _run(runner, running_attempt)
-    outcome = Outcome(settlement.outcome, progress=reports.told, output=reports.chunks)
+    outcome = Outcome(settlement.outcome, progress=reports.progress_reports, output=reports.chunks)
     outcome.logs = [
         event for event in events if event["event"] != "attempt.failed" or event.get("part") != "worker"
     ]
@@ -175,11 +175,11 @@ class _Reports:
     """What an attempt reports."""
 
     def __init__(self) -> None:
-        self.told: list[dict[str, Any]] = []
+        self.progress_reports: list[dict[str, Any]] = []
         self.chunks: list[Any] = []
 
     def progress(self, attempt: Attempt, report: dict[str, Any]) -> None:
-        self.told.append(report)
+        self.progress_reports.append(report)
 
     def emit(self, attempt: Attempt, packed: bytes) -> None:
         self.chunks.append(codec.unpack(packed))

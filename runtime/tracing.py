@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -60,9 +61,22 @@ def parse(parent: str, state: str = "") -> Trace | None:
     return Trace(f"00-{trace_id}-{span_id}-{flags}", state if _STATE.fullmatch(state) else "")
 
 
+class _Setup:
+    """Whether OpenTelemetry is set up, looked at once a second: asking takes a microsecond, for every attempt."""
+
+    is_there = False
+    look_again = 0.0
+
+
 def makes_spans() -> bool:
-    """Whether OpenTelemetry is installed, and set up to do something with them."""
-    return otel is not None and not isinstance(otel.get_tracer_provider(), otel.ProxyTracerProvider)
+    """Whether OpenTelemetry is installed, and set up to do something with them; known a second later."""
+    if otel is None:
+        return False
+    now = time.monotonic()
+    if now >= _Setup.look_again:
+        _Setup.look_again = now + 1
+        _Setup.is_there = not isinstance(otel.get_tracer_provider(), otel.ProxyTracerProvider)
+    return _Setup.is_there
 
 
 def current() -> Trace | None:
@@ -147,6 +161,7 @@ def send_spans() -> None:
     provider = TracerProvider()
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
     otel.set_tracer_provider(provider)
+    _Setup.look_again = 0.0
 
 
 def _about(function: str) -> dict[str, Any]:

@@ -117,13 +117,13 @@ class Changes(Connection):
         """
         self._check_event_loop()
         shards = range(self.settings.shards)
-        asked = None if after is None else Positions.parse(after, len(shards))
+        last = None if after is None else Positions.parse(after, len(shards))
         events = [self._store.waiters.events_of(shard) for shard in shards]
-        if asked is not None:
-            since = zip(events, asked.of, strict=True)
-            missed = await asyncio.gather(*(within(one.since(last)) for one, last in since))
+        if last is not None:
+            since = zip(events, last.of, strict=True)
+            missed = await asyncio.gather(*(within(one.since(position)) for one, position in since))
             if not any(rows is None for rows in missed):
-                return _merged(asked, [rows or [] for rows in missed], _Wanted(types, statuses, visible))
+                return _merged(last, [rows or [] for rows in missed], _Wanted(types, statuses, visible))
         newest = await asyncio.gather(*(within(one.newest()) for one in events))
         return Recent([], Positions(tuple(newest)), gap=after is not None)
 

@@ -211,12 +211,12 @@ class _Following:
     async def _emitted(self, attempt: int) -> AsyncIterator[JobEvent]:
         """Chunks and lines that have not been told, up to this attempt's: what is of a later one comes behind the
         change that begins it."""
-        more = True
-        while more:
+        is_full = True  # whether a call brought as many entries as it may
+        while is_full:
             chunks, lines = await within(self._store.emitted.both(self._job_id, self.place.output, self.place.log))
             chunks = [entry for entry in chunks if entry.mark.attempt <= attempt]
             lines = [entry for entry in lines if entry.mark.attempt <= attempt]
-            more = PART in (len(chunks), len(lines))
+            is_full = PART in (len(chunks), len(lines))
             for entry in chunks:
                 if missed := _missed(self.place.output, entry.mark):
                     yield self._gap("output", entry, missed)

@@ -133,8 +133,8 @@ class Function(Spec):
         arguments = self.bind(codec.unpack(packed))
         if self.context is not None or self.event is not None:
             made = context()
-            given = {self.context: made, self.event: made.event if self.event else None}
-            arguments |= {name: value for name, value in given.items() if name is not None}
+            extra = {self.context: made, self.event: made.event if self.event else None}
+            arguments |= {name: value for name, value in extra.items() if name is not None}
         return arguments
 
     def bind(self, payload: Any) -> dict[str, Any]:

@@ -137,8 +137,8 @@ def check_subscription(on: Any, where: Any) -> tuple[list[str], dict[str, list[s
     }
 
 
-def _patterns(name: str, given: Any, hint: str) -> list[str]:
-    patterns = (given,) if isinstance(given, str) else given
+def _patterns(name: str, value: Any, hint: str) -> list[str]:
+    patterns = (value,) if isinstance(value, str) else value
     if not isinstance(patterns, (tuple, list)) or not all(isinstance(p, str) and p for p in patterns):
         raise ValueError(f"{name} is a pattern or a list of some, {hint}")
     return list(patterns)

@@ -185,12 +185,12 @@ class LaneworkHttp(Following, Operating):
 
     async def page(self, **query: Unpack[JobQuery]) -> Page:
         by_key_alone(query.get("visible") or every_type)
-        asked: dict[str, Any] = {name: value for name, value in query.items() if name != "visible"}
-        asked["fields"] = ",".join(query.get("fields", LIST_FIELDS))
+        params: dict[str, Any] = {name: value for name, value in query.items() if name != "visible"}
+        params["fields"] = ",".join(query.get("fields", LIST_FIELDS))
         for name in ("after", "before"):
-            if asked.get(name) is not None:
-                asked[name] = rfc3339(durations.unix_ms(asked[name]))
-        return read.page((await self._transport.ask("GET", "/jobs", query=asked)).body)
+            if params.get(name) is not None:
+                params[name] = rfc3339(durations.unix_ms(params[name]))
+        return read.page((await self._transport.ask("GET", "/jobs", query=params)).body)
 
 
 def _or_error(make: Callable[..., bytes], *arguments: Any) -> bytes | LaneworkError:

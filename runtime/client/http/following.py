@@ -33,8 +33,8 @@ class Following:
         path = job_path(job_id)
         async with self._transport.stream(path, query={}, headers=headers, timeout=_SILENT) as reply:
             if reply.status_code != 204:
-                async for told in _events(reply):
-                    yield _job_event(job_id, told)
+                async for sent in _events(reply):
+                    yield _job_event(job_id, sent)
 
     async def changes(
         self,
@@ -50,8 +50,8 @@ class Following:
         headers = {} if after is None else {"Last-Event-ID": after}
         query = _filters(types, statuses)
         async with self._transport.stream("/events", query=query, headers=headers, timeout=_SILENT) as reply:
-            async for told in _events(reply):
-                yield _change(told.event, self._positions(told.id), told.json())
+            async for sent in _events(reply):
+                yield _change(sent.event, self._positions(sent.id), sent.json())
 
     async def recent(
         self,
@@ -86,8 +86,8 @@ class Following:
 
 async def _events(reply: Any) -> AsyncGenerator[Any]:
     try:
-        async for told in EventSource(reply).aiter_sse():
-            yield told
+        async for sent in EventSource(reply).aiter_sse():
+            yield sent
     except SSEError as error:
         raise StoreUnavailable(f"the gateway sent no events: {error}") from None
 
@@ -102,22 +102,22 @@ def _filters(types: Collection[str], statuses: Collection[str]) -> dict[str, str
     return {"type": ",".join(types) or None, "status": ",".join(statuses) or None}
 
 
-def _job_event(job_id: str, told: Any) -> JobEvent:
-    place = Place.parse(told.id)
+def _job_event(job_id: str, sent: Any) -> JobEvent:
+    place = Place.parse(sent.id)
     if place is None:
-        raise StoreUnavailable(f"the gateway gave a position that is none: {told.id[:100]!r}")
-    data = told.json()
-    if told.event == "settled":
+        raise StoreUnavailable(f"the gateway gave a position that is none: {sent.id[:100]!r}")
+    data = sent.json()
+    if sent.event == "settled":
         job = read.job(data)
         return JobEvent("settled", job_id, place, job.status, job.attempt, job.progress, job)
-    if told.event == "gap":
+    if sent.event == "gap":
         return JobEvent("gap", job_id, place, value=data.get("of"), missed=data.get("missed", 0))
     value = read.restored(data.get("output"))
-    if told.event == "log":
+    if sent.event == "log":
         value = {name: part for name, part in data.items() if name not in ("id", "attempt")}
         value["at"] = unix_ms(value["at"]) if "at" in value else None
     status = data.get("status", "running")
     number = data.get("number", 0)
     return JobEvent(
-        told.event, job_id, place, status, data["attempt"], data.get("progress"), number=number, value=value
+        sent.event, job_id, place, status, data["attempt"], data.get("progress"), number=number, value=value
     )
