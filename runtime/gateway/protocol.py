@@ -1,4 +1,5 @@
-"""uvicorn's HTTP protocol with bounds: it closes requests that never finish, and replies that nobody reads.
+"""uvicorn's HTTP protocol with bounds: it closes requests that never finish, and replies that nobody reads. A reply is
+one write.
 
 uvicorn bounds the time between two requests of a connection, but not a request's own: half of one, sent and never
 finished, would be held for ever. Nor does it bound how long a client takes to read its reply, or,
@@ -15,10 +16,44 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 REQUEST_WITHIN = 20.0  # seconds from a connection, or a request's first byte, to the request's last
 READ_WITHIN = 30.0  # seconds in which a client must read some of a reply that is ready
 MAX_HEAD = 64 << 10  # bytes without an end of a request's head, or of what stands between parts of its body
+_GATHERED = 64 << 10  # bytes that are written at once
+
 _TOO_LATE = b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
-
-
 _TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+
+
+class GatheringTransport:
+    """What is written in one turn of the loop goes out with one call: uvicorn writes a reply's head and body apart, and
+    a call costs as much as rendering a small job."""
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport = transport
+        self._loop = loop
+        self._unsent: list[bytes] = []
+        self._size = 0
+
+    def write(self, data: bytes) -> None:
+        if not self._unsent:
+            self._loop.call_soon(self._send)
+        self._unsent.append(data)
+        self._size += len(data)
+        if self._size > _GATHERED:
+            self._send()
+
+    def close(self) -> None:
+        self._send()
+        self._transport.close()
+
+    def get_write_buffer_size(self) -> int:
+        return self._size + self._transport.get_write_buffer_size()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def _send(self) -> None:
+        unsent, self._unsent, self._size = self._unsent, [], 0
+        if unsent and not self._transport.is_closing():
+            self._transport.write(b"".join(unsent))
 
 
 class BoundedProtocol(HttpToolsProtocol):
@@ -28,14 +63,17 @@ class BoundedProtocol(HttpToolsProtocol):
     _timer: asyncio.TimerHandle | None = None
     _unread_timer: asyncio.TimerHandle | None = None
     _head = 0
+    _is_unfinished = True  # a request: none has begun, or not all of it has come
 
     def connection_made(self, transport: Any) -> None:
-        super().connection_made(transport)
+        super().connection_made(GatheringTransport(transport, self.loop))  # type: ignore[arg-type]
         self._start()
 
     def data_received(self, data: bytes) -> None:
         self._head += len(data)
         super().data_received(data)
+        if self._is_unfinished and self._timer is None:  # most come in one piece, and need no timer
+            self._start()
         if self._head > MAX_HEAD and not self.transport.is_closing():
             self._refuse(_TOO_LARGE)
 
@@ -49,11 +87,11 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        if self._timer is None:
-            self._start()
+        self._is_unfinished = True
 
     def on_message_complete(self) -> None:
         self._head = 0
+        self._is_unfinished = False
         self._end()
         super().on_message_complete()
 

@@ -1,4 +1,5 @@
-"""A connection that tasks share: what they send goes out at once, and answers come in the order of the calls.
+"""A connection that tasks share: what they send in one turn of the loop goes out together, and answers come in the
+order of the calls.
 
 redis-py keeps a connection for each call under way, and a call through its pool costs three times what one
 costs here. It still makes the connection: address, TLS, password, database and name are its own.
@@ -46,6 +47,7 @@ class Wire(asyncio.Protocol):
         self._connecting: asyncio.Task[None] | None = None
         self._transport: Any = None
         self._timer: asyncio.TimerHandle | None = None
+        self._unsent: list[bytes] = []
 
     async def execute_command(self, *command: Argument) -> Any:
         """One command's answer. Raises redis-py's errors."""
@@ -67,8 +69,15 @@ class Wire(asyncio.Protocol):
         call = _Call(len(commands), loop.create_future(), deadline)
         self._waiting.append(call)
         self._watch(loop, deadline)
-        self._transport.write(b"".join([pack(command) for command in commands]))
+        if not self._unsent:  # a write costs more than the rest of a call: one for all in this turn of the loop
+            loop.call_soon(self._send)
+        self._unsent += [pack(command) for command in commands]
         return await call.answered
+
+    def _send(self) -> None:
+        unsent, self._unsent = self._unsent, []
+        if unsent:  # else the connection was lost meanwhile
+            self._transport.write(b"".join(unsent))
 
     def close(self) -> None:
         """Fails what waits. The next call would connect again."""
@@ -141,6 +150,7 @@ class Wire(asyncio.Protocol):
         transport, self._transport = self._transport, None
         connection, self._connection = self._connection, None
         waiting, self._waiting = self._waiting, deque()
+        self._unsent = []
         if transport is not None:
             transport.abort()
         if connection is not None:
