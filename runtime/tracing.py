@@ -9,7 +9,7 @@ import os
 import re
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from typing import Any, NamedTuple
 
@@ -26,6 +26,7 @@ except ImportError:  # the extra `otel` brings it
 
 _PARENT = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
 _STATE = re.compile(r"[\x21-\x7e][\x20-\x7e]{0,510}")
+_NO_SPAN = nullcontext()
 _NAME = "lanework"  # of the library that makes the spans
 _ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 
@@ -84,12 +85,13 @@ def current() -> Trace | None:
     return (_of_span(otel.get_current_span()) if makes_spans() else None) or CURRENT.get()
 
 
-@contextmanager
-def producing(function: str, count: int = 1) -> Iterator[None]:
+def producing(function: str, count: int = 1) -> AbstractContextManager[None]:
     """A span in which jobs are stored."""
-    if not makes_spans():
-        yield
-        return
+    return _producing(function, count) if makes_spans() else _NO_SPAN
+
+
+@contextmanager
+def _producing(function: str, count: int) -> Iterator[None]:
     attributes = {**_about(function), "messaging.operation.type": "send", "messaging.batch.message_count": count}
     kind = otel.SpanKind.PRODUCER
     tracer = otel.get_tracer(_NAME)

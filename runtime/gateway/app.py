@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 import secrets
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 
 from starlette.applications import Starlette
@@ -112,17 +112,17 @@ class Gateway:
             await self._app(scope, receive, send)
             return
         # all of them, whatever they are: the server may have made this task in the context of an earlier request
-        REQUEST.set(_request_id(scope))
+        headers = named_headers(scope)
+        REQUEST.set(_request_id(headers))
         CALLER.set(None)
-        tracing.CURRENT.set(_trace(scope))
+        tracing.CURRENT.set(_trace(headers))
         scope["lanework.origins"] = self._origins
         await self._answer(scope, receive, send)
 
-    async def _route(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if reason := self._hosts.refuse(scope):
-            await named(problem(421, "host-unknown", reason))(scope, receive, send)
-        else:
-            await self._app_for(scope)(scope, receive, send)
+    def _route(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        reason = self._hosts.refuse(scope)
+        app = self._app_for(scope) if reason is None else named(problem(421, "host-unknown", reason))
+        return app(scope, receive, send)
 
     def _app_for(self, scope: Scope) -> ASGIApp:
         path = scope["path"]
@@ -136,17 +136,16 @@ class Gateway:
         return self._app
 
 
-def _trace(scope: Scope) -> tracing.Trace | None:
-    headers = named_headers(scope)
+def _trace(headers: Mapping[bytes, bytes]) -> tracing.Trace | None:
     parent = headers.get(b"traceparent")
     if parent is None:
         return None
     return tracing.parse(parent.decode("latin-1"), headers.get(b"tracestate", b"").decode("latin-1"))
 
 
-def _request_id(scope: Scope) -> str:
+def _request_id(headers: Mapping[bytes, bytes]) -> str:
     """As the client or a proxy gave it, unless it could be mistaken for something else in a log."""
-    own = named_headers(scope).get(b"x-request-id")
+    own = headers.get(b"x-request-id")
     if own is not None and _REQUEST_ID.fullmatch(own):
         return str(own, "ascii")
     return f"{_PROCESS}-{next(_numbers)}"

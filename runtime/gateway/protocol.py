@@ -1,5 +1,5 @@
-"""uvicorn's HTTP protocol with bounds: it closes requests that never finish, and replies that nobody reads. A reply is
-one write.
+"""uvicorn's HTTP protocol with bounds: it closes requests that never finish, and replies that nobody reads. A
+reply is one write.
 
 uvicorn bounds the time between two requests of a connection, but not a request's own: half of one, sent and never
 finished, would be held for ever. Nor does it bound how long a client takes to read its reply, or,
@@ -23,8 +23,8 @@ _TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0
 
 
 class GatheringTransport:
-    """What is written in one turn of the loop goes out with one call: uvicorn writes a reply's head and body apart, and
-    a call costs as much as rendering a small job."""
+    """What is written in one turn of the loop goes out with one call: uvicorn writes a reply's head and body apart,
+    and a call costs as much as rendering a small job."""
 
     def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
         self._transport = transport

@@ -73,7 +73,10 @@ def refuse_unknown(request: Request, known: set[str]) -> None:
 
 def prefers(request: Request, kind: str) -> bool:
     """Whether this is the media type that the client names first among those that it accepts."""
-    first = header(request, b"accept").partition(",")[0].partition(";")[0]
+    accepted = header(request, b"accept")
+    if accepted in ("", "*/*"):
+        return False
+    first = accepted.partition(",")[0].partition(";")[0]
     return first.strip().lower() == kind
 
 
@@ -138,8 +141,8 @@ def wait(request: Request) -> float:
 
     Raises BadRequest: 422.
     """
-    found = _WAIT.search(header(request, b"prefer"))
-    if found:
+    preferred = header(request, b"prefer")
+    if preferred and (found := _WAIT.search(preferred)):
         return min(MAX_WAIT, float(found[1]))
     if not request.scope["query_string"]:
         return 0.0

@@ -17,7 +17,6 @@ from runtime.gateway.functions import describe_functions
 from runtime.gateway.options import read_payload_job
 from runtime.gateway.problems import BadRequest, json_reply
 from runtime.gateway.replies import job_reply, page_reply, result_reply, validated_reply
-from runtime.jobs.job import Job
 from runtime.jobs.request import JobRequest
 from runtime.values.clock import rfc3339
 
@@ -63,7 +62,8 @@ class Api:
         if streams.is_wanted(request):
             return await streams.stream(self._lanework, request, request.path_params["id"])
         wait = requests.wait(request)
-        job = await self._find(request, wait)
+        job_id = request.path_params["id"]
+        job = await (self._lanework.wait(job_id, wait) if wait else self._lanework.get(job_id))
         headers = {"Preference-Applied": f"wait={wait:g}"} if wait else {}
         unfinished = wait and not job.settled
         if unfinished:
@@ -73,7 +73,8 @@ class Api:
     async def result(self, request: Request) -> Response:
         """The bare result as JSON; 409 while there is none."""
         requests.refuse_unknown(request, {"wait"})
-        job = await self._find(request, requests.wait(request))
+        job_id, wait = request.path_params["id"], requests.wait(request)
+        job = await (self._lanework.wait(job_id, wait) if wait else self._lanework.get(job_id))
         if job.status == "completed":
             return result_reply(job)
         if not job.settled:
@@ -113,10 +114,6 @@ class Api:
         except StoreError:
             queues = gauges.away()
         return Response(generate_latest() + queues, media_type=CONTENT_TYPE_LATEST)
-
-    async def _find(self, request: Request, wait: float) -> Job:
-        job_id = request.path_params["id"]
-        return await (self._lanework.wait(job_id, wait) if wait else self._lanework.get(job_id))
 
 
 def paths(lanework: Lanework) -> Paths:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Sequence
+from contextlib import asynccontextmanager
 from functools import cached_property
 from typing import Any, cast
 
@@ -79,17 +79,27 @@ def connect_sync(settings: Settings) -> SyncRedis:
     )
 
 
-@contextmanager
-def translated() -> Iterator[None]:
+class _Translated:
+    """A class, as it stands round each call: a generator would cost five times as much."""
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, (*_AWAY, *_NOT_NOW)):
+            raise StoreUnavailable(f"Redis does not answer: {error or type(error).__name__}") from error
+        if isinstance(error, exceptions.RedisError):
+            if str(error).partition(" ")[0] in _PASSING:
+                raise StoreUnavailable(f"Redis cannot serve now: {error}") from error
+            raise StoreError(f"Redis refused: {error}") from error
+
+
+_TRANSLATED = _Translated()
+
+
+def translated() -> _Translated:
     """Turns redis-py's errors into the store's own."""
-    try:
-        yield
-    except (*_AWAY, *_NOT_NOW) as error:
-        raise StoreUnavailable(f"Redis does not answer: {error or type(error).__name__}") from error
-    except exceptions.RedisError as error:
-        if str(error).partition(" ")[0] in _PASSING:
-            raise StoreUnavailable(f"Redis cannot serve now: {error}") from error
-        raise StoreError(f"Redis refused: {error}") from error
+    return _TRANSLATED
 
 
 async def members(client: Redis, key: str) -> list[str]:

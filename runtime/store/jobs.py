@@ -105,7 +105,8 @@ class Jobs:
         with translated():
             # on the wire: a thousand who look at once share a connection
             flat = await self._client.wire.execute_command("HGETALL", self._keys.job(shard, job_id))
-        fields = dict(zip(flat[::2], flat[1::2], strict=True))
+        each = iter(flat)
+        fields = dict(zip(each, each, strict=True))
         if b"payload" not in fields:
             raise JobNotFound(job_id)
         return record.read(job_id, fields, self._settings.lanes)

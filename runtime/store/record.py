@@ -101,14 +101,17 @@ def shown_status(stored: bytes) -> Any:
 
 def _read(job_id: str, record: Mapping[bytes, bytes], lanes: tuple[str, ...], omitted: tuple[str, ...]) -> Job:
     lane = record[b"lane"].decode()
+    status = shown_status(record[b"status"])
     error, progress, result = record.get(b"error"), record.get(b"progress"), record.get(b"result")
+    extras = codec.unpack_stream(record[b"extras"])[0] if b"extras" in record else {}
+    event = extras.get(b"event")
     job = Job(
         id=job_id,
         type=record[b"type"].decode(),
         lane=lane,
         priority=lanes.index(lane) if lane in lanes else 0,
-        status=shown_status(record[b"status"]),
-        payload=_payload(record, omitted),
+        status=status,
+        payload=_payload(record, extras, omitted),
         created_at=int(record[b"created"]),
         max_attempts=int(record[b"max_attempts"]),
         attempt=int(record.get(b"attempt", 0)),
@@ -122,25 +125,24 @@ def _read(job_id: str, record: Mapping[bytes, bytes], lanes: tuple[str, ...], om
         start_before=_int(record.get(b"expires")),
         cancel_requested_at=_int(record.get(b"cancel_at")),
         parent=record[b"parent"].decode() if b"parent" in record else None,
-        then=_waiting(record),
-        event=_event(record),
-        trace_id=_trace_id(record),
-        tags=_tags(record),
+        then=_waiting(status, extras),
+        event=None if event is None else codec.unpack(event),
+        trace_id=_trace_id(extras),
+        tags=tags.unpacked(extras[b"tags"]) if b"tags" in extras else {},
         children=[child.decode() for child in codec.unpack_stream(record.get(b"children", b""))],
-        omitted=_shown_as(omitted),
+        omitted=_shown_as(omitted) if omitted else (),
     )
     job.attempts = _attempts(job, record)
     return job
 
 
-def _waiting(record: Mapping[bytes, bytes]) -> list[dict[str, Any]]:
+def _waiting(status: Status, extras: Mapping[bytes, Any]) -> list[dict[str, Any]]:
     """The jobs that follow it, until it has settled; those that started then are children."""
-    if b"extras" not in record or record[b"status"].decode() in SETTLED:
+    if status in SETTLED:
         return []
-    follow_ups = codec.unpack_stream(record[b"extras"])[0].get(b"then", ())
     return [
         {"id": job_id.decode(), "type": function.decode(), "on": on.decode().split(",")}
-        for (job_id, function, *_), on, *_ in follow_ups
+        for (job_id, function, *_), on, *_ in extras.get(b"then", ())
     ]
 
 
@@ -150,14 +152,14 @@ def _shown_as(omitted: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(("payload", "event", *("then" if name == "extras" else name for name in omitted))))
 
 
-def _payload(record: Mapping[bytes, bytes], omitted: tuple[str, ...]) -> Any:
+def _payload(record: Mapping[bytes, bytes], extras: Mapping[bytes, Any], omitted: tuple[str, ...]) -> Any:
     """Without its secret fields; with nothing where a list has left out what says which these are."""
     if b"payload" not in record or "extras" in omitted:
         return None
     payload = codec.unpack_any(record[b"payload"])
-    if b"extras" not in record:
+    secret = extras.get(b"secret")
+    if not secret:
         return payload
-    secret = codec.unpack_stream(record[b"extras"])[0].get(b"secret", ())
     rules = [(_texts(path), None if shown is None else _texts(shown)) for path, shown in secret]
     return secret_fields.masked(payload, rules)
 
@@ -166,25 +168,18 @@ def _texts(names: list[bytes]) -> list[str]:
     return [name.decode() for name in names]
 
 
-def _event(record: Mapping[bytes, bytes]) -> dict[str, Any] | None:
-    packed = codec.unpack_stream(record[b"extras"])[0].get(b"event") if b"extras" in record else None
-    return None if packed is None else codec.unpack(packed)
-
-
-def _trace_id(record: Mapping[bytes, bytes]) -> str | None:
-    found = codec.unpack_stream(record[b"extras"])[0].get(b"trace") if b"extras" in record else None
+def _trace_id(extras: Mapping[bytes, Any]) -> str | None:
+    found = extras.get(b"trace")
     return None if found is None else Trace(*_texts(found)).id
-
-
-def _tags(record: Mapping[bytes, bytes]) -> dict[str, str]:
-    return tags.unpacked(codec.unpack_stream(record[b"extras"])[0].get(b"tags", {})) if b"extras" in record else {}
 
 
 def _attempts(job: Job, record: Mapping[bytes, bytes]) -> list[dict[str, Any]]:
     """The history that scripts appended, plus the last attempt, which the record itself holds."""
+    if not job.attempt:
+        return []
     rows = [Past(*row) for row in codec.unpack_stream(record.get(b"history", b""))]
     runs_or_ended = job.status == "running" or job.settled
-    if runs_or_ended and job.attempt and (not rows or rows[-1].attempt != job.attempt):
+    if runs_or_ended and (not rows or rows[-1].attempt != job.attempt):
         outcome = b"" if job.status == "running" else job.status.encode()
         error = record.get(b"error") if job.status == "failed" else None
         worker, version = record.get(b"worker", b""), record.get(b"version", b"")

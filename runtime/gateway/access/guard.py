@@ -45,8 +45,9 @@ class Guard:
                     return await answer(request)
                 CALLER.set(key)
                 request.scope["lanework.caller"] = f"key:{key.name}"
-                await self._admit(key, scope, request, path)
-                if streams.is_wanted(request) or requests.prefers(request, "text/plain"):
+                is_streamed = streams.is_wanted(request)
+                await self._admit(key, scope, request, path, is_streamed)
+                if is_streamed or requests.prefers(request, "text/plain"):
                     with self._lanework.stream_reserved(key):
                         return await answer(request)
                 return await answer(request)
@@ -93,11 +94,12 @@ class Guard:
                 return None  # there is nothing to show but that Redis is away
             raise
 
-    async def _admit(self, key: AccessKey, scope: str, request: Request, path: str) -> None:
+    async def _admit(self, key: AccessKey, scope: str, request: Request, path: str, is_streamed: bool) -> None:
         """Raises AccessForbidden and RateExceeded, before anything is stored."""
-        await admit(self._lanework.access, key)
+        if key.rate:
+            await admit(self._lanework.access, key)
         key.require(scope)
-        if scope == "enqueue" and (streams.is_wanted(request) or requests.wait(request)):
+        if scope == "enqueue" and (is_streamed or requests.wait(request)):
             key.require("read")
         if path in OF_ALL and key.functions:
             raise AccessForbidden(f"this is of all functions, and the access key {key.name} is not")

@@ -79,12 +79,16 @@ class GuardedLanework(Lanework):
     # jobs
 
     async def submit(self, request: JobRequest, *, lenient: bool = False) -> Submitted:
-        brought = request.brought()
-        await self._require_functions(request)
-        await charge(self.access, brought)
-        submitted = await super().submit(request, lenient=lenient)
         key = CALLER.get()
-        if key is None or key.allows("read"):
+        if key is None:
+            return await super().submit(request, lenient=lenient)
+        brought = request.brought()
+        if key.functions:
+            await self._require_functions(request)
+        if brought:
+            await charge(self.access, brought)
+        submitted = await super().submit(request, lenient=lenient)
+        if key.allows("read"):
             return submitted
         return submitted._replace(job=_brief(submitted.job, submitted.job.payload if submitted.new else None))
 
