@@ -13,7 +13,7 @@ from runtime.errors import StoreUnavailable
 from runtime.settings import Settings
 from runtime.store.access import AccessKey, AccessKeys, issue
 from runtime.store.connect import opened
-from runtime.store.webhook_secret import WebhookSecret
+from runtime.store.webhook_secret import WebhookSecret, made
 from runtime.values.clock import rfc3339
 
 Answer = TypeVar("Answer")
@@ -26,13 +26,17 @@ def new(
     functions: Sequence[str],
     rate: str | None,
     expires: str | None,
+    own_webhook_secret: bool,
     as_json: bool,
 ) -> int:
     name = name or f"key-{secrets.token_hex(3)}"
     try:
         if rate == "":
             raise ValueError("rate is empty: leave it out for any number of requests")
-        key, token = issue(name, scopes, functions=functions, rate=rate or "", expires=expires)
+        signs_with = made() if own_webhook_secret else ""
+        key, token = issue(
+            name, scopes, functions=functions, rate=rate or "", expires=expires, webhook_secret=signs_with
+        )
     except ValueError as error:
         show.error("usage", str(error))
         return show.USAGE
@@ -66,12 +70,17 @@ def revoke(settings: Settings, name: str, *, forget: bool) -> int:
     return show.DONE
 
 
-def webhook_secret(settings: Settings) -> int:
-    async def asked() -> str:
+def webhook_secret(settings: Settings, name: str | None) -> int:
+    async def asked() -> str | None:
         async with opened(settings) as client:
-            return await WebhookSecret(client, settings).get()
+            keys = AccessKeys(client, settings)
+            return await (WebhookSecret(client, settings).get() if name is None else keys.webhook_secret(name))
 
-    print(asyncio.run(asked()))
+    secret = asyncio.run(asked())
+    if secret is None:
+        show.error("key-unknown", f"there is no access key {name} with a webhook secret of its own")
+        return show.REFUSED
+    print(secret)
     return show.DONE
 
 
@@ -88,8 +97,9 @@ def _asked(settings: Settings, ask: Callable[[AccessKeys], Awaitable[Answer]]) -
 
 
 def _described(key: AccessKey) -> dict[str, object]:
-    """All but its secret's hash."""
-    shown = {name: value for name, value in asdict(key).items() if name != "digest"}
+    """All but its secrets."""
+    shown = {name: value for name, value in asdict(key).items() if name not in ("digest", "webhook_secret")}
+    shown["own_webhook_secret"] = bool(key.webhook_secret)
     times = {name: rfc3339(shown[name]) for name in ("created_at", "expires_at", "revoked_at")}
     return {**shown, **times, "status": key.status}
 

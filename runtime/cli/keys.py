@@ -33,6 +33,10 @@ def new(
         typer.Option(help="Requests, such as 100/s; a batch counts its jobs. [default: any]", show_default=False),
     ] = None,
     expires: Annotated[str | None, typer.Option(help="From now on, such as 90d. [default: never]")] = None,
+    own_webhook_secret: Annotated[
+        bool,
+        typer.Option("--own-webhook-secret", help="Sign callbacks of its jobs with a secret that is its alone."),
+    ] = False,
     data: Data = None,
     json: AsJson = False,
 ) -> None:
@@ -40,7 +44,7 @@ def new(
     from runtime.cli import access
 
     allowed = (_split("scopes", scopes), _split("functions", functions))
-    sys.exit(access.new(_settings(data), name, *allowed, rate, expires, json))
+    sys.exit(access.new(_settings(data), name, *allowed, rate, expires, own_webhook_secret, json))
 
 
 @app.command()
@@ -66,11 +70,16 @@ def revoke(
 
 
 @app.command(name="webhook-secret")
-def webhook_secret(data: Data = None) -> None:
+def webhook_secret(
+    name: Annotated[
+        str | None, typer.Argument(help="An access key that has its own; else what all others share.")
+    ] = None,
+    data: Data = None,
+) -> None:
     """Print what callbacks are signed with, for those who receive them."""
     from runtime.cli import access
 
-    sys.exit(access.webhook_secret(_settings(data)))
+    sys.exit(access.webhook_secret(_settings(data), name))
 
 
 def _settings(data: Path | None) -> Settings:

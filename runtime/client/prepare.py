@@ -118,6 +118,8 @@ class Preparer:
                 following.append(await self._telling(name, on, {"job": {_JOB: list(FIELDS)}}, job_id))
         for url, events in [] if request.callback is None else callback.parse(request.callback):
             payload = {"url": url, "job": {_JOB: _CALLED_BACK}}
+            if request.signer is not None:
+                payload["signer"] = request.signer
             following.append(await self._telling(built_in.CALLBACK, ",".join(events), payload, job_id))
         return following
 

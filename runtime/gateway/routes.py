@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from dataclasses import asdict
 
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
@@ -17,8 +18,11 @@ from runtime.gateway.functions import describe_functions
 from runtime.gateway.options import read_payload_job
 from runtime.gateway.problems import BadRequest, json_reply
 from runtime.gateway.replies import job_reply, page_reply, result_reply, validated_reply
+from runtime.jobs.job import Job
 from runtime.jobs.request import JobRequest
-from runtime.values.clock import rfc3339
+from runtime.values.clock import now_ms, rfc3339
+
+_LONGEST = 60  # seconds until a client is to look again
 
 
 class Api:
@@ -53,7 +57,7 @@ class Api:
         headers = {"Location": f"/jobs/{job.id}"} | ({"Preference-Applied": ", ".join(applied)} if applied else {})
         done = job.settled if wait else not new
         if not done:
-            headers["Retry-After"] = "1"
+            headers["Retry-After"] = _look_again(job)
         return job_reply(job, 200 if done else 202, headers, {"warnings": warnings} if warnings else None)
 
     async def show(self, request: Request) -> Response:
@@ -67,7 +71,7 @@ class Api:
         headers = {"Preference-Applied": f"wait={wait:g}"} if wait else {}
         unfinished = wait and not job.settled
         if unfinished:
-            headers["Retry-After"] = "1"
+            headers["Retry-After"] = _look_again(job)
         return validated_reply(job, 202 if unfinished else 200, headers, requests.if_none_match(request))
 
     async def result(self, request: Request) -> Response:
@@ -114,6 +118,12 @@ class Api:
         except StoreError:
             queues = gauges.away()
         return Response(generate_latest() + queues, media_type=CONTENT_TYPE_LATEST)
+
+
+def _look_again(job: Job) -> str:
+    """Seconds until it can have changed: a second, or longer for one whose time is to come; it may be moved."""
+    left = job.run_at - now_ms() if job.status == "scheduled" and job.run_at is not None else 0
+    return str(max(1, min(_LONGEST, math.ceil(left / 1000))))
 
 
 def paths(lanework: Lanework) -> Paths:

@@ -58,7 +58,8 @@ class JobRequest:
     completed, or in another status that their `on` names; in their payloads, {"$job": "result"} stands for
     a field of this job, {"$job": ["id", "result"]} for an object of some. `callback`: a URL that is told when
     this job settles, {"url", "on"}, or a list of these. `tags`: what it belongs to, such as
-    {"order": "o1"}. `key`: an idempotency key.
+    {"order": "o1"}. `key`: an idempotency key. `signer`: the access key whose own secret signs its callbacks; a
+    gateway sets it.
     """
 
     type: str
@@ -76,6 +77,7 @@ class JobRequest:
     callback: Any = None
     tags: Mapping[str, str] | str | None = None
     key: str | None = None
+    signer: str | None = None
 
     def __post_init__(self) -> None:
         """Raises JobInvalid for a request that is wrong in itself, wherever it was made."""

@@ -7,7 +7,7 @@ import hmac
 import re
 import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from fnmatch import fnmatchcase
 from typing import Any, Literal, NamedTuple, cast, get_args
 
@@ -54,7 +54,8 @@ class Token(NamedTuple):
 @dataclass(frozen=True, slots=True)
 class AccessKey:
     """Who it is for, and what it allows. `functions`: patterns of their names, none: all. `rate`: requests, such as
-    "100/s", and "" for any number. Times: Unix milliseconds."""
+    "100/s", and "" for any number. Times: Unix milliseconds. `webhook_secret`: what callbacks of its jobs are
+    signed with, and "" for what all are."""
 
     name: str
     digest: str
@@ -64,6 +65,7 @@ class AccessKey:
     created_at: int = 0
     expires_at: int | None = None
     revoked_at: int | None = None
+    webhook_secret: str = field(default="", repr=False)
 
     @property
     def status(self) -> Literal["valid", "expired", "revoked"]:
@@ -97,6 +99,7 @@ def issue(
     functions: Sequence[str] = (),
     rate: str = "",
     expires: float | str | None = None,
+    webhook_secret: str = "",
 ) -> tuple[AccessKey, Token]:
     """A new key and its token, which is nowhere else. `expires`: from now on, such as "90d". Raises ValueError."""
     if not _NAME.fullmatch(name):
@@ -114,7 +117,8 @@ def issue(
     if until is not None and until <= now:
         raise ValueError('expires is a time to come, such as "90d"')
     token = Token(name, secrets.token_urlsafe(32))
-    return AccessKey(name, token.digest, tuple(scopes), tuple(functions), rate, now, until), token
+    limits = (tuple(scopes), tuple(functions), rate)
+    return AccessKey(name, token.digest, *limits, now, until, webhook_secret=webhook_secret), token
 
 
 class AccessKeys:
@@ -140,6 +144,12 @@ class AccessKeys:
             except (ValueError, TypeError, AttributeError) as error:  # it lets nobody in, and keeps nobody out
                 log.get("store").warning("access_key.unreadable", key=repr(name), error=str(error)[:200])
         return keys
+
+    async def webhook_secret(self, name: str) -> str | None:
+        """What callbacks of this key's jobs are signed with; None where the key is forgotten, or has no own."""
+        with translated():
+            packed = await cast("Any", self._client.hget(self._keys.access, name))
+        return (_read(packed).webhook_secret or None) if packed else None
 
     async def revoke(self, name: str) -> bool:
         """Gateways refuse it within two seconds. False where there is none of that name."""

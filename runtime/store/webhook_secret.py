@@ -11,6 +11,11 @@ from runtime.store.connect import Redis, translated
 from runtime.store.keys import Keys
 
 
+def made() -> str:
+    """A new one."""
+    return f"whsec_{base64.b64encode(secrets.token_bytes(32)).decode()}"
+
+
 class WebhookSecret:
     """The secret of all workers."""
 
@@ -22,8 +27,8 @@ class WebhookSecret:
     async def get(self) -> str:
         """`whsec_` and base64. Raises StoreUnavailable."""
         if not self._known:
-            made = f"whsec_{base64.b64encode(secrets.token_bytes(32)).decode()}"
+            new = made()
             with translated():
-                kept = await self._client.set(self._key, made, nx=True, get=True)
-            self._known = made if kept is None else cast("bytes", kept).decode()
+                kept = await self._client.set(self._key, new, nx=True, get=True)
+            self._known = new if kept is None else cast("bytes", kept).decode()
         return self._known

@@ -19,6 +19,7 @@ from runtime.handlers.spec import Function
 from runtime.jobs.built_in import CALLBACK
 from runtime.jobs.retry import Retry
 from runtime.settings import Settings
+from runtime.store.access import AccessKeys
 from runtime.store.webhook_secret import WebhookSecret
 from runtime.values import codec
 
@@ -27,16 +28,20 @@ _FIRST, _LONGEST = 10, 21_600  # seconds; with 15 attempts that is about half a 
 _DIGITS = 9
 
 
-def callback_function(secret: WebhookSecret, settings: Settings) -> Function:
+def callback_function(secret: WebhookSecret, access: AccessKeys, settings: Settings) -> Function:
     @function(timeout=30, retry=Retry(max_attempts=15, base=_FIRST, cap=_LONGEST))
-    async def callback(ctx: Context, url: str, job: dict[str, Any]) -> dict[str, int]:
+    async def callback(ctx: Context, url: str, job: dict[str, Any], signer: str | None = None) -> dict[str, int]:
         """Tell a URL that a job has settled.
 
         It is sent again, for about half a day, until the answer is a success (2xx), or 410, which ends it.
+        `signer`: the access key whose own secret signs it.
         """
         event = {"type": f"job.{job.get('status')}", "timestamp": job.get("finished_at"), "data": job}
         body = codec.to_json(event)
-        headers = _signed(await secret.get(), ctx.job.id, body)
+        signs_with = await (secret.get() if signer is None else access.webhook_secret(signer))
+        if signs_with is None:
+            raise Permanent(f"the access key {signer}, whose secret signs this, is forgotten")
+        headers = _signed(signs_with, ctx.job.id, body)
         async with (
             outbound.client(allow_private=settings.allow_private) as http,
             http.stream("POST", url, content=body, headers=headers) as reply,  # whose body is not read

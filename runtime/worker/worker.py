@@ -115,7 +115,7 @@ class Worker:
     async def _deploy(self, pool: Pool, store: Store) -> Catalogue:
         if self._given is not None:
             return self._given
-        built_in = [callback_function(store.webhook_secret, self._settings)]
+        built_in = [callback_function(store.webhook_secret, store.access, self._settings)]
         if self._settings.shards > 1:
             built_in.append(delivery_function(store, self._settings))
         self._deployer = Deployer(self._settings, pool, built_in)

@@ -125,3 +125,22 @@ async def test_the_secret_of_callbacks_is_made_once_and_shown(lanework):
     assert re.fullmatch(r"whsec_[A-Za-z0-9+/]{43}=\n", first)
     assert (second, third) == (first, f"{own}\n")
     assert (await lanework("settings", WEBHOOK_SECRET="secret"))[0] == 3
+
+
+async def test_a_key_may_have_a_secret_of_its_own_for_callbacks(lanework):
+    code, made = await lanework("keys", "new", "shop", "--own-webhook-secret", "--json")
+    await lanework("keys", "new", "plain")
+    _, own = await lanework("keys", "webhook-secret", "shop")
+    _, shared = await lanework("keys", "webhook-secret")
+    listed = (await lanework("keys", "ls", "--json"))[1]
+
+    assert code == 0
+    assert re.fullmatch(r"whsec_[A-Za-z0-9+/]{43}=\n", own)
+    assert own != shared
+    assert own.strip() not in made + listed
+    assert {key["name"]: key["own_webhook_secret"] for key in json.loads(listed)["keys"]} == {
+        "plain": False,
+        "shop": True,
+    }
+    assert (await lanework("keys", "webhook-secret", "plain"))[0] == 3
+    assert (await lanework("keys", "webhook-secret", "nobody"))[0] == 3

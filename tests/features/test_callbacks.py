@@ -11,8 +11,9 @@ from standardwebhooks import Webhook, WebhookVerificationError
 
 from runtime.errors import JobInvalid
 from runtime.jobs.request import JobRequest
-from runtime.store.webhook_secret import WebhookSecret
-from tests.conftest import deploy
+from runtime.store.access import issue
+from runtime.store.webhook_secret import WebhookSecret, made
+from tests.conftest import deploy, serving, until_keys_are_asked_for
 
 MODULES = {
     "good": "async def handle(n: int = 1) -> int:\n    return n\n",
@@ -296,3 +297,43 @@ async def test_a_receiver_that_never_answers_keeps_nothing_else_waiting(client, 
             other = await client.enqueue("good")
             assert (await settled(client, other.id)).status == "completed"
         await asyncio.wait_for(gone.wait(), 15)
+
+
+async def test_a_key_s_own_secret_signs_the_callbacks_of_its_jobs_alone(client, fleet, receiver, redis, settings):
+    own = made()
+    shop, token = issue("shop", ["enqueue"], webhook_secret=own)
+    other, other_token = issue("other", ["enqueue"])
+    for key in (shop, other):
+        await client.access.add(key)
+
+    async with fleet(), serving(settings) as http:
+        await until_keys_are_asked_for(http)
+
+        async def heard(shown, **job):
+            job = {"type": "good", "callback": receiver.url, **job}
+            reply = await http.post("/jobs", json=job, headers={"Authorization": f"Bearer {shown}"})
+            assert reply.status_code == 202, reply.text
+            return await receiver.next()
+
+        _, headers, body = await heard(token)
+        _, others_headers, others_body = await heard(other_token)
+        follow_up = {"type": "good", "callback": receiver.url}
+        _, later_headers, later_body = await heard(token, callback=None, then=[follow_up])
+        shared = await WebhookSecret(redis, settings).get()
+
+    assert Webhook(own).verify(body, headers)["type"] == "job.completed"
+    assert Webhook(own).verify(later_body, later_headers)
+    assert Webhook(shared).verify(others_body, others_headers)
+    with pytest.raises(WebhookVerificationError):
+        Webhook(own).verify(others_body, others_headers)
+
+
+async def test_a_callback_of_a_key_that_is_forgotten_says_so(client, fleet, receiver):
+    async with fleet():
+        job, *_ = await client.submit(JobRequest("good", callback=receiver.url, signer="nobody"))
+        told = await settled(client, (await the_callback(client, job)).id)
+
+    assert (told.status, told.error["message"]) == (
+        "failed",
+        "the access key nobody, whose secret signs this, is forgotten",
+    )

@@ -184,3 +184,11 @@ async def test_a_function_shows_its_lanes_and_its_last_errors(http, worker):
     assert shown["schema"]["properties"]["n"]["description"] == "which"
     assert shown["returns"]["additionalProperties"] == {"type": "integer"}
     assert (shown["failed"], shown["waiting"], shown["isolation"]) == (7, 1, "loop")
+
+
+@pytest.mark.parametrize(("delay", "look_again"), [(None, "1"), ("20s", "20"), ("2h", "60")])
+@pytest.mark.usefixtures("deployed")
+async def test_a_client_is_to_look_again_when_something_can_have_changed(http, delay, look_again):
+    reply = await http.post("/jobs", json={"type": "add", "payload": {"a": 1}, "delay": delay})
+
+    assert (reply.status_code, reply.headers["Retry-After"]) == (202, look_again)

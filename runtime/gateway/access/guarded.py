@@ -87,6 +87,7 @@ class GuardedLanework(Lanework):
             await self._require_functions(request)
         if brought:
             await charge(self.access, brought)
+            _sign(request, key)
         submitted = await super().submit(request, lenient=lenient)
         if key.allows("read"):
             return submitted
@@ -103,6 +104,7 @@ class GuardedLanework(Lanework):
             try:
                 count += request.brought()
                 await self._require_functions(request)
+                _sign(request, key)
             except LaneworkError as error:
                 results[index] = error
         if foreign := {requests[i].type[:50] for i, error in results.items() if isinstance(error, AccessForbidden)}:
@@ -330,6 +332,14 @@ class GuardedLanework(Lanework):
 def _require(scope: str) -> None:
     if (key := CALLER.get()) is not None:
         key.require(scope)
+
+
+def _sign(request: JobRequest, key: AccessKey) -> None:
+    """Has callbacks signed with the key's own secret, where it has one."""
+    if key.webhook_secret:
+        request.signer = key.name
+        for follow_up in request.then:
+            _sign(follow_up, key)
 
 
 def _require_all(function: str | None) -> None:
