@@ -21,6 +21,9 @@ LaneworkError
 ├── RateExceeded           rate-exceeded         an access key that asks more often than it may
 ├── LoopChanged            loop-changed          a client that is used on a second event loop
 ├── ClientMissing          client-missing        a handle that enqueues while no client is open
+├── HistoryUnavailable     history-unavailable   the database of history does not answer
+│   ├── HistoryRefused     history-refused       it does not take a row
+│   └── HistoryOutdated    history-outdated      its tables are not this version's
 └── StoreError             store-error
     ├── StoreUnavailable   store-unavailable     Redis does not answer
     ├── StoreUnsupported   store-unsupported     a server that is too old
@@ -194,6 +197,18 @@ class StoreUnsupported(StoreError):
 
 class StoreMismatch(StoreError):
     code = "store-mismatch"
+
+
+class HistoryUnavailable(LaneworkError):
+    code = "history-unavailable"
+
+
+class HistoryRefused(HistoryUnavailable):
+    code = "history-refused"
+
+
+class HistoryOutdated(HistoryUnavailable):
+    code = "history-outdated"
 
 
 class Permanent(Exception):

@@ -77,6 +77,14 @@ class Settings(BaseSettings):
     keep_log: bool = Field(True, description="keep the last 200 lines that a job logs with it")
     result_limit: int = Field(1 << 20, ge=1024, description="bytes of the largest result")
 
+    history_url: SecretStr = Field(
+        SecretStr(""),
+        description="the database that keeps what has settled: sqlite:///path or postgresql://user@host/name",
+    )
+    history_wait: float = Field(
+        86_400.0, ge=60, description="seconds that settled jobs wait at most in Redis until history has them"
+    )
+
     host: str = Field("127.0.0.1", description="address that the gateway and the worker's port listen on")
     hosts: Names = Field(
         (), description="names that the gateway answers to; none: on loopback, those of loopback, else any"

@@ -106,6 +106,44 @@ def embedded_valkey(folder: Path) -> Iterator[str]:
         process.wait(DEADLINE)
 
 
+class Postgres:
+    """A PostgreSQL as Debian installs it, with a cluster of its own; it can be stopped and started again."""
+
+    def __init__(self, binaries: Path, folder: Path) -> None:
+        self._binaries = binaries
+        self._data = folder / "data"
+        # it refuses to run as root
+        self._user = "postgres" if os.geteuid() == 0 else None
+        if self._user:
+            shutil.chown(folder, self._user)
+            for parent in [folder, *folder.parents][:-1]:  # pytest's folders are for their owner alone
+                parent.chmod(parent.stat().st_mode | 0o011)
+        self._run("initdb", "-D", str(self._data), "-A", "trust", "-U", "postgres", "--no-sync")
+        self.port = free_port()
+        self.url = f"postgresql://postgres@127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        options = (
+            f"-p {self.port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={self._data} -c fsync=off"
+        )
+        log = self._data / "log"
+        self._run("pg_ctl", "-D", str(self._data), "-o", options, "-l", str(log), "-w", "-t", "60", "start")
+
+    def stop(self) -> None:
+        self._run("pg_ctl", "-D", str(self._data), "-m", "immediate", "-w", "stop")
+
+    def _run(self, program: str, *arguments: str) -> None:
+        command = [str(self._binaries / program), *arguments]
+        subprocess.run(command, user=self._user, check=True, stdout=subprocess.DEVNULL, cwd="/", timeout=120)
+
+
+def postgres_binaries() -> Path | None:
+    """Where Debian's package, or PATH, has a PostgreSQL."""
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
+    on_path = shutil.which("initdb")
+    return found[-1].parent if found else Path(on_path).parent if on_path else None
+
+
 def any_redis(folder: Path) -> contextlib.AbstractContextManager[str] | None:
     """A Redis: in a container where the engine has an image, else as installed; None: there is neither."""
     image = os.environ.get("REDIS_IMAGE", "redis:7-alpine")

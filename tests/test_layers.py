@@ -11,6 +11,7 @@ LAYERS = [
     {"jobs"},
     {"handlers"},
     {"store"},
+    {"history"},
     {"client"},
     {"worker", "testing", "pytest_plugin"},
     {"gateway"},

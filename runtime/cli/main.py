@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from runtime import settings
-from runtime.cli import keys, show
+from runtime.cli import history, keys, show
 from runtime.errors import LaneworkError
 
 app = typer.Typer(
@@ -25,6 +25,7 @@ app = typer.Typer(
 )
 
 app.add_typer(keys.app, name="keys")
+app.add_typer(history.app, name="history")
 
 AsJson = Annotated[bool, typer.Option("--json", help="For programs: JSON on standard output.")]
 Functions = Annotated[Path | None, typer.Option("--functions-dir", help="Where the function modules are.")]

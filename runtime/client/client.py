@@ -217,9 +217,14 @@ class Lanework(Operations, Counts, Watching, Changes):
             return await publish(events, self._contracts, self._preparer, self._enqueue, visible)
 
     async def get(self, job_id: str) -> Job:
-        """Raises JobNotFound."""
+        """The job, from history where Redis has forgotten it. Raises JobNotFound, HistoryUnavailable."""
         self._check_event_loop()
-        return await self._store.jobs.get(job_id)  # which has a time of its own
+        try:
+            return await self._store.jobs.get(job_id)  # which has a time of its own
+        except JobNotFound:
+            if self._history is None:
+                raise
+            return await self._history.get(job_id)
 
     @overload
     async def wait(self, job: Job[Result], timeout: float) -> Job[Result]: ...
@@ -231,7 +236,13 @@ class Lanework(Operations, Counts, Watching, Changes):
         Raises JobNotFound.
         """
         self._check_event_loop()
-        return await self._store.waiters.wait(job if isinstance(job, str) else job.id, timeout)
+        job_id = job if isinstance(job, str) else job.id
+        try:
+            return await self._store.waiters.wait(job_id, timeout)
+        except JobNotFound:
+            if self._history is None:
+                raise
+            return await self._history.get(job_id)
 
     async def page(self, **query: Unpack[JobQuery]) -> Page:
         """Jobs from newest to oldest, scheduled ones (`status`) from the soonest on.

@@ -4,15 +4,30 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from runtime import settings
 from runtime.client.contracts import Contracts
 from runtime.client.deadline import within
-from runtime.errors import LoopChanged, NotReady
+from runtime.errors import LoopChanged, NotReady, SettingsInvalid
 from runtime.settings import Settings
 from runtime.store.access import AccessKeys
 from runtime.store.registry import Deployed, WorkerInfo
 from runtime.store.store import Store
+
+if TYPE_CHECKING:
+    from runtime.history.history import History
+
+
+def open_history(settings: Settings) -> History | None:
+    """What answers where Redis has forgotten; None where the settings name no database. Raises SettingsInvalid."""
+    if not (url := settings.history_url.get_secret_value()):
+        return None
+    try:
+        from runtime.history.history import History  # the extra `history` brings what it needs
+    except ModuleNotFoundError as error:
+        raise SettingsInvalid(f"history_url needs {error.name}: pip install 'lanework[history]'") from None
+    return History(url)
 
 
 def every_type(_type: str) -> bool:
@@ -28,6 +43,7 @@ class Connection:
         self._loop: asyncio.AbstractEventLoop | None = None  # whose connections these are
         self._store = Store(self.settings)
         self._contracts = Contracts(self._store.registry)
+        self._history = open_history(self.settings)
 
     @property
     def access(self) -> AccessKeys:
@@ -72,6 +88,8 @@ class Connection:
 
     async def close(self) -> None:
         await self._store.close()
+        if self._history is not None:
+            await self._history.close()
 
     def _check_event_loop(self) -> None:
         """Raises LoopChanged on another event loop than before."""

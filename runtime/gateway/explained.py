@@ -27,6 +27,10 @@ EXPLAINED = {
     "host-unknown": "The gateway does not answer to the name in the Host header: see LANEWORK_HOSTS.",
     "http-error": "The request is not one that the gateway understands.",
     "internal-error": "The gateway failed. Its log has the cause, under the request's X-Request-Id.",
+    "history-outdated": "The tables of history are not this version's. Run `lanework history migrate`.",
+    "history-refused": "The database of history does not take this; the log has the cause.",
+    "history-unavailable": "Redis has no such job, and the database of history, which may have it, does not "
+    "answer. Ask again.",
     "job-failed": "The job has failed or was cancelled, and so has no result. The job itself tells why.",
     "job-invalid": "A field of the job cannot be. `errors` names each by JSON Pointer.",
     "job-not-found": "No job has this id, or its record has expired: LANEWORK_KEEP says how long one is kept.",

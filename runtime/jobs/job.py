@@ -25,6 +25,7 @@ class Job(Generic[Result]):
     `result`: None until it has completed; else what the handler returned, of that type where a handle enqueued
     it. `trace_id`: of the distributed trace that it belongs to. `event`: the attributes of the event that
     brought it. `then`: id, type and `on` of each job that starts when this one has settled, until then.
+    `archived`: it comes from history, because Redis has forgotten it.
     """
 
     id: str
@@ -53,6 +54,7 @@ class Job(Generic[Result]):
     trace_id: str | None = None
     tags: dict[str, str] = field(default_factory=dict)
     omitted: tuple[str, ...] = ()  # what a list leaves out: payload, result, history, children, then
+    archived: bool = False
 
     @property
     def settled(self) -> bool:
@@ -87,6 +89,7 @@ class Job(Generic[Result]):
             "event": self.event,
             "trace_id": self.trace_id,
             "tags": self.tags,
+            "archived": self.archived,
             "links": {"self": f"/jobs/{self.id}", "result": f"/jobs/{self.id}/result"},
             **{f"{name}_omitted": True for name in self.omitted},
         }

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 GROUP = "lw"
+HISTORY = "history"  # the group of those that write history
 HELD = "+"  # the consumer of all entries that workers hold; the record names the worker
 BACK = "-"  # the consumer of entries that were handed back, until the next taker
 
@@ -157,6 +158,14 @@ class Keys:
 
     # of all shards
 
+    def archive(self, shard: int) -> str:
+        """Stream of settled jobs that history has not taken yet, an entry a script call."""
+        return f"{self.root(shard)}:archive"
+
+    def archiving(self, shard: int) -> str:
+        """For how many ms settled jobs wait for history at most; not there while there is none."""
+        return f"{self.root(shard)}:archiving"
+
     @property
     def probe(self) -> str:
         """Written, for a second, to see whether the server takes writes."""
@@ -213,6 +222,8 @@ class Keys:
             f"{shard}:staged:*",
             f"{shard}:log",
             f"{shard}:events",
+            f"{shard}:archive",
+            f"{shard}:archiving",
             self.access,
             self.webhook_secret,
             self.config,

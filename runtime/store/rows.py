@@ -213,6 +213,22 @@ class Seen(NamedTuple):
     digest: str
 
 
+class Unarchived(NamedTuple):
+    """A settled job that history does not have yet. `shorter`: ms that its record is to stay, where that is shorter
+    than the record may wait for history; else 0."""
+
+    id: bytes
+    shorter: int
+
+
+class Archived(NamedTuple):
+    """A job that history has, and whose record is to stay for `shorter` ms from its end."""
+
+    id: str
+    finished: int
+    shorter: int
+
+
 class Again(NamedTuple):
     """A failed job that is to run again, after so many ms."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from runtime.settings import Settings
 from runtime.store.access import AccessKeys
+from runtime.store.archive import Archive
 from runtime.store.attempt_store import AttemptStore
 from runtime.store.connect import check_server, connect
 from runtime.store.dead import Dead
@@ -29,6 +30,7 @@ class Store:
         self.access = AccessKeys(self._client, settings)
         self.webhook_secret = WebhookSecret(self._client, settings)
         self.jobs = Jobs(self._client, settings)
+        self.archive = Archive(self._client, self.blocking, settings)
         self.emitted = EmittedStore(self._client, Keys(settings.prefix))
         self.listing = Listing(self._client, settings, self.jobs)
         self.dead = Dead(self._client, settings, self.jobs)

@@ -346,6 +346,10 @@ def _job() -> Schema:
         "event": nullable({"type": "object", "description": "the attributes of the event that brought it"}),
         "trace_id": nullable({"type": "string", "description": "of the trace that `traceparent` names"}),
         "tags": {"type": "object", "additionalProperties": {"type": "string"}},
+        "archived": {
+            "type": "boolean",
+            "description": "whether it comes from history, because Redis has forgotten it",
+        },
         "tree": obj(
             {"cancelled": {"type": "integer"}, "partial": {"type": "boolean"}},
             description="of a request to cancel with `tree`: how many jobs, and whether more may be left",

@@ -73,7 +73,7 @@ local function finish(record, id, type, status, now, extras, keep, dead_bounds, 
   end
   if status ~= 'completed' then keep_as_long(id, keep) end
   tag_settled(extras.tags, id, now, keep)
-  call('PEXPIRE', record, keep)
+  expire_settled(record, id, keep)
 end
 
 -- ms that a settled record stays where no worker has ended it: as its function said when it was stored.

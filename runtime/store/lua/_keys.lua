@@ -25,6 +25,8 @@ local function lock_key(role) return root .. ':lock:' .. role end
 local function tag_key(digest) return root .. ':tag:' .. digest end
 local function charged_key(name) return root .. ':charged:' .. name end
 local function tally_key(minute) return root .. ':tally:' .. minute end
+local function archive_key() return root .. ':archive' end
+local function archiving_key() return root .. ':archiving' end
 local function turns_key() return root .. ':turns' end
 local function cron_key() return root .. ':cron' end
 local function nothing_key() return root .. ':nothing' end -- never there

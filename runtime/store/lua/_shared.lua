@@ -60,11 +60,31 @@ local function tell_tallies()
   end
 end
 
+-- Settled jobs wait for history to take them, where there is one: their records stay until then, for at most the ms
+-- that ARCHIVING says.
+local longest_wait -- nil until it was read, and false where there is no history
+local unarchived = {} -- of this call
+local function expire_settled(record, id, keep)
+  if longest_wait == nil then longest_wait = tonumber(call('GET', archiving_key())) or false end
+  if longest_wait then
+    local shorter = keep < longest_wait and keep or 0
+    unarchived[#unarchived + 1] = {id, shorter} -- Unarchived
+    keep = math.max(keep, longest_wait)
+  end
+  call('PEXPIRE', record, text(keep))
+end
+local function tell_history()
+  if #unarchived == 0 then return end
+  local oldest = text(now_ms() - longest_wait)
+  call('XADD', archive_key(), 'MINID', '~', oldest, '*', 'jobs', cmsgpack.pack(unarchived))
+end
+
 local function tell_events()
   if #events > 0 then
     call('XADD', EVENTS, 'MAXLEN', '~', 2000, '*', 'jobs', cmsgpack.pack(events))
   end
   tell_tallies()
+  tell_history()
 end
 
 -- Wakes one idle worker that has this function. A bell that already rings need not ring again:

@@ -32,7 +32,7 @@ function ends.completed(record, id, item, extras)
   if extras or item[CHILDREN] or item[AFTER] or item[STAGED] then
     finish(record, id, item[TYPE], 'completed', now, extras, item[KEEP], dead_bounds, item[CHILDREN], item[AFTER], item[STAGED])
   else
-    call('PEXPIRE', record, text(item[KEEP]))
+    expire_settled(record, id, item[KEEP])
   end
   return 'completed'
 end

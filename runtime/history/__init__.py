@@ -1,0 +1,1 @@
+"""What has settled, in SQL: it answers what Redis has forgotten."""

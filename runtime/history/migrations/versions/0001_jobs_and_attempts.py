@@ -1,0 +1,51 @@
+"""Jobs and their attempts."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+from sqlalchemy.dialects.postgresql import JSONB
+
+revision = "0001"
+down_revision = None
+
+_JSON = sa.JSON().with_variant(JSONB(), "postgresql")
+
+
+def upgrade() -> None:
+    op.create_table(
+        "jobs",
+        sa.Column("id", sa.Uuid(as_uuid=False), primary_key=True),
+        sa.Column("type", sa.Text, nullable=False),
+        sa.Column("lane", sa.Text, nullable=False),
+        sa.Column("status", sa.Text, nullable=False),
+        sa.Column("attempt", sa.Integer, nullable=False),
+        sa.Column("created_at", sa.BigInteger, nullable=False),
+        sa.Column("finished_at", sa.BigInteger, nullable=False),
+        sa.Column("parent", sa.Uuid(as_uuid=False)),
+        sa.Column("error", sa.Text),
+        sa.Column("fields", _JSON, nullable=False),
+        sa.Column("tags", _JSON),
+        sa.Column("job", sa.LargeBinary, nullable=False),
+    )
+    op.create_index("jobs_by_type", "jobs", ["type", "id"])
+    op.create_index("jobs_by_end", "jobs", ["finished_at"])
+    op.create_table(
+        "attempts",
+        sa.Column("job_id", sa.Uuid(as_uuid=False), primary_key=True),
+        sa.Column("attempt", sa.Integer, primary_key=True),
+        sa.Column("type", sa.Text, nullable=False),
+        sa.Column("started_at", sa.BigInteger),
+        sa.Column("ended_at", sa.BigInteger),
+        sa.Column("waited", sa.BigInteger),
+        sa.Column("outcome", sa.Text),
+        sa.Column("worker", sa.Text),
+        sa.Column("version", sa.Text),
+        sa.Column("error_type", sa.Text),
+    )
+    op.create_index("attempts_by_end", "attempts", ["type", "ended_at"])
+
+
+def downgrade() -> None:
+    op.drop_table("attempts")
+    op.drop_table("jobs")

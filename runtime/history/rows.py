@@ -1,0 +1,110 @@
+"""A settled job as rows of the tables, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import fields
+from datetime import datetime
+from typing import Any
+
+from runtime.jobs.job import Job
+from runtime.values import codec
+
+_MAX_FIELDS = 50  # of a payload that can be searched
+_MAX_TEXT = 200  # characters of each
+_MAX_DEPTH = 5
+_MAX_ERROR = 2000
+_NAMES = tuple(field.name for field in fields(Job) if field.name not in ("omitted", "archived"))
+_USUAL = Job("", "", "", "completed", None, 0, 0)
+_ALWAYS = ("id", "type", "lane", "status", "payload", "created_at", "max_attempts")
+Row = dict[str, Any]
+
+
+def job_row(job: Job) -> Row:
+    return {
+        "id": job.id,
+        "type": job.type,
+        "lane": job.lane,
+        "status": job.status,
+        "attempt": job.attempt,
+        "created_at": job.created_at,
+        "finished_at": job.finished_at or job.updated_at or job.created_at,
+        "parent": job.parent,
+        "error": _error(job),
+        "fields": searchable(job.payload),
+        "tags": {name: _text(value) for name, value in job.tags.items()} or None,
+        "job": packed(job),
+    }
+
+
+def attempt_rows(job: Job) -> list[Row]:
+    return [_attempt_row(job, attempt) for attempt in job.attempts]
+
+
+def packed(job: Job) -> bytes:
+    """All that users see of it but what is as usual; later versions may have further fields."""
+    shown = {name: value for name in _NAMES if (value := getattr(job, name)) != getattr(_USUAL, name)}
+    return codec.pack({name: getattr(job, name) for name in _ALWAYS} | shown)
+
+
+def unpacked(data: bytes) -> Job:
+    known = {name: value for name, value in codec.unpack_any(data).items() if name in _NAMES}
+    return Job(**known, archived=True)
+
+
+def searchable(payload: Any) -> dict[str, str | int | float | bool]:
+    """Text, numbers and booleans of a payload by their path; the first fifty, text up to 200 characters."""
+    found: dict[str, str | int | float | bool] = {}
+    for path, value in _leaves(payload, ()):
+        if len(found) == _MAX_FIELDS:
+            break
+        found[path] = _text(value) if isinstance(value, str) else value
+    return found
+
+
+def _leaves(value: Any, path: tuple[str, ...]) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, dict) and len(path) < _MAX_DEPTH:
+        for name, part in value.items():
+            yield from _leaves(part, (*path, str(name)))
+    elif isinstance(value, (str, bool, int, float)):
+        yield _text(".".join(path)), value
+
+
+def _text(value: str) -> str:
+    """PostgreSQL's text and JSON have no NUL, and neither has single surrogates."""
+    return value[:_MAX_TEXT].replace("\0", "\ufffd").encode("utf-8", "replace").decode()
+
+
+def _error(job: Job) -> str | None:
+    if job.error is None:
+        return None
+    text = f"{job.error.get('type')}: {job.error.get('message')}"
+    return text[:_MAX_ERROR].replace("\0", "\ufffd").encode("utf-8", "replace").decode()
+
+
+def _attempt_row(job: Job, attempt: dict[str, Any]) -> Row:
+    started = _ms(attempt["started_at"])
+    error = attempt["error"]
+    return {
+        "job_id": job.id,
+        "attempt": attempt["attempt"],
+        "type": job.type,
+        "started_at": started,
+        "ended_at": _ms(attempt["ended_at"]),
+        "waited": _waited(job, started) if attempt["attempt"] == 1 else None,
+        "outcome": attempt["outcome"],
+        "worker": attempt["worker"],
+        "version": attempt["version"],
+        "error_type": None if error is None else _text(str(error.get("type"))),
+    }
+
+
+def _waited(job: Job, started: int | None) -> int | None:
+    """ms from when it could start; not known of a delayed job that was tried again, whose times are of that."""
+    if started is None or (job.run_at is not None and job.attempt > 1):
+        return None
+    return max(0, started - max(job.created_at, job.run_at or 0))
+
+
+def _ms(time: str | None) -> int | None:
+    return None if time is None else round(datetime.fromisoformat(time).timestamp() * 1000)

@@ -1,0 +1,50 @@
+"""Writes settled jobs: each once, however often it comes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import Table, tuple_
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from runtime.history.database import translated
+from runtime.history.rows import attempt_rows, job_row
+from runtime.history.tables import attempts, jobs
+from runtime.jobs.job import Job
+
+
+class Writer:
+    """Upserts on a database."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+        insert: Any = postgresql.insert if engine.dialect.name == "postgresql" else sqlite.insert
+        self._jobs = _newer_wins(insert(jobs))
+        self._attempts = insert(attempts).on_conflict_do_nothing()  # one that has ended does not change
+
+    async def write(self, settled: Sequence[Job]) -> None:
+        """In one transaction; a job that is there already stays unless this is a later end of it.
+
+        Raises HistoryUnavailable: then nothing was written.
+        """
+        latest = {job.id: job for job in settled}
+        tried = [row for job in latest.values() for row in attempt_rows(job)]
+        with translated():
+            async with self._engine.begin() as connection:
+                await connection.execute(self._jobs, [job_row(job) for job in latest.values()])
+                if tried:
+                    await connection.execute(self._attempts, tried)
+
+
+def _newer_wins(insert: Any) -> Any:
+    """A job that was replayed ends again; what was read of its end before may be written after that."""
+    new, table = insert.excluded, jobs
+    changed = {column.name: new[column.name] for column in _columns(table) if column.name != "id"}
+    is_newer = tuple_(new.attempt, new.finished_at) >= tuple_(table.c.attempt, table.c.finished_at)
+    return insert.on_conflict_do_update(index_elements=["id"], set_=changed, where=is_newer)
+
+
+def _columns(table: Table) -> list[Any]:
+    return list(table.columns)
