@@ -18,8 +18,12 @@ from runtime.values.ids import MAX_SHARDS
 PREFIX = "LANEWORK_"
 _FOR_TESTS = PREFIX + "TEST_"
 _RANGE = re.compile(r"(\d+)\.\.(\d+)")
-_WEBHOOK_SECRET = re.compile(r"whsec_([A-Za-z0-9+/]{4}){8,22}([A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?")
-# as browsers send it: in small letters, without a path, and without the port that is usual
+# 24 to 64 bytes in base64
+_WEBHOOK_SECRET = re.compile(
+    r"whsec_(([A-Za-z0-9+/]{4}){8,20}([A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?"
+    r"|([A-Za-z0-9+/]{4}){21}([A-Za-z0-9+/]{2}==)?)"
+)
+# as browsers send it: in lower case, without a path and without the scheme's default port
 _ORIGIN = re.compile(r"(http://(?!.*:80$)|https://(?!.*:443$))([a-z0-9.-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?")
 _LANE = re.compile(r"[a-z0-9_-]+")
 
@@ -93,10 +97,10 @@ class Settings(BaseSettings):
         (), description="origins whose pages may use the API, such as https://shop.example; none unless set"
     )
     insecure: bool = Field(
-        False, description="start a gateway beyond loopback without access keys: something else says who reaches it"
+        False, description="allow a gateway beyond loopback without access keys; something else must protect it"
     )
     require_keys: bool = Field(
-        False, description="ask for access keys on loopback too, though there be none: behind a proxy, say"
+        False, description="require access keys on loopback too, even before any exist; for use behind a proxy"
     )
     stream_limit: int = Field(1000, ge=1, description="streams that an access key may have open on a gateway")
     expect: Names = Field((), description="functions that a gateway must know to be ready; none named: any")
@@ -111,7 +115,7 @@ class Settings(BaseSettings):
         SecretStr(""), description="what callbacks are signed with: whsec_ and base64; none: one that Redis keeps"
     )
     allow_private: bool = Field(False, description="let callbacks and webhook send to private addresses too")
-    key: SecretStr = Field(SecretStr(""), description="the access key that the command line shows it")
+    key: SecretStr = Field(SecretStr(""), description="the access key that the command line sends to the gateway")
 
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="debug logs every attempt")
     log_format: Literal["auto", "console", "json"] = Field("auto", description="auto: console on a terminal")
@@ -182,8 +186,8 @@ class Settings(BaseSettings):
     def lane(self, priority: str | int | None) -> str:
         """The lane that a `priority` means: a lane's name, its number from 0 for the lowest, or the default.
 
-        `low`, `normal` and `high` are always understood: the lowest, the default and the highest lane. Where lanes
-        are named by numbers themselves (`1..10`), the name wins. Raises LaneUnknown.
+        A lane's own name comes first. `low`, `normal` and `high` are always understood: the lowest, the default and
+        the highest lane. If the lanes are numbers themselves (`1..10`), a number is but a name. Raises LaneUnknown.
         """
         if priority is None:
             return self.default_lane
@@ -202,7 +206,9 @@ class Settings(BaseSettings):
 
 
 def load(environ: Mapping[str, str] | None = None, **overrides: Any) -> Settings:
-    """Settings from the environment; `overrides` that are not None come before it.
+    """Reads the settings from the environment; `overrides` that are not None take precedence.
+
+    `environ`: checked for misspelt names alone; the values always come from `os.environ`.
 
     Raises SettingsInvalid with what to do.
     """

@@ -44,7 +44,7 @@ from runtime.store.rows import NewJob
 from runtime.values import codec
 from runtime.values.clock import now_ms
 from runtime.values.shards import Shards
-from runtime.worker import contained
+from runtime.worker import containment
 from runtime.worker.attempt import Attempt
 from runtime.worker.calls import Calls
 from runtime.worker.runner import Runner
@@ -88,12 +88,11 @@ def call(
     """Runs one attempt as a worker does: the payload validated, the context given, the result packed, and what it
     enqueues checked against the functions of the folder.
 
-    `function`: its name in the functions folder, or a handler. `files`: what `ctx.file` opens; a folder that is
-    gone afterwards where it is not said. `elsewhere`: functions that it enqueues jobs for and that are not in
-    this folder; their payloads are not checked. `event`: the one that brings the job. A `def` handler runs
-    right here, in the thread that calls and within an event loop: its timeout and its memory are a worker's to
-    keep, and `asyncio.run` is not for it. In an async
-    test, use `call_async`.
+    `function`: its name in the functions folder, or a handler. `files`: the folder that `ctx.file` opens; by
+    default a temporary one. `elsewhere`: functions that it enqueues jobs for and that are not in this folder;
+    their payloads are not checked. `event`: the event that brings the job. A `def` handler runs in the calling
+    thread, inside an event loop: its timeout and memory limit are not enforced, and it cannot call `asyncio.run`.
+    In an async test, use `call_async`.
     """
     try:
         asyncio.get_running_loop()
@@ -124,7 +123,7 @@ async def call_async(
     with contextlib.ExitStack() as stack:
         place = Path(files or stack.enter_context(tempfile.TemporaryDirectory()))
         events: Any = stack.enter_context(cast("Any", structlog.testing.capture_logs()))
-        stack.enter_context(contained.tasks_contained(loop))
+        stack.enter_context(containment.tasks_contained(loop))
         reports = _Reports()
         calls = Calls(_Here(), None, loaded.model_copy(update={"files_dir": place}), reports)
         contracts = Contracts(folder)
@@ -152,7 +151,7 @@ async def call_async(
 
 
 async def _run(runner: Runner, attempt: Attempt) -> Settlement:
-    """An attempt's end; who cancels the test, as Ctrl-C does, cancels the attempt and hears of no outcome."""
+    """Runs an attempt to its end. If the test is cancelled, as by Ctrl-C, the attempt is too, with no outcome."""
     attempt.task = asyncio.create_task(runner.run(attempt))
     try:
         await asyncio.wait([attempt.task])

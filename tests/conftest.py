@@ -29,7 +29,7 @@ import uvicorn
 from runtime import settings as settings_module
 from runtime.client import Lanework
 from runtime.gateway.app import create_app
-from runtime.gateway.protocol import BoundedProtocol
+from runtime.gateway.bounded_protocol import BoundedProtocol
 from runtime.handlers.catalogue import Catalogue
 from runtime.handlers.spec import Function
 from runtime.settings import Settings

@@ -1,4 +1,4 @@
-"""What `lanework keys` does. It asks Redis itself: whoever has that needs no key, and no gateway gives keys out."""
+"""What `lanework keys` does. It talks to Redis directly: who can reach Redis needs no key; gateways make none."""
 
 from __future__ import annotations
 
@@ -40,19 +40,19 @@ def new(
     except ValueError as error:
         show.error("usage", str(error))
         return show.USAGE
-    if not _asked(settings, lambda keys: keys.add(key)):
-        show.error("key-exists", f"there is a key {name}, or was: choose another name")
+    if not _with_keys(settings, lambda keys: keys.add(key)):
+        show.error("key-exists", f"the name {name} is taken, perhaps by a revoked key: choose another")
         return show.REFUSED
     show.json({**_described(key), "key": str(token)}) if as_json else print(token)
     show.note(
-        "It is shown this once. Programs send it as `Authorization: Bearer lw_…`; commands such as `lanework jobs` "
+        "It is shown only once. Programs send it as `Authorization: Bearer lw_…`; commands such as `lanework jobs` "
         "take it from LANEWORK_KEY."
     )
     return show.DONE
 
 
 def ls(settings: Settings, as_json: bool) -> int:
-    keys = [_described(key) for key in _asked(settings, lambda keys: keys.all()).values()]
+    keys = [_described(key) for key in _with_keys(settings, lambda keys: keys.all()).values()]
     if as_json:
         show.json({"keys": keys})
         return show.DONE
@@ -63,7 +63,7 @@ def ls(settings: Settings, as_json: bool) -> int:
 
 
 def revoke(settings: Settings, name: str, *, forget: bool) -> int:
-    if not _asked(settings, lambda keys: keys.forget(name) if forget else keys.revoke(name)):
+    if not _with_keys(settings, lambda keys: keys.forget(name) if forget else keys.revoke(name)):
         show.error("key-unknown", f"there is no access key {name}; `lanework keys ls` lists them")
         return show.REFUSED
     show.note(f"{name} is {'forgotten' if forget else 'revoked'}")
@@ -71,12 +71,12 @@ def revoke(settings: Settings, name: str, *, forget: bool) -> int:
 
 
 def webhook_secret(settings: Settings, name: str | None) -> int:
-    async def asked() -> str | None:
+    async def read() -> str | None:
         async with opened(settings) as client:
             keys = AccessKeys(client, settings)
             return await (WebhookSecret(client, settings).get() if name is None else keys.webhook_secret(name))
 
-    secret = asyncio.run(asked())
+    secret = asyncio.run(read())
     if secret is None:
         show.error("key-unknown", f"there is no access key {name} with a webhook secret of its own")
         return show.REFUSED
@@ -84,13 +84,13 @@ def webhook_secret(settings: Settings, name: str | None) -> int:
     return show.DONE
 
 
-def _asked(settings: Settings, ask: Callable[[AccessKeys], Awaitable[Answer]]) -> Answer:
-    async def asked() -> Answer:
+def _with_keys(settings: Settings, action: Callable[[AccessKeys], Awaitable[Answer]]) -> Answer:
+    async def run() -> Answer:
         async with opened(settings) as client:
-            return await ask(AccessKeys(client, settings))
+            return await action(AccessKeys(client, settings))
 
     try:
-        return asyncio.run(asked())
+        return asyncio.run(run())
     except StoreUnavailable as error:
         hint = "set REDIS_URL to it, or give --data .lanework where `lanework up` runs"
         raise StoreUnavailable(f"{error}; {hint}") from None

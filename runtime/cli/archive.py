@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
@@ -20,13 +21,14 @@ from runtime.history.writer import Writer
 from runtime.settings import Settings
 from runtime.store.store import Store
 
+_NICE = 10  # running jobs matters more than archiving them
 Answer = TypeVar("Answer")
 
 
 def migrate(settings: Settings) -> int:
     """Raises SettingsInvalid, HistoryUnavailable."""
     before, now = asyncio.run(_with_engine(settings, migrations.migrate))
-    show.note(f"the history has version {now}" + ("" if before == now else f", before {before or 'no tables'}"))
+    show.note(f"the history is at version {now}" + ("" if before == now else f" (it was at {before or 'none'})"))
     return show.DONE
 
 
@@ -38,6 +40,7 @@ def run(settings: Settings) -> int:
 
 
 async def _run(settings: Settings, engine: AsyncEngine) -> int:
+    os.nice(_NICE)
     await migrations.check(engine)
     store = Store(settings)
     archiver = Archiver(store.archive, Writer(engine), settings.history_wait)

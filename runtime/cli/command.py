@@ -1,4 +1,4 @@
-"""The command `lanework`, also where what it needs is not installed."""
+"""The command `lanework`: if a package that it needs is not installed, it says how to install it."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from runtime.settings import Settings
 app = typer.Typer(help="Access keys: what lets programs in through the gateway.", no_args_is_help=True)
 AsJson = Annotated[bool, typer.Option("--json", help="For programs: JSON on standard output.")]
 Data = Annotated[
-    Path | None, typer.Option(help="Of the `lanework up` that keeps its data there. [default: REDIS_URL]")
+    Path | None, typer.Option(help="The data folder of a running `lanework up`. [default: use REDIS_URL]")
 ]
 Name = Annotated[str, typer.Argument(help="The key's name.")]
 
@@ -32,7 +32,9 @@ def new(
         str | None,
         typer.Option(help="Requests, such as 100/s; a batch counts its jobs. [default: any]", show_default=False),
     ] = None,
-    expires: Annotated[str | None, typer.Option(help="From now on, such as 90d. [default: never]")] = None,
+    expires: Annotated[
+        str | None, typer.Option(help="How long it is valid, such as 90d. [default: forever]")
+    ] = None,
     own_webhook_secret: Annotated[
         bool,
         typer.Option("--own-webhook-secret", help="Sign callbacks of its jobs with a secret that is its alone."),
@@ -40,7 +42,7 @@ def new(
     data: Data = None,
     json: AsJson = False,
 ) -> None:
-    """Make a key and print it; it is shown this once."""
+    """Make a key and print it; it is shown only once."""
     from runtime.cli import access
 
     allowed = (_split("scopes", scopes), _split("functions", functions))
@@ -63,7 +65,7 @@ def revoke(
     ] = False,
     data: Data = None,
 ) -> None:
-    """Let a key in no more: gateways refuse it within two seconds."""
+    """Revoke a key: gateways refuse it within two seconds."""
     from runtime.cli import access
 
     sys.exit(access.revoke(_settings(data), name, forget=forget))
@@ -72,7 +74,7 @@ def revoke(
 @app.command(name="webhook-secret")
 def webhook_secret(
     name: Annotated[
-        str | None, typer.Argument(help="An access key that has its own; else what all others share.")
+        str | None, typer.Argument(help="An access key with its own secret. [default: the shared secret]")
     ] = None,
     data: Data = None,
 ) -> None:
@@ -91,8 +93,8 @@ def _settings(data: Path | None) -> Settings:
 
 
 def _split(name: str, text: str | None) -> list[str]:
-    """Refuses what is empty: it may be a variable that was not set, and would mean all of them."""
+    """Refuses an empty list: it may come from an unset shell variable, and would allow everything."""
     parts = [part.strip() for part in (text or "").split(",") if part.strip()]
     if text is not None and not parts:
-        raise typer.BadParameter("names none", param_hint=f"--{name}")
+        raise typer.BadParameter("is an empty list", param_hint=f"--{name}")
     return parts

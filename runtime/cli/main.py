@@ -18,7 +18,8 @@ from runtime.errors import LaneworkError
 app = typer.Typer(
     name="lanework",
     help="Functions that appear when a file is dropped in. `lanework up` starts everything on this machine.",
-    epilog="Exit codes: 0 done, 1 the job or a process failed, 2 wrong usage, 3 refused, 4 no answer.",
+    epilog="Exit codes: 0 done, 1 the job or a process failed, 2 wrong usage, 3 refused, 4 no answer, "
+    "130 interrupted.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -27,6 +28,7 @@ app = typer.Typer(
 app.add_typer(keys.app, name="keys")
 app.add_typer(history.app, name="history")
 
+_AWAY = ("store-unavailable", "history-unavailable")
 AsJson = Annotated[bool, typer.Option("--json", help="For programs: JSON on standard output.")]
 Functions = Annotated[Path | None, typer.Option("--functions-dir", help="Where the function modules are.")]
 Concurrency = Annotated[int | None, typer.Option(help="Attempts of async functions at once in one worker.")]
@@ -106,7 +108,9 @@ def call(
     priority: Annotated[str | None, typer.Option(help="A lane's name or number.")] = None,
     delay: Annotated[str | None, typer.Option(help="Start later, such as 10m.")] = None,
     at: Annotated[str | None, typer.Option(help="Start then, such as 2030-01-31T09:00:00Z.")] = None,
-    unique: Annotated[str | None, typer.Option(help="payload or a key: not while an equal job lives.")] = None,
+    unique: Annotated[
+        str | None, typer.Option(help='"payload" or a key: no new job while one with the same is unfinished.')
+    ] = None,
     json: AsJson = False,
     url: Gateway = None,
 ) -> None:
@@ -124,7 +128,7 @@ def jobs(
     status: Annotated[
         str | None, typer.Option(help="scheduled, pending, running, completed, failed, cancelled.")
     ] = None,
-    cursor: Annotated[str | None, typer.Option(help="Go on where a page ended.")] = None,
+    cursor: Annotated[str | None, typer.Option(help="Continue after the page that showed this cursor.")] = None,
     json: AsJson = False,
     url: Gateway = None,
 ) -> None:
@@ -167,7 +171,7 @@ def new(
 
 @app.command()
 def functions(json: AsJson = False, url: Gateway = None) -> None:
-    """List functions: what is deployed, who has it, and what does not load."""
+    """List the functions: which are deployed, how many workers run each, and which do not load."""
     from runtime.cli import remote
 
     sys.exit(remote.functions(settings.load(url=url), json))
@@ -179,7 +183,7 @@ def cancel(job: JobId, json: AsJson = False, url: Gateway = None) -> None:
     from runtime.cli import operations
     from runtime.cli.remote import segment
 
-    sys.exit(operations.one(settings.load(url=url), "DELETE", f"/jobs/{segment(job)}", json))
+    sys.exit(operations.change_job(settings.load(url=url), "DELETE", f"/jobs/{segment(job)}", json))
 
 
 @app.command()
@@ -188,7 +192,7 @@ def retry(job: JobId, json: AsJson = False, url: Gateway = None) -> None:
     from runtime.cli import operations
     from runtime.cli.remote import segment
 
-    sys.exit(operations.one(settings.load(url=url), "POST", f"/jobs/{segment(job)}/retry", json))
+    sys.exit(operations.change_job(settings.load(url=url), "POST", f"/jobs/{segment(job)}/retry", json))
 
 
 @app.command()
@@ -206,8 +210,8 @@ def move(
     body = {name: value for name, value in (("delay", delay), ("run_at", at)) if value is not None}
     loaded = settings.load(url=url)
     if body:
-        sys.exit(operations.one(loaded, "PATCH", f"/jobs/{segment(job)}", json, body))
-    sys.exit(operations.one(loaded, "POST", f"/jobs/{segment(job)}/run", json))
+        sys.exit(operations.change_job(loaded, "PATCH", f"/jobs/{segment(job)}", json, body))
+    sys.exit(operations.change_job(loaded, "POST", f"/jobs/{segment(job)}/run", json))
 
 
 @app.command()
@@ -223,7 +227,7 @@ def pause(function: OneFunction = None, lane: OneLane = None, url: Gateway = Non
 
 @app.command()
 def resume(function: OneFunction = None, lane: OneLane = None, url: Gateway = None) -> None:
-    """End such a pause."""
+    """Take jobs again after a pause: all, a function's or a lane's."""
     from runtime.cli import operations
 
     if function is not None and lane is not None:
@@ -241,8 +245,8 @@ def dead(
     rate: Annotated[str | None, typer.Option(help="Run them again at a rate, such as 10/s.")] = None,
     after: Annotated[str | None, typer.Option(help="Only those that failed after that time.")] = None,
     before: Annotated[str | None, typer.Option(help="Only those that failed before.")] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="So many at most.")] = None,
-    cursor: Annotated[str | None, typer.Option(help="Go on where a page ended.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="At most this many.")] = None,
+    cursor: Annotated[str | None, typer.Option(help="Continue after the page that showed this cursor.")] = None,
     json: AsJson = False,
     url: Gateway = None,
 ) -> None:
@@ -267,7 +271,7 @@ def dead(
 @app.command()
 def clear(
     function: Annotated[str, typer.Argument(help="The function's name.")],
-    status: Annotated[str, typer.Option(help="pending, or scheduled: for their time.")] = "pending",
+    status: Annotated[str, typer.Option(help="pending, or scheduled (not due yet).")] = "pending",
     url: Gateway = None,
 ) -> None:
     """Cancel all jobs of a function that wait."""
@@ -287,7 +291,7 @@ def main() -> None:
         app()
     except LaneworkError as error:
         show.error(error.code, str(error))
-        sys.exit(show.UNAVAILABLE if error.code == "store-unavailable" else show.REFUSED)
+        sys.exit(show.UNAVAILABLE if error.code in _AWAY else show.REFUSED)
 
 
 if __name__ == "__main__":

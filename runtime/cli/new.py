@@ -12,7 +12,7 @@ from runtime.handlers.policy import NAME
 from runtime.settings import Settings
 
 _FUNCTION = Template('''\
-"""Greets somebody, so many times."""
+"""Greets somebody a given number of times."""
 
 from runtime import Context, function
 

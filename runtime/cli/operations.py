@@ -9,8 +9,10 @@ from runtime.cli.remote import ask, client, segment
 from runtime.settings import Settings
 
 
-def one(settings: Settings, method: str, path: str, as_json: bool, body: dict[str, Any] | None = None) -> int:
-    """Asks for a change of one job, and shows it."""
+def change_job(
+    settings: Settings, method: str, path: str, as_json: bool, body: dict[str, Any] | None = None
+) -> int:
+    """Changes one job, and shows it."""
     with client(settings) as http:
         code, job = ask(http, method, path, **({} if body is None else {"json": body}))
     if job is not None:
@@ -38,7 +40,7 @@ def pause(settings: Settings, verb: str, function: str | None, lane: str | None)
 
 
 def clear(settings: Settings, function: str, status: str) -> int:
-    """Cancels what waits of a function, in parts."""
+    """Cancels a function's waiting jobs, one batch per request."""
     count, partial = 0, True
     with client(settings) as http:
         while partial:

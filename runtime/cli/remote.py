@@ -150,7 +150,7 @@ def workers(settings: Settings, as_json: bool) -> int:
 
 
 def client(settings: Settings) -> httpx.Client:
-    """Raises SettingsInvalid for a URL that is none."""
+    """Makes a client of the gateway. Raises SettingsInvalid for a malformed URL or access key."""
     try:
         key = settings.key.get_secret_value()
         if not re.fullmatch("[!-~]*", key):  # an error about the header would show it

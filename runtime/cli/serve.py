@@ -19,20 +19,20 @@ from runtime.cli import show
 from runtime.errors import SettingsInvalid, StoreUnavailable
 from runtime.gateway.access.keyring import needs_keys
 from runtime.gateway.app import create_app
-from runtime.gateway.protocol import BoundedProtocol
+from runtime.gateway.bounded_protocol import BoundedProtocol
 from runtime.settings import Settings
 from runtime.store.access import AccessKeys
 from runtime.store.connect import Redis, check_server, opened
 from runtime.worker import printed
-from runtime.worker.port import Port
+from runtime.worker.metrics_port import MetricsPort
 from runtime.worker.worker import Worker
 
 _GONE_WITHIN = 2.0  # seconds after a worker has left
 
 
 def gateway(settings: Settings) -> int:
-    """Serves until SIGTERM or SIGINT. Raises StoreError where the server cannot serve, and SettingsInvalid where
-    anybody could use it who should not."""
+    """Serves until SIGTERM or SIGINT. Raises StoreError if Redis is unsuitable (if it does not answer, the gateway
+    starts anyway), and SettingsInvalid if access keys are required and none is valid."""
     log.configure(settings)
     tracing.send_spans()
     uvloop.run(_check(settings))
@@ -53,8 +53,8 @@ def gateway(settings: Settings) -> int:
     log.get("gateway").info("gateway.started", url=f"http://{settings.host}:{settings.port}", pid=os.getpid())
     server = _Server(config, app.release)
     for number in (signal.SIGTERM, signal.SIGINT):
-        # uvicorn handles them, and once it is through hands them to whom it found: the default would end the
-        # process by the signal, as if it had not left in good order
+        # after its shutdown uvicorn raises the signal again for the handler that was there before; the default one
+        # would kill the process, as if it had not stopped cleanly
         signal.signal(number, server.handle_exit)
     _settle_heap()
     server.run()
@@ -63,7 +63,7 @@ def gateway(settings: Settings) -> int:
 
 
 class _Server(uvicorn.Server):
-    """Answers requests that wait for a job before it leaves."""
+    """A server that, before it stops, answers the requests that are waiting for a job."""
 
     def __init__(self, config: uvicorn.Config, release: Callable[[], None]) -> None:
         super().__init__(config)
@@ -75,8 +75,8 @@ class _Server(uvicorn.Server):
 
 
 def _settle_heap() -> None:
-    """Takes what imports left out of the collector's sight, and has it look less often: what requests
-    and attempts leave behind is freed by reference counts, and walking it cost a fifth of the time."""
+    """Exempts what imports allocated from garbage collection, and makes collections rarer: reference counts free
+    nearly all that requests and attempts allocate, and collections took a fifth of the time."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 20)
@@ -112,7 +112,7 @@ def worker(settings: Settings) -> int:
 
 async def _worker(settings: Settings) -> int:
     try:
-        port = Port(settings.host, settings.worker_port)
+        port = MetricsPort(settings.host, settings.worker_port)
     except OSError as error:
         show.error(
             "port-taken",
@@ -136,8 +136,8 @@ async def _worker(settings: Settings) -> int:
 
 
 def _end_within(seconds: float, failed: BaseException | None) -> None:
-    """Ends the process by then at the latest. Threads of handlers, or of what modules import, would keep it for
-    ever, and its supervisor would believe that it works. What those do is lost with it; jobs are not."""
+    """Ends the process after this many seconds at the latest. Threads of handlers or libraries could keep it alive
+    for ever, and its supervisor would take it for working. Their work is lost; no job is."""
 
     def end() -> None:
         threads = [thread.name for thread in threading.enumerate() if thread is not timer and not thread.daemon]

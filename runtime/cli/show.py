@@ -35,7 +35,7 @@ def note(message: str) -> None:
 
 
 def beside(program: str) -> str:
-    """How a program is called that is installed beside this one: by a path, unless it is elsewhere."""
+    """What to type for a program installed beside this one: its path if below this folder, else its bare name."""
     path = Path(sys.argv[0]).resolve().with_name(program)
     if not path.exists():
         return program

@@ -33,7 +33,8 @@ _START = 30.0
 
 
 class Supervised:
-    """A process that is started again when it dies: after 0.2 s, and later, up to 5 s, when it dies soon again."""
+    """A process that is restarted when it dies: after 0.2 s if it ran for more than 10 s, else after a pause that
+    doubles from 0.4 s up to 5 s."""
 
     def __init__(self, name: str, command: list[str], env: dict[str, str]) -> None:
         self.name = name
@@ -56,7 +57,7 @@ class Supervised:
             await asyncio.sleep(pause)
 
     async def start(self) -> asyncio.subprocess.Process:
-        """The process that runs now."""
+        """Starts the process unless it is running; returns it."""
         if self._process is None or self._process.returncode is not None:
             # a session of its own: Ctrl-C in the terminal is ours to pass on, in order
             self._process = await asyncio.create_subprocess_exec(
@@ -188,8 +189,8 @@ def _locked(data: Path) -> Iterator[None]:
 def _port(settings: Settings) -> int:
     """The gateway's port, a free one for 0. Raises SettingsInvalid where it cannot be listened on."""
     try:
-        with socket.create_server((settings.host, settings.port)) as tried:
-            return int(tried.getsockname()[1])
+        with socket.create_server((settings.host, settings.port)) as listener:
+            return int(listener.getsockname()[1])
     except OSError as error:
         raise SettingsInvalid(
             f"{settings.host}:{settings.port} cannot be listened on ({error.strerror}); choose another with --port"
@@ -203,19 +204,19 @@ def _welcome(settings: Settings, data: Path, deployed: Mapping[str, Deployed], *
     name, payload = ("math", '{"a":"5","b":"3"}')
     if "math" not in functions:
         name, payload = (functions or ["NAME"])[0], "{}"
-    shown = '-H "Authorization: Bearer $LANEWORK_KEY" ' if is_keyed else ""
-    elsewhere = "" if settings.port == 8080 else f" --url {url}"
+    auth_option = '-H "Authorization: Bearer $LANEWORK_KEY" ' if is_keyed else ""
+    url_option = "" if settings.port == 8080 else f" --url {url}"
     print(
         f"""
 Lanework is up on {url}; its functions are in {settings.functions_dir}/, its data in {data}/.
 
-  curl {shown}--json '{{"type":"{name}","payload":{payload}}}' {url}/jobs
-  curl {shown}'{url}/jobs?fields=result'    # what became of it
-  {show.beside("lanework")} call {name} '{payload}' --wait{elsewhere}
-  {show.beside("lanework")} functions{elsewhere}
+  curl {auth_option}--json '{{"type":"{name}","payload":{payload}}}' {url}/jobs
+  curl {auth_option}'{url}/jobs?fields=result'    # what became of it
+  {show.beside("lanework")} call {name} '{payload}' --wait{url_option}
+  {show.beside("lanework")} functions{url_option}
   export REDIS_URL={settings.redis_url}    # for programs in Python
 
-Ctrl-C stops it; what waits then goes on with the next start.
+Ctrl-C stops it; jobs that still wait run after the next start.
 """,
         flush=True,
     )

@@ -33,7 +33,7 @@ from runtime.jobs.event import Event
 from runtime.jobs.job import Job
 from runtime.jobs.request import ClientOptions, JobRequest
 from runtime.settings import Settings
-from runtime.store.batch import GroupCommit
+from runtime.store.group_commit import GroupCommit
 from runtime.store.jobs import Refusal
 from runtime.store.listing import Page, Wanted
 from runtime.store.rows import NewJob

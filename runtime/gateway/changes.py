@@ -7,7 +7,7 @@ from starlette.responses import Response
 
 from runtime.client import Lanework
 from runtime.client.changes import JobChange
-from runtime.gateway import requests, streams
+from runtime.gateway import requests, sse
 from runtime.gateway.endpoint import Paths
 from runtime.gateway.problems import BadRequest, json_reply
 from runtime.jobs.job import STATUSES
@@ -29,9 +29,9 @@ class ChangesApi:
         if unknown := [name for name in statuses if name not in STATUSES]:
             raise BadRequest(422, "query-invalid", f"{unknown[0][:50]!r} is no status: {', '.join(STATUSES)}")
         after = requests.header(request, b"last-event-id") or request.query_params.get("after") or None
-        if streams.is_wanted(request):
+        if sse.is_wanted(request):
             changes = self._lanework.changes(after, types=types, statuses=statuses)
-            return streams.reply(await anext(changes), changes, _text)
+            return sse.reply(await anext(changes), changes, _text)
         recent = await self._lanework.recent(after, types=types, statuses=statuses)
         return json_reply(
             {
@@ -56,4 +56,4 @@ def _data(change: JobChange) -> dict[str, str | int]:
 
 def _text(change: JobChange) -> bytes:
     """`alive` is an event too: its position is newer than that of the last change that was wanted."""
-    return streams.frame(change.kind, change.position, _data(change) if change.kind == "status" else {})
+    return sse.frame(change.kind, change.position, _data(change) if change.kind == "status" else {})

@@ -15,7 +15,7 @@ from runtime.errors import LaneworkError
 from runtime.gateway import requests
 from runtime.gateway.endpoint import Paths
 from runtime.gateway.problems import json_reply
-from runtime.gateway.streams import line_shown
+from runtime.gateway.sse import line_shown
 from runtime.values import codec
 
 _TEXT = "text/plain; charset=utf-8"

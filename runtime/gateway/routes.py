@@ -12,10 +12,10 @@ from starlette.responses import Response
 
 from runtime.client import Lanework
 from runtime.errors import JobFailed, JobUnsettled, StoreError
-from runtime.gateway import gauges, queries, requests, streams
+from runtime.gateway import gauges, queries, requests, sse
 from runtime.gateway.endpoint import Paths
 from runtime.gateway.functions import describe_functions
-from runtime.gateway.options import read_payload_job
+from runtime.gateway.payload_jobs import read_payload_job
 from runtime.gateway.problems import BadRequest, json_reply
 from runtime.gateway.replies import job_reply, page_reply, result_reply, validated_reply
 from runtime.jobs.job import Job
@@ -46,9 +46,9 @@ class Api:
     async def _submit(self, request: Request, job_request: JobRequest) -> Response:
         wait = requests.wait(request)
         job, new, warnings = await self._lanework.submit(job_request, lenient=requests.lenient(request))
-        if streams.is_wanted(request):
+        if sse.is_wanted(request):
             location = f"/jobs/{job.id}"
-            return await streams.stream(self._lanework, request, job.id, 202 if new else 200, Location=location)
+            return await sse.stream(self._lanework, request, job.id, 202 if new else 200, Location=location)
         if wait:
             with contextlib.suppress(StoreError):  # it is stored all the same
                 job = await self._lanework.wait(job.id, wait)
@@ -63,8 +63,8 @@ class Api:
     async def show(self, request: Request) -> Response:
         """The job; with `wait`, once it has settled, or as it is then, with 202."""
         requests.refuse_unknown(request, {"wait"})
-        if streams.is_wanted(request):
-            return await streams.stream(self._lanework, request, request.path_params["id"])
+        if sse.is_wanted(request):
+            return await sse.stream(self._lanework, request, request.path_params["id"])
         wait = requests.wait(request)
         job_id = request.path_params["id"]
         job = await (self._lanework.wait(job_id, wait) if wait else self._lanework.get(job_id))

@@ -44,8 +44,8 @@ class Catalogue:
 def discover(folder: Path, only: tuple[str, ...] = ()) -> Catalogue:
     """Loads the functions of a folder into this process.
 
-    `only`: the job types to load. Raises FunctionUnknown where one of them is not there, and
-    FunctionInvalid where there is no such folder.
+    `only`: the job types to keep; every module is imported all the same. Raises FunctionUnknown if one is missing,
+    and FunctionInvalid where there is no such folder.
     """
     catalogue = Catalogue()
     for name, source in Sources(folder).scan().items():

@@ -113,6 +113,7 @@ def job_type(handler: Callable[..., Any]) -> str:
 
 
 def _is_whole(handler: Callable[..., Any]) -> bool:
-    """Whether a parameter named `payload` takes all of it."""
+    """Whether a single parameter named `payload` takes the whole payload."""
     parameters = inspect.signature(handler, eval_str=True).parameters.values()
-    return [p.name for p in parameters if p.annotation not in (Context, Event)] == ["payload"]
+    others = [p for p in parameters if p.annotation not in (Context, Event)]
+    return [p.name for p in others] == ["payload"] and others[0].kind is not inspect.Parameter.VAR_KEYWORD

@@ -14,13 +14,13 @@ from runtime.errors import FunctionInvalid
 _SECRET = re.compile(r"env:[A-Za-z_][A-Za-z0-9_]*")
 
 
-# for the handler alone: many a provider shows who it is by a header or a parameter
+# only the handler sees these: many providers authenticate by a header or a query parameter
 _Hidden = Annotated[dict[str, str], Field(json_schema_extra={"writeOnly": True})]
 
 
 @dataclass(slots=True)
 class Hook:
-    """A request of somebody who knows nothing of Lanework, as it came: the payload of a function that takes it.
+    """An HTTP request from a provider that knows nothing of Lanework, unchanged: the payload of its function.
 
     `headers`: by lower-case name, without cookies and `Authorization`. `query`: the last of each name. Jobs show
     neither.

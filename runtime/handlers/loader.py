@@ -95,7 +95,7 @@ def _stamp(files: Sequence[Path]) -> _Stamp:
 
 
 def _read(folder: Path, files: Sequence[Path]) -> tuple[str, dict[str, bytes]]:
-    """The version, and the code that makes it."""
+    """The version, which is a hash of all files, and the content of the Python files by path."""
     digest, code = hashlib.sha256(), {}
     for file in files:
         size = file.stat().st_size

@@ -31,7 +31,7 @@ class Schedule:
             self.next(0)
         except (CronSimError, StopIteration) as error:
             reason = str(error) or "it never comes"
-            raise ValueError(f'{self.cron!r} is not a schedule ({reason}); such as "*/5 * * * *"') from None
+            raise ValueError(f'{self.cron!r} is not a schedule ({reason}); try "*/5 * * * *"') from None
         except (KeyError, OSError):
             raise ValueError(f"{self.timezone!r} is not a time zone; such as Europe/Berlin") from None
 
@@ -54,7 +54,7 @@ class Schedule:
             return None
         last = passed[-1]
         if len(passed) == _COUNTED:
-            last = _ms(next(CronSim(self.cron, self._at(now + 1000), reverse=True)))
+            last = _ms(next(CronSim(self.cron, self._at((now // 1000 + 1) * 1000), reverse=True)))
         return last, len(passed) - 1
 
     def _at(self, ms: int) -> datetime:

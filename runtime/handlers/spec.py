@@ -70,8 +70,9 @@ class Function(Spec):
     """A handler that can be called with a payload here.
 
     The payload's keys become keyword arguments, validated and coerced from the annotations. A
-    parameter annotated `Context` gets the context, one annotated `Event` the event that brought the job; a single
-    parameter named `payload` takes the whole payload as it came.
+    parameter annotated `Context` gets the context, one annotated `Event` the event that brought the job. If the
+    only other parameter is named `payload` or annotated `Hook`, it takes the whole payload, validated by its
+    annotation.
     """
 
     __slots__ = ("_adapter", "_validate", "_whole", "context", "event", "handler")
@@ -96,9 +97,9 @@ class Function(Spec):
         self._validate = self._adapter.validator.validate_python
         self.schema = self._schema()
         self.returns = self._returns(hints)
-        self._refuse_what_never_runs()
+        self._check_aliases_and_schedules()
 
-    def _refuse_what_never_runs(self) -> None:
+    def _check_aliases_and_schedules(self) -> None:
         for alias in self.policy.aliases:
             if not isinstance(alias, str) or not NAME.fullmatch(alias) or alias == self.name:
                 message = f"an alias is another name of a-z, 0-9 and _ that starts with a letter, not {alias!r}"
@@ -126,7 +127,7 @@ class Function(Spec):
         return "loop" if self.is_async else "thread"
 
     def arguments(self, packed: bytes, context: Callable[[], Context]) -> dict[str, Any]:
-        """What the handler is called with for a packed payload; `context` makes one if the handler takes one.
+        """The handler's arguments for a packed payload; `context` makes the Context if it takes one, or an Event.
 
         Raises PayloadInvalid.
         """
@@ -138,7 +139,7 @@ class Function(Spec):
         return arguments
 
     def bind(self, payload: Any) -> dict[str, Any]:
-        """The handler's keyword arguments, without the context. Raises PayloadInvalid."""
+        """The handler's keyword arguments, without the context and the event. Raises PayloadInvalid."""
         try:
             value = self._validate({} if payload is None and not self._whole else payload)
         except ValidationError as error:

@@ -1,4 +1,4 @@
-"""The functions that Lanework brings along: their jobs are made by other jobs alone."""
+"""The functions built into Lanework: only other jobs can start their jobs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where to tell that a job has settled: a URL, and of which ends it wants to hear."""
+"""Callbacks: the URL to call once a job has settled, and the statuses for which to call it."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def _url(value: Any) -> str:
     if parts.username is not None or parts.password is not None:
         raise ValueError("has no user or password: the job shows it; the signature tells the receiver who sends")
     try:
-        import httpx  # what sends it has the last word, where it is installed; it takes long to import
+        import httpx  # the library that sends it decides, if it is installed; importing it is slow
     except ModuleNotFoundError:
         return value
     try:

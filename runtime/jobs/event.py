@@ -18,8 +18,8 @@ from runtime.jobs.request import JobRequest
 from runtime.values import codec
 from runtime.values.clock import rfc3339
 
-MAX_ATTRIBUTES_BYTES = 8192
-MAX_ID = 1024  # characters of an id and of a source
+MAX_ATTRIBUTES_CHARS = 8192
+MAX_LENGTH = 1024  # characters of each attribute
 _REQUIRED = ("id", "source", "type")
 _OPTIONAL = ("subject", "time", "datacontenttype", "dataschema")
 _RESERVED = ("data", "data_base64", "specversion")
@@ -80,7 +80,7 @@ class Publication:
 
 @dataclass(slots=True)
 class Subscribed(JobRequest):
-    """A request for a subscriber's job. Its key alone tells it from others: an event sent again is the same."""
+    """A request for a subscriber's job. Only its key identifies it: the same event sent again is a duplicate."""
 
     event: Event | None = None
 
@@ -145,7 +145,7 @@ def _patterns(name: str, value: Any, hint: str) -> list[str]:
 
 
 def _any_of(patterns: Sequence[str]) -> re.Pattern[str]:
-    """`*` is the only sign of a pattern: sources may have brackets and question marks."""
+    """Only `*` is a wildcard: brackets and question marks may be part of a source."""
     return re.compile("|".join(translate(re.sub(r"([?\[])", r"[\1]", pattern)) for pattern in patterns))
 
 
@@ -167,15 +167,15 @@ def _problems(attributes: Mapping[str, Any]) -> Iterable[FieldError]:
             yield from _problems_of_own(name, value)
         elif not _is_value(value):
             yield _problem(name, "is text without control characters, a 32-bit number or a boolean")
-    if len(repr(attributes)) > MAX_ATTRIBUTES_BYTES:
-        yield _problem("", f"attributes have at most {MAX_ATTRIBUTES_BYTES} bytes")
+    if len(repr(attributes)) > MAX_ATTRIBUTES_CHARS:
+        yield _problem("", f"attributes have at most {MAX_ATTRIBUTES_CHARS} characters in all")
 
 
 def _problems_of_own(name: str, value: Any) -> Iterable[FieldError]:
     if not isinstance(value, str) or not value or _CONTROL.search(value):
         yield _problem(name, "is text without control characters, and not empty")
-    elif len(value) > MAX_ID:
-        yield _problem(name, f"has at most {MAX_ID} characters")
+    elif len(value) > MAX_LENGTH:
+        yield _problem(name, f"has at most {MAX_LENGTH} characters")
     elif name == "time" and not _is_time(value):
         yield _problem(name, "is a time with its zone (RFC 3339), such as 2026-01-31T10:00:00Z")
 

@@ -83,11 +83,11 @@ class HandlerFailed(Exception):
 _HOPELESS = (Permanent, PayloadInvalid, JobInvalid, FunctionUnknown, LaneUnknown)
 
 
-def failure(error: BaseException, retry: Retry | None = None, words: str = "") -> Failure:
+def failure(error: BaseException, retry: Retry | None = None, last_output: str = "") -> Failure:
     """What a handler's exception means for its job; the frames of the runtime itself are left out.
 
-    `retry`: which errors its function tries again; None: all that a further attempt may help. `words`: the last
-    that a process printed, which stand in place of a traceback.
+    `retry`: which errors its function retries; None: all that another attempt may help. `last_output`: the last
+    that the process printed, kept in place of a traceback for errors that have none.
     """
     if isinstance(error, HandlerFailed):
         return error.failure
@@ -96,7 +96,7 @@ def failure(error: BaseException, retry: Retry | None = None, words: str = "") -
     hopeless = isinstance(error, _HOPELESS)
     final = hopeless or (retry is not None and not retry.helps(error))
     message = _text(error)
-    trace = words or None
+    trace = last_output or None
     if not hopeless and not isinstance(error, (Timeout, Crashed, OutOfMemory, LoadTimeout)):
         trace = "".join(_frames(error, _RUNNING).format()) + f"{name}: {message}"
     seconds = error.seconds if isinstance(error, RetryLater) else None

@@ -156,8 +156,6 @@ class Keys:
         """Never exists: a script that must run without memory deletes it first."""
         return f"{self.root(shard)}:nothing"
 
-    # of all shards
-
     def archive(self, shard: int) -> str:
         """Stream of settled jobs that history has not taken yet, an entry a script call."""
         return f"{self.root(shard)}:archive"
@@ -165,6 +163,8 @@ class Keys:
     def archiving(self, shard: int) -> str:
         """For how many ms settled jobs wait for history at most; not there while there is none."""
         return f"{self.root(shard)}:archiving"
+
+    # of all shards
 
     @property
     def probe(self) -> str:

@@ -50,7 +50,7 @@ class Attempt(log.Speaker):
     )
     taken: Taken
 
-    reports: Reporting  # what gets what it reports, from its call on
+    reports: Reporting  # receives what it logs; set when its handler is called in this process
 
     def __init__(self, taken: Taken, function: Spec) -> None:
         super().__init__(taken)

@@ -59,8 +59,8 @@ def callback_function(secret: WebhookSecret, access: AccessKeys, settings: Setti
 
 
 def _delay(tries: int, after: int) -> int:
-    """Seconds until it is sent again: as the receiver says, but not sooner each time than the policy's backoff may
-    be, or a receiver that says "at once" would use up all attempts."""
+    """Seconds until it is sent again: as the receiver says, but no sooner than the policy's backoff on average, or
+    a receiver that says "at once" would use up all attempts."""
     return min(_LONGEST, max(after, _FIRST << tries >> 2))
 
 

@@ -1,4 +1,4 @@
-"""What the worker runs, kept as the functions folder is."""
+"""Keeps what the worker runs in step with the functions folder."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ TRY_AGAIN = 10.0  # seconds after which a module that did not load is tried agai
 _RAREST = 300.0
 _AT_ONCE = 8
 _AT_START = 1.0  # seconds that the start waits for modules; a slower one does not delay the others
-_KEPT = 3  # versions of a function on the event loop that stay loaded, for attempts that still run
+_KEPT = 3  # versions of a function that stay loaded in this process, for attempts that still run
 
 
 @dataclass(slots=True)
@@ -69,8 +69,8 @@ class Deployer:
         self._log = log.get("deploy")
 
     async def start(self) -> None:
-        """The first look, and what it finds that loads soon; `look` brings the rest. Raises FunctionUnknown where a
-        function that was asked for is not there."""
+        """Looks for the first time, and waits a moment for what it finds to load; `look` brings the rest. Raises
+        FunctionUnknown if everything has loaded and a function that was asked for is not there."""
         self._seen = await asyncio.to_thread(self._sources.scan)
         self._follow(self._seen)
         if loading := self._tasks():
@@ -80,8 +80,9 @@ class Deployer:
         self._assemble(first=self._started)
 
     async def look(self) -> bool:
-        """Whether there is anything new. A file counts once two looks find it the same: it was written whole;
-        a function counts once it is loaded, however long others take."""
+        """Looks at the folder, and returns whether the catalogue was rebuilt. A file counts once two looks find it
+        the same: then it was written whole. A function counts once it is loaded, however long others take. Raises
+        FunctionUnknown as `start` does, if what was there at the start took longer to load."""
         if self._settings.watch:
             await self._scan()
         ended = not self._started and not self._tasks()
@@ -116,12 +117,13 @@ class Deployer:
             self._log.warning("folder.unreadable", folder=str(self._settings.functions_dir), error=trouble)
         self._trouble = trouble
 
-    def _follow(self, settled: dict[str, Source]) -> None:
-        """Starts to load what is new among the files that are not being written."""
+    def _follow(self, stable: dict[str, Source]) -> None:
+        """Removes the modules whose files are gone, and starts to load those that are new, have changed or are to
+        be tried again. `stable`: the files that are not being written."""
         for name, module in self._modules.items():
             if module.version is not None and name not in self._seen and name not in self._sources.unreadable:
                 self._remove(name, module)
-        for source in settled.values():
+        for source in stable.values():
             module = self._modules.setdefault(source.name, Module())
             if self._wanted(source.name) and (module.version != source.version or module.is_due):
                 self._start_loading(source, module)
@@ -143,7 +145,8 @@ class Deployer:
         self._changed = True
 
     def _wanted(self, name: str) -> bool:
-        """Where only some functions are run, modules that none of them names are looked at for aliases alone."""
+        """Whether a module is to be loaded. Where only some functions are asked for, other modules are loaded only
+        while one of these names has no module of its own: it may be an alias."""
         only = self._settings.functions
         known = {*self._seen, *(function.name for function in self._built_in)}
         return not only or name in only or any(other not in known for other in only)
@@ -175,8 +178,8 @@ class Deployer:
             self._log.warning("function.lane_unknown", **fields)
 
     async def _import(self, source: Source, module: Module) -> Spec:
-        """Into this process, on a thread: beside what runs, and at the start too, since what loads there has to
-        load again when it changes."""
+        """Imports a module into this process, on a thread, so that attempts go on meanwhile. It is done this way at
+        the start too: a module that cannot load on a thread could not be reloaded when it changes."""
         try:
             async with asyncio.timeout(LOAD_WITHIN):
                 spec = await aside(load, source)
@@ -207,7 +210,8 @@ class Deployer:
             )
 
     def _assemble(self, *, first: bool) -> None:
-        """`first`: whether everything that was there at the start has now been loaded for the first time."""
+        """Builds the catalogue from what has loaded. `first`: whether this is the first one with everything that
+        was there at the start."""
         modules = self._modules
         catalogue = Catalogue(broken={name: m.broken for name, m in modules.items() if m.broken is not None})
         for function in self._built_in:
@@ -219,7 +223,7 @@ class Deployer:
                     catalogue.add(module.good)
             except FunctionInvalid as error:
                 built_in = name in {function.name for function in self._built_in}
-                catalogue.broken[name] = f"{name} is built in: name the file otherwise" if built_in else str(error)
+                catalogue.broken[name] = f"{name} is built in: rename the file" if built_in else str(error)
         if only := self._settings.functions:
             if first:
                 catalogue.only(only)  # raises where one is not there; later it may go and come

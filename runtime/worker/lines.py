@@ -18,7 +18,8 @@ _OWN = ("job", "function", "attempt", "event", "trace_id")  # the job and its ev
 
 
 def packed(level: str, event: str, fields: Mapping[str, Any]) -> bytes:
-    """A line. `fields`: beside its event. Whatever they are, it raises nothing: a handler does no more than log."""
+    """Packs a line. `fields`: all but its event. It never raises, whatever they are: a log call must
+    not fail a handler."""
     try:
         return _packed(level, event, fields)
     except Exception as error:

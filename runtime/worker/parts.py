@@ -16,12 +16,12 @@ from runtime.store.rows import Limit
 from runtime.store.store import Store
 from runtime.values import durations
 from runtime.worker.calls import Calls
-from runtime.worker.group import Group
 from runtime.worker.held import Held
 from runtime.worker.processes.pool import Pool
 from runtime.worker.reports import Reports
 from runtime.worker.runner import Runner
 from runtime.worker.settler import Settler
+from runtime.worker.slot_group import SlotGroup
 from runtime.worker.slots import Slots
 from runtime.worker.starts import Staging, Starts
 from runtime.worker.threads import Threads
@@ -68,7 +68,7 @@ class Parts:
             settings.processes, self.held, 2 * slots, runner, self.settler, lambda: pool.admission.ahead
         )
         self.groups = [
-            Group(name, slots, self.stores, settings)
+            SlotGroup(name, slots, self.stores, settings)
             for name, slots in (("loop", on_loop), ("process", in_processes))
         ]
         self.readers = [reader for group in self.groups for reader in group.readers]

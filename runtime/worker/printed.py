@@ -34,13 +34,13 @@ class _Lines:
         admitted = self._quota.admit()
         if not admitted and not self._quota.is_cut:
             return
-        speaker = log.SPEAKER.set(None)  # it is counted
+        outside = log.SPEAKER.set(None)  # the line has been counted: the log must not count it again
         if admitted:
             self._log.info("function.printed", line=line[: log.LINE])
             self._speaker.keep("info", "function.printed", {"line": line[: log.LINE]})
         else:
             self._log.warning("output.cut", lines=log.LINES)
-        log.SPEAKER.reset(speaker)
+        log.SPEAKER.reset(outside)
 
 
 def end(speaker: log.Speaker) -> None:
@@ -51,8 +51,8 @@ def end(speaker: log.Speaker) -> None:
         log.get("function").warning("output.left_out", **log.names(speaker.taken), lines=speaker.said.left_out)
 
 
-class _Output(io.TextIOBase):
-    """Standard output of a worker: an attempt's lines go to the log, all else where it went."""
+class _Stream(io.TextIOBase):
+    """A worker's standard output or error: what a handler prints goes to the log, all else to the stream below."""
 
     def __init__(self, below: TextIO) -> None:
         self._below = below
@@ -92,4 +92,4 @@ class _Output(io.TextIOBase):
 
 def capture() -> None:
     """Sends what handlers print in this process to the log, which keeps its own stream."""
-    sys.stdout, sys.stderr = _Output(sys.stdout), _Output(sys.stderr)
+    sys.stdout, sys.stderr = _Stream(sys.stdout), _Stream(sys.stderr)

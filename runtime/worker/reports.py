@@ -12,7 +12,7 @@ from runtime.errors import StoreError
 from runtime.settings import Settings
 from runtime.store.attempt_store import AttemptStore
 from runtime.store.attempts import Settlement
-from runtime.store.batch import GroupCommit
+from runtime.store.group_commit import GroupCommit
 from runtime.store.rows import Emitted
 from runtime.values import codec, ids
 from runtime.worker import lines

@@ -11,7 +11,7 @@ from runtime import log, metrics
 from runtime.errors import StoreUnavailable
 from runtime.store.attempt_store import AttemptStore
 from runtime.store.attempts import End, Settlement
-from runtime.store.batch import GroupCommit
+from runtime.store.group_commit import GroupCommit
 from runtime.values import ids
 from runtime.worker.attempt import Attempt
 from runtime.worker.held import Held

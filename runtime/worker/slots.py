@@ -1,4 +1,4 @@
-"""The attempts of one worker: how many may run, which run, and which are held until settled."""
+"""The slots of one group of a worker's attempts: how many may run, and running them."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Slots:
 
     @property
     def room(self) -> int:
-        """How many may be held at once."""
+        """How many may be taken at once: to run, or to start as soon as one ends."""
         return self.count + self._ahead()
 
     async def reserve(self, limit: int) -> int:
@@ -63,13 +63,14 @@ class Slots:
         return reserved
 
     def give_back(self, reserved: int) -> None:
-        """Frees slots that were set aside and not used."""
+        """Frees slots: those set aside and not used, or the one of an attempt that has ended."""
         self._running -= reserved
         if not self._running or self._running < self._enough():
             self._freed.set()
 
     def _enough(self) -> int:
-        """Refill only when the prefetched backlog has halved; refilling per attempt costs a round trip."""
+        """How many are enough, so that no more are taken: what is taken ahead is refilled only once half of it is
+        used up, since a refill for each attempt would cost a round trip each."""
         return self.count + self._ahead() // 2
 
     async def wait_idle(self, timeout: float) -> bool:

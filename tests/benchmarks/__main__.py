@@ -19,7 +19,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from tests.benchmarks import children, drain, fanout, gateway, growth, idle, peers, post, soak
+from tests.benchmarks import children, drain, fanout, gateway, growth, history, idle, peers, post, soak
 from tests.benchmarks.machine import Disturbance, describe
 
 Figures = dict[str, float]
@@ -34,6 +34,7 @@ MEASURES: dict[str, Callable[[], Figures]] = {
     "growth": growth.measure,
     "idle": idle.cpu,
     "memory": idle.memory,
+    "history": history.measure,
     "soak": soak.measure,  # takes minutes: only when it is asked for
 }
 

@@ -22,10 +22,19 @@ WHOLE = """
 """
 
 
+ANY_NAMES = """
+    from runtime import function
+
+    @function()
+    async def handle(**payload: int) -> int:
+        return sum(payload.values())
+"""
+
+
 @pytest.fixture
 def imported(folder, monkeypatch):
     """What a program gets that imports the functions' package; their workers load the same files."""
-    folder.write(words=WORDS, whole=WHOLE)
+    folder.write(words=WORDS, whole=WHOLE, any_names=ANY_NAMES)
     (folder.path / "__init__.py").touch()
     monkeypatch.syspath_prepend(str(folder.path.parent))
     yield lambda name: importlib.import_module(f"{folder.path.name}.{name}").handle
@@ -39,10 +48,12 @@ async def test_a_handle_enqueues_with_the_client_that_is_open(client, worker, fo
         done = await client.wait(job, WAIT)
         later = await imported("words").options(priority="low", delay="1h").enqueue(text="x")
         whole = await client.wait(await imported("whole").enqueue(payload=[1, 2]), WAIT)
+        named = await client.wait(await imported("any_names").enqueue(a=1, b=2), WAIT)
 
     assert (done.type, done.payload, done.result) == ("words", {"text": "one two", "least": 2}, 2)
     assert (later.lane, later.status) == ("low", "scheduled")
     assert (whole.type, whole.payload, whole.result) == ("whole", [1, 2], 3)
+    assert (named.payload, named.result) == ({"a": 1, "b": 2}, 3)
 
 
 async def test_a_handle_with_a_context_enqueues_if_the_attempt_completes(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from runtime.gateway import protocol
+from runtime.gateway import bounded_protocol
 from runtime.store.keys import Keys
 from runtime.values import codec
 
@@ -26,7 +26,7 @@ def connect(http):
 
 @pytest.mark.parametrize("sent", UNFINISHED)
 async def test_a_request_that_never_ends_is_ended(monkeypatch, http, sent):
-    monkeypatch.setattr(protocol, "REQUEST_WITHIN", 0.3)
+    monkeypatch.setattr(bounded_protocol, "REQUEST_WITHIN", 0.3)
     reader, writer = await connect(http)
     writer.write(UNFINISHED[sent])
     got = await asyncio.wait_for(reader.read(), 10)
@@ -38,7 +38,7 @@ async def test_a_request_that_never_ends_is_ended(monkeypatch, http, sent):
 
 async def test_a_pipelined_request_is_not_ended_while_the_one_before_it_is_answered(monkeypatch, http, deployed):
     job = (await http.post("/jobs", json={"type": "echo"})).json()
-    monkeypatch.setattr(protocol, "REQUEST_WITHIN", 0.3)
+    monkeypatch.setattr(bounded_protocol, "REQUEST_WITHIN", 0.3)
     waits = f"GET /jobs/{job['id']} HTTP/1.1\r\nHost: localhost\r\nPrefer: wait=1\r\n\r\n"
     reader, writer = await connect(http)
     writer.write(waits.encode() + b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
@@ -77,7 +77,7 @@ async def test_a_large_head_is_told_so(http):
     reader, writer = await connect(http)
     writer.write(ENDLESS["header"])
     await writer.drain()
-    for _ in range(protocol.MAX_HEAD // 1000 + 1):
+    for _ in range(bounded_protocol.MAX_HEAD // 1000 + 1):
         writer.write(b"x" * 1000)
     got = await asyncio.wait_for(reader.read(), 10)
     writer.close()
@@ -112,7 +112,7 @@ async def large(http, deployed, redis, settings):
 
 async def test_a_client_that_does_not_read_is_let_go(monkeypatch, http, large):
     path, report = large
-    monkeypatch.setattr(protocol, "READ_WITHIN", 0.3)
+    monkeypatch.setattr(bounded_protocol, "READ_WITHIN", 0.3)
     reading = socket.create_connection((http.base_url.host, http.base_url.port))
     reading.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\r\n".encode())
     await asyncio.to_thread(reading.recv, 10)
@@ -134,7 +134,7 @@ def was_let_go(reading):
 
 async def test_a_slow_client_that_reads_is_kept(monkeypatch, http, large):
     path, report = large
-    monkeypatch.setattr(protocol, "READ_WITHIN", 0.3)
+    monkeypatch.setattr(bounded_protocol, "READ_WITHIN", 0.3)
     got = 0
     async with http.stream("GET", path, headers={"Accept": "text/event-stream"}) as reply, asyncio.timeout(20):
         await report()

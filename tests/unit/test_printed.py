@@ -13,7 +13,7 @@ from runtime.worker import printed
 
 @pytest.fixture
 def output():
-    return printed._Output(io.TextIOWrapper(io.BytesIO(), encoding="utf-8"))
+    return printed._Stream(io.TextIOWrapper(io.BytesIO(), encoding="utf-8"))
 
 
 def attempt(name):

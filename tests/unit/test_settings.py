@@ -1,3 +1,5 @@
+import base64
+
 import pytest
 
 from runtime import settings
@@ -60,3 +62,16 @@ def test_an_unknown_lane_names_those_that_are(priority):
 def test_lanes_that_cannot_be_are_refused(lanes):
     with pytest.raises(SettingsInvalid, match="lane"):
         settings.load({}, lanes=lanes)
+
+
+@pytest.mark.parametrize(
+    ("octets", "fits"), [(23, False), (24, True), (31, True), (63, True), (64, True), (65, False)]
+)
+def test_a_webhook_secret_has_24_to_64_bytes(octets, fits):
+    secret = "whsec_" + base64.b64encode(b"k" * octets).decode()
+
+    if fits:
+        assert settings.load({}, webhook_secret=secret).webhook_secret.get_secret_value() == secret
+    else:
+        with pytest.raises(SettingsInvalid, match="24 to 64 bytes"):
+            settings.load({}, webhook_secret=secret)

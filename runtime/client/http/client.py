@@ -22,7 +22,7 @@ from runtime.client.client import LIST_FIELDS, JobQuery, Submitted
 from runtime.client.connection import every_type
 from runtime.client.http import read
 from runtime.client.http.following import Following
-from runtime.client.http.operating import Operating
+from runtime.client.http.operations import Operating
 from runtime.client.http.sending import body, event_item, line, parts
 from runtime.client.http.transport import Transport, by_key_alone, error_of, job_path, packed
 from runtime.client.publishing import Published

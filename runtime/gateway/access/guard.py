@@ -6,7 +6,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from runtime.errors import AccessDenied, AccessForbidden, LaneworkError, RateExceeded, StoreUnavailable
-from runtime.gateway import requests, streams
+from runtime.gateway import requests, sse
 from runtime.gateway.access.caller import CALLER, admit
 from runtime.gateway.access.guarded import GuardedLanework
 from runtime.gateway.access.record import Record
@@ -45,7 +45,7 @@ class Guard:
                     return await answer(request)
                 CALLER.set(key)
                 request.scope["lanework.caller"] = f"key:{key.name}"
-                is_streamed = streams.is_wanted(request)
+                is_streamed = sse.is_wanted(request)
                 await self._admit(key, scope, request, path, is_streamed)
                 if is_streamed or requests.prefers(request, "text/plain"):
                     with self._lanework.stream_reserved(key):

@@ -5,11 +5,11 @@ from __future__ import annotations
 from runtime.gateway.events import BATCHED, MAX_EVENTS, STRUCTURED
 from runtime.gateway.openapi.parts import REFUSED_ALONE, op, query, reply
 from runtime.gateway.openapi.schemas import MOMENT, UUID, Schema, array, nullable, obj, ref
-from runtime.jobs.event import MAX_ID
+from runtime.jobs.event import MAX_LENGTH
 
 _NAME = {"pattern": "^([a-z0-9]{1,64}|data_base64)$"}
 _PRINTABLE = r"^[^\u0000-\u001f\u007f-\u009f]*$"
-_TEXT: Schema = {"type": "string", "minLength": 1, "maxLength": MAX_ID, "pattern": _PRINTABLE}
+_TEXT: Schema = {"type": "string", "minLength": 1, "maxLength": MAX_LENGTH, "pattern": _PRINTABLE}
 _VALUE: Schema = {
     "anyOf": [
         {"type": "string", "pattern": _PRINTABLE},

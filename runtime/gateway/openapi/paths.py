@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from runtime.gateway.explained import EXPLAINED
 from runtime.gateway.openapi.parts import (
     JOB_ID,
     batch_body,
@@ -27,6 +26,7 @@ from runtime.gateway.openapi.parts import (
     unchanged,
 )
 from runtime.gateway.openapi.schemas import MOMENT, TAG, Schema, lane_names, option_parameters, ref
+from runtime.gateway.problem_texts import EXPLAINED
 from runtime.jobs import built_in
 from runtime.jobs.job import STATUSES
 from runtime.settings import Settings

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from runtime.client.follow_ups import FIELDS
-from runtime.gateway.options import NAMES
+from runtime.gateway.payload_jobs import NAMES
 from runtime.jobs import callback, tags
 from runtime.jobs.job import STATUSES
 from runtime.jobs.request import MAX_ATTEMPTS, MAX_FOLLOW_UPS, ONS

@@ -1,13 +1,13 @@
--- What attempts emit and log: entries whose ids are the attempt's number and their own, so that a repeated call adds
--- nothing again, and a later attempt's come behind.
+-- What attempts emit and log. An entry's id is the attempt's number and the entry's own, so that a repeated call
+-- adds nothing twice, and the entries of a later attempt come after those of an earlier one.
 
 local function add_emitted(key, trim, bound, entry, value)
   local reply = redis.pcall('XADD', key, trim, bound, entry, 'value', value)
   if type(reply) == 'table' and reply.err and not string.find(reply.err, 'equal or smaller', 1, true) then error(reply) end
 end
 
--- `chunks`: from the oldest that is kept; those of the attempt before stay until this one drops some of its own, for
--- who follows the job and has not seen them. `lines`: of all attempts, the newest 200.
+-- `chunks`: each names the oldest one kept. Those of the attempt before stay until this attempt drops some of its
+-- own, for readers that have not seen them yet. `lines`: the newest 200 of all attempts are kept.
 local LINES = 200
 local function keep_emitted(id, kind, attempt, chunks, lines, keep)
   local number_of = text(attempt) .. '-'

@@ -13,9 +13,9 @@ local function count_down(parent, id, now)
   end
 end
 
--- Starts what a settled job starts: the jobs that its last attempt asked for, those that follow it, and `after`,
--- which waits until all of the first have settled. `staged`: whether further ones of the first wait in parts, which
--- start.lua starts one by one; they count as one that has not settled until then.
+-- Starts what a settled job starts: `children`, which its last attempt asked for; `follow`, its follow-ups; and
+-- `after`, which waits until all children have settled. `staged`: true if more children are staged in parts, which
+-- start.lua starts part by part; until then they count as one child that has not settled.
 local UNSTARTED = '+'
 local function start_children(record, id, now, children, after, follow, staged)
   local ids = children and store_children(id, children, now) or {}
@@ -38,7 +38,7 @@ local function start_children(record, id, now, children, after, follow, staged)
   if #ids > 0 then call('HSET', record, 'children', (call('HGET', record, 'children') or '') .. table.concat(packed)) end
 end
 
--- None is there where an equal job lives, and so it was not stored.
+-- Marks a job that got a new id, so that its follow-ups get new ids too. A duplicate has no record to mark.
 local function mark_again(record)
   if call('EXISTS', record) == 1 then call('HSET', record, 'again', 1) end
 end
@@ -81,7 +81,7 @@ local function kept(extras, keep)
   return extras and cmsgpack.unpack(extras).keep or keep
 end
 
--- Takes a job that does not run out of wherever it waits.
+-- Removes a job that is not running from wherever it waits.
 local function withdraw(record, id)
   local type, lane, entry, expires, parked = fields(record, 'type', 'lane', 'entry', 'expires', 'parked')
   call('ZREM', DUE, id)

@@ -36,7 +36,7 @@ local MAP = 0x80 -- msgpack's, of up to 15 fields
 local SMALL = 1024 -- bytes of a field that always goes along
 local ROOM = 16777216 -- bytes of the payloads that one job's end fills in
 
--- The payload, and its size; `value` gives a field, packed.
+-- A payload's parts in order, each packed; `value` gives a field, packed.
 local function joined(parts, value)
   local packed = {}
   for i, part in ipairs(parts) do
@@ -53,7 +53,8 @@ local function joined(parts, value)
   return packed
 end
 
--- A payload of at most `limit` bytes: where it would have more, large fields are left out and only their size is told.
+-- The payload with its fields. Where it would exceed `limit` bytes, each field above SMALL is replaced by its size;
+-- what is left may still exceed it.
 local function filled(parts, values, limit)
   local size = 0
   for i, part in ipairs(parts) do
@@ -67,15 +68,16 @@ local function filled(parts, values, limit)
   end))
 end
 
--- The id of a job of this time, whose rest tells from all others what a job's end starts: `of` has all that it is of.
+-- A new id for a job made at `now`, in the shard of the id `old`. The rest is a hash of `of`, which must differ for
+-- each job that any job's end starts.
 local function new_id(old, now, of)
   local time, hash = string.format('%012x', now), redis.sha1hex(of)
   return string.sub(time, 1, 8) .. '-' .. string.sub(time, 9) .. string.sub(old, 14, 20) .. string.sub(hash, 1, 3) .. '-' ..
     string.sub(hash, 4, 15)
 end
 
--- The jobs that follow one that has this status, or nil. The id of each stands in the request, for the first time that
--- it starts; where it has started before, because a job before it was run again, it has a new one.
+-- The follow-ups that start when a job has settled with `status`, or nil; and the ids that are new. A follow-up has
+-- the id from the request the first time it starts, and a new one if it started before, as after a replay.
 local function followers(record, id, status, now, follow_ups, secret)
   local again, children, attempt = fields(record, 'again', 'children', 'attempt')
   local jobs, anew, values, room = {}, {}, nil, ROOM

@@ -36,10 +36,11 @@ local function spend(limit, started)
 end
 
 local some_are_parked = call('EXISTS', PARKS) == 1
-local AT_A_TIME = 10 -- a removed limit lets so many follow each that starts
+local AT_A_TIME = 10 -- once a limit by key is removed, each job that starts unparks this many with its key
 
--- The name that a job counts for while it runs, '' where none counts it, or nil where its key is busy: then the entry was
--- parked. `limit`: the function's, or nil. `back`: whether the entry was handed back, and so comes before what is parked.
+-- Counts a job towards its limit. Returns the name that it counts for while it runs, '' for none, or nil where its
+-- key is busy or others wait for it: then the entry was parked. `limit`: the function's, or nil. `back`: whether
+-- the entry was handed back, and so comes before what is parked.
 local function enter(limit, type, lane, entry, id, extras, back)
   if not limit and not (extras and some_are_parked) then return '' end
   local name, concurrency, keyed = unpack(limit or {type, 0, 0}) -- Limit

@@ -1,12 +1,12 @@
 -- What every script may use.
 local call = redis.call
--- The group's consumers: HELD by the worker that the record names, or handed BACK. A consumer for each
--- worker would outlive it, in every stream that it had read.
+-- The group has two consumers: HELD has the entries of attempts that run (the job's record names the worker), BACK
+-- those that were handed back. A consumer for each worker would outlive it in every stream that it had read.
 local GROUP, HELD, BACK = 'lw', '+', '-'
 
 
--- For a script that frees more memory than it takes: the first thing that it does. A server at its maxmemory refuses
--- a script whose first write needs memory, and lets all later writes of it through; deleting needs none.
+-- A script that frees more memory than it takes calls this before its first write. A server at its maxmemory
+-- refuses a script's first write if it may need memory, but none after a write that succeeded; and DEL needs none.
 local function write_without_memory() call('DEL', nothing_key()) end
 
 -- Fields of a hash, each false where it is not there.
@@ -17,8 +17,8 @@ local function now_ms()
   return t[1] * 1000 + math.floor(t[2] / 1000)
 end
 
--- A whole number as text. Redis 7.0 formats each number that a script hands to a call, at more than the cost of many
--- a call; most numbers of a batch are alike.
+-- A whole number as text. Redis 7.0 formats each number that a script passes to a call, which often costs more than
+-- the call itself; most numbers of a batch are the same.
 local texts = {}
 local function text(number)
   local known = texts[number]
@@ -46,7 +46,7 @@ local function tally(what, type, lane)
   if not types then types = {}; lanes[lane] = types end
   types[type] = (types[type] or 0) + 1
 end
-local TALLIED = 3720000 -- ms: an hour, and what has begun of the next minute
+local TALLIED = 3720000 -- ms: an hour, the minute itself, and one to spare
 local function tell_tallies()
   local key
   for what, lanes in pairs(tallies) do
@@ -60,8 +60,8 @@ local function tell_tallies()
   end
 end
 
--- Settled jobs wait for history to take them, where there is one: their records stay until then, for at most the ms
--- that ARCHIVING says.
+-- Where there is a history, settled jobs wait for it to take them: their records stay until then, for at most the
+-- ms in `archiving_key()`.
 local longest_wait -- nil until it was read, and false where there is no history
 local unarchived = {} -- of this call
 local function expire_settled(record, id, keep)
@@ -103,7 +103,7 @@ local function ready(type, lane)
   end
 end
 
--- The same for many functions of a lane, with a call for all of them where one for each would do.
+-- `ready` for many functions of a lane, with one call for all of them instead of one each.
 local function ready_all(lane, types)
   local scores = call('ZMSCORE', ready_key(lane), unpack(types))
   local added, fresh, names, bells = {}, {}, {}, {}
@@ -174,8 +174,8 @@ local function delete_entry(key, entry)
   call('XDEL', key, entry)
 end
 
--- An attempt of each function with a limit is a member of `busy:NAME` while it runs, NAME being the function's, or
--- the function's and its concurrency key's. Entries that found their key busy are parked: delivered and
+-- While an attempt of a function with a concurrency limit runs, its job is a member of `busy:NAME`. NAME is the
+-- function, or `function:key` with a concurrency key. Entries that found their key busy are parked: delivered and
 -- acknowledged, still in the stream, and listed in `parked:NAME` in their order.
 -- PARKS has the names whose list may hold entries: the sweeper unparks where nothing runs.
 

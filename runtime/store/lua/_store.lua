@@ -1,6 +1,6 @@
 -- Storing new jobs, as `store/rows.py` has them: NewJob.
 
--- A tag's index has the jobs that live, and those that have settled by when their records expire (Unix ms).
+-- A tag's index scores a living job with LIVES, and a settled one with the time its record expires (Unix ms).
 local LIVES = '+inf'
 local function tag_living(tags, id)
   for digest in pairs(tags or {}) do

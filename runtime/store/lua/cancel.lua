@@ -2,7 +2,7 @@
 -- Cancels jobs: a waiting job is settled at once; for a running job, an order goes to its worker.
 -- ARGV[1]  msgpack [id, …]
 -- ARGV[2]  ms that their records are kept
--- ARGV[3]  ms that a worker's orders are kept; 0 leaves those alone that run
+-- ARGV[3]  ms that a worker's orders are kept; 0 leaves running jobs alone
 -- reply    {the status before, or false where there is no such job, …}; a settled job stays as it is
 local keep, orders_ms = tonumber(ARGV[2]), tonumber(ARGV[3])
 local now = now_ms()

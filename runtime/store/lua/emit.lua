@@ -3,7 +3,7 @@
 -- ARGV[1]  the worker's id
 -- ARGV[2]  ms that it is kept
 -- ARGV[3]  msgpack [Emitted, …]
--- reply    how many attempts' were kept; what is of one that is no longer this worker's is not
+-- reply    for how many attempts; what an attempt that is no longer this worker's has emitted and logged is dropped
 local worker, keep = ARGV[1], tonumber(ARGV[2])
 local kept = 0
 for _, item in ipairs(cmsgpack.unpack(ARGV[3])) do

@@ -5,8 +5,8 @@
 -- ARGV[3]  ms that an idempotency key is kept
 -- ARGV[4]  the lanes, as 'a,b'
 -- reply    {now in ms, {[index from 1, 'known' or 'differs' or 'duplicate' or 'full', the job's id or how many wait], …}}
---          of the jobs that were not stored: the key or an equal job has been there before, the key with another job,
---          too many wait
+--          of the jobs that were not stored. known: the idempotency key came before with the same request; differs:
+--          with another request; duplicate: an equal job lives; full: too many wait
 local jobs = cmsgpack.unpack(ARGV[1])
 local now = now_ms()
 

@@ -45,7 +45,7 @@ local function recover(key, type, lane, entry, id)
   local status, attempt, worker, crashes, busy, extras = fields(record, 'status', 'attempt', 'worker', 'crashes', 'busy',
     'extras')
   if status ~= 'running' and status ~= 'cancelling' then
-    -- handed back and not yet taken again, or settled; the latter leaves no entry behind
+    -- a pending job was handed back and is not yet taken again; any other has no use for its entry
     if status ~= 'pending' then delete_entry(key, entry) end
     return
   end
@@ -88,7 +88,7 @@ for i, item in ipairs(cmsgpack.unpack(ARGV[8])) do
   end
 end
 
--- a limit that was raised or removed, or whose next job was withdrawn, must not keep those behind it
+-- if a limit was raised or removed, or its next job withdrawn, what is parked behind it must not wait forever
 for _, name in ipairs(call('SRANDMEMBER', PARKS, 100)) do
   if call('EXISTS', parked_key(name)) == 0 then
     call('SREM', PARKS, name)

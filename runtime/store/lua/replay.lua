@@ -5,7 +5,7 @@
 local now = now_ms()
 local replies = {}
 
--- The history with the last attempt, which is in it already where something else than its settling ended the job.
+-- The history with the last attempt, which is in it already if the sweeper, and not settle.lua, ended that attempt.
 local function whole_history(record)
   local past, attempt, started, ended, worker, error, version = fields(record, 'history', 'attempt', 'started',
     'finished', 'worker', 'error', 'version')

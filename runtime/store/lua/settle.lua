@@ -6,7 +6,8 @@
 -- ARGV[4]  msgpack [Ended, …]
 -- ARGV[5]  the crash limit
 -- ARGV[6]  ms that what attempts emit is kept while their job goes on
--- reply    {1 where the attempt ended, 2 where it ended as cancelled, 0 where it was no longer this worker's, …}
+-- reply    {1 where the attempt ended, 2 where it ended as cancelled, 0 where it was no longer this worker's, or
+--          parts that it staged are gone, …}
 local ID, TYPE, LANE, ENTRY, ATTEMPT, OUTCOME, VALUE, DELAY, KEEP = 1, 2, 3, 4, 5, 6, 7, 8, 9 -- Ended
 local HAS_EXTRAS, BUSY, CHILDREN, AFTER, PROGRESS, STAGED, EMITTED = 10, 11, 12, 13, 14, 15, 16 -- Ended
 local worker, dead_bounds = ARGV[1], {tonumber(ARGV[2]), tonumber(ARGV[3])}
@@ -71,8 +72,8 @@ end
 
 function ends.released(record, id, item) return back_to_lane(record, item, 'released', '') end
 
--- Something that it shares with its neighbours died under it. It may be the one that killed it, so that counts as
--- losing a worker does.
+-- The fork server, which a worker's attempts in processes share, died under this one. This one may have killed it,
+-- so that counts as a crash, as losing a worker does.
 function ends.lost(record, id, item, extras)
   local crashes = call('HINCRBY', record, 'crashes', 1)
   if crashes < tonumber(ARGV[5]) then return back_to_lane(record, item, 'lost', item[VALUE]) end

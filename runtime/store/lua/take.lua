@@ -6,7 +6,7 @@
 -- ARGV[3]  the functions it has and their versions, as ',a=1f3c,b=,'
 -- ARGV[4]  ms of a lease
 -- ARGV[5]  1 if the call was sent ahead, to run when the worker is woken; else 0
--- ARGV[6]  msgpack {limits, weights}, or ''
+-- ARGV[6]  msgpack [limits, weights], or ''
 --          limits: {type: Limit}
 --          weights: {lane: weight}, or nil
 -- ARGV[7…] the lanes, highest first
@@ -16,7 +16,7 @@ local worker, free, serves = ARGV[1], tonumber(ARGV[2]), ARGV[3]
 local now = now_ms()
 local PAGE, STEP = 32, 32
 local BYTES = 4194304
-write_without_memory() -- were nothing taken, nothing would be freed either
+write_without_memory() -- if no job ran, no memory would ever be freed
 
 promote(now)
 
@@ -81,7 +81,7 @@ end
 
 -- Marks an entry's job as running; an entry without a waiting job is dropped.
 local function start(key, type, lane, entry, id, back)
-  if bytes >= BYTES then -- read together with large ones: it keeps its place
+  if bytes >= BYTES then -- the same read brought too many bytes: this one goes back to the front of its lane
     call('XCLAIM', key, GROUP, BACK, 0, entry, 'JUSTID')
     hand_back(type, lane)
     return
@@ -135,7 +135,7 @@ local function take_back(key, type, lane, allowed)
   return #back < want
 end
 
--- Whether the lane has no unread entry left.
+-- Starts unread entries until there are `last` jobs. Returns whether the function has none left there.
 local function take_new(key, type, lane, last)
   while not full() and #jobs < last do
     local want = math.min(STEP, cap - #jobs, last - #jobs)
@@ -165,8 +165,8 @@ local function serve(type, lane)
   return false
 end
 
--- How many functions from the one at `from` on a single read may serve: those without limits, as long as there is room
--- for two jobs of each. One that gives all it was asked for has to be asked again.
+-- How many functions, starting at `from`, one read may serve: those without limits, while there is room for at
+-- least two jobs of each. A function that fills its share of the read has to be read again.
 local function alike(types, from)
   local space, many = math.floor(math.min(STEP, cap - #jobs) / 2), 0
   while many < space and not backs and types[from + many] and not limits[types[from + many]] do many = many + 1 end
@@ -196,8 +196,8 @@ local function serve_together(types, from, many, lane, drained)
   end
 end
 
--- Pages through the functions that wait in a lane; those served move behind, so what is collected
--- first is what is served first.
+-- Serves the functions that wait in a lane. All are collected, page by page, before the first is served: serving
+-- one moves it to the end, which would upset the paging.
 local function serve_lane(lane)
   if paused['lane:' .. lane] then return end
   local names, from = {}, 0

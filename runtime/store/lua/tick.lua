@@ -2,9 +2,9 @@
 -- Enqueues one tick of a schedule, once however many workers ask for it.
 -- ARGV[1]  the schedule, 'function|cron|timezone'
 -- ARGV[2]  the tick, in Unix ms
--- ARGV[3]  how many ticks before it were missed and skipped
+-- ARGV[3]  how many ticks are skipped with this call: those missed before it, and itself where it is skipped too
 -- ARGV[4]  a NewJob, packed, or '' where this tick is skipped too, or none was due yet
--- reply    1 where this call enqueued or skipped it, 0 where the tick had been before
+-- reply    1 where this call dealt with the tick (a duplicate is not enqueued), 0 where that had been done before
 local key, tick = cron_key(), tonumber(ARGV[2])
 local packed = call('HGET', key, ARGV[1])
 local last = packed and cmsgpack.unpack(packed) or {tick = 0, skipped = 0}

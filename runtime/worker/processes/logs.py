@@ -12,7 +12,7 @@ _MAX_VALUE_CHARS = 2_000
 
 
 def forward(say: Callable[[str, str, dict[str, Any]], None], level: int) -> None:
-    """From now on `say` gets method, event and fields of whatever is logged at `level` or above."""
+    """Passes what is logged at `level` or above (in `logging`, at least INFO) to `say`: method, event, fields."""
 
     def forwarded(_: Any, method: str, event: MutableMapping[str, Any]) -> Any:
         fields = {str(key): plain(value) for key, value in event.items()}

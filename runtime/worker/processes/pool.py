@@ -17,14 +17,14 @@ from runtime.handlers.spec import Spec
 from runtime.jobs.failure import Crashed, Failure, ForkserverLost, HandlerFailed, LoadTimeout, OutOfMemory, failure
 from runtime.settings import Settings
 from runtime.worker.processes.admission import Admission, NoRoom
-from runtime.worker.processes.handle import Child
+from runtime.worker.processes.child_handle import ChildHandle
 from runtime.worker.processes.output import Sink
 from runtime.worker.processes.spawner import Spawner
 
 _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 KILL_AFTER = 2.0  # seconds that a handler has to leave after SIGTERM
 LOAD_WITHIN = 10.0
-_AGAIN = 0.5  # seconds until one that starts processes is looked for again
+_AGAIN = 0.5  # seconds between losing the fork server and handing the attempt back
 
 
 class LoadFailed(Exception):
@@ -38,14 +38,15 @@ class Pool:
         self.admission = Admission(settings.processes)
         self._settings = settings
         self._spawner = Spawner()
-        self._idle: OrderedDict[Child, None] = OrderedDict()  # the one that has been idle longest first
-        self._busy: set[Child] = set()
-        self._spare: asyncio.Task[Child] | None = None
+        self._idle: OrderedDict[ChildHandle, None] = OrderedDict()  # the one that has been idle longest first
+        self._busy: set[ChildHandle] = set()
+        self._spare: asyncio.Task[ChildHandle] | None = None
         self._closed = False
         self._keys: frozenset[tuple[str, str]] | None = None  # of the versions that are deployed
 
     async def load(self, source: Source) -> Spec:
-        """What a module says of its function; its child is kept, and runs the first attempt.
+        """Loads a module in a child and returns the spec of its function. If the function runs in processes, a
+        child that has loaded it is kept, and runs the first attempt.
 
         Raises LoadFailed, LoadTimeout, Crashed, OutOfMemory.
         """
@@ -53,7 +54,7 @@ class Pool:
         keep = False
         try:
             spec = await self._load(child, source, None)
-            # a ceiling is known only now, and holds for what the module allocates while it is imported too
+            # memory bounds are known only now: a function with one loads again, in a child that has it from then on
             policy = spec.policy
             keep = spec.isolation == "process" and policy.memory is None and policy.recycle_above is None
         finally:
@@ -135,7 +136,7 @@ class Pool:
 
     # choosing a child
 
-    async def _bound(self, spec: Spec) -> Child:
+    async def _bound(self, spec: Spec) -> ChildHandle:
         """A child that has loaded the function, and is busy now."""
         key = (spec.name, spec.version)
         for child in reversed(self._idle):
@@ -151,7 +152,7 @@ class Pool:
             raise
         return child
 
-    async def _take_spare(self) -> Child:
+    async def _take_spare(self) -> ChildHandle:
         """A child that has loaded nothing; where there are enough, the one idle longest makes room for it."""
         if len(self._idle) + len(self._busy) >= self._settings.processes and self._idle:
             self._retire(next(iter(self._idle)))
@@ -174,7 +175,7 @@ class Pool:
             self._spare.add_done_callback(lambda task: task.cancelled() or task.exception())
         return child
 
-    async def _load(self, child: Child, source: Source, policy: Policy | None) -> Spec:
+    async def _load(self, child: ChildHandle, source: Source, policy: Policy | None) -> Spec:
         settings = self._settings
         memory = None if policy is None else policy.memory
         options = {
@@ -204,7 +205,7 @@ class Pool:
 
     # what becomes of it
 
-    def _after(self, child: Child, spec: Spec, answer: list[Any] | None) -> None:
+    def _after(self, child: ChildHandle, spec: Spec, answer: list[Any] | None) -> None:
         self._busy.discard(child)
         if answer is None or child.terminated or child.ended.done():
             self._retire(child)
@@ -220,21 +221,21 @@ class Pool:
         else:
             self._put_back(child)
 
-    def _put_back(self, child: Child) -> None:
+    def _put_back(self, child: ChildHandle) -> None:
         self._busy.discard(child)
         if not child.ended.done():
             self._idle[child] = None
 
-    def _forget(self, child: Child, _: Any = None) -> None:
+    def _forget(self, child: ChildHandle, _: Any = None) -> None:
         self._idle.pop(child, None)
         self._busy.discard(child)
 
-    def _retire(self, child: Child) -> None:
+    def _retire(self, child: ChildHandle) -> None:
         self._forget(child)
         if not child.ended.done():
             child.kill()
 
-    async def _stopped(self, child: Child) -> list[Any] | None:
+    async def _stopped(self, child: ChildHandle) -> list[Any] | None:
         """Its answer if it comes in time; a further cancellation does not interrupt this."""
         stopping = asyncio.get_running_loop().create_task(self._stop(child))
         while not stopping.done():
@@ -242,7 +243,7 @@ class Pool:
                 await asyncio.shield(stopping)
         return stopping.result()
 
-    async def _stop(self, child: Child) -> list[Any] | None:
+    async def _stop(self, child: ChildHandle) -> list[Any] | None:
         child.terminate()
         with contextlib.suppress(TimeoutError, Crashed, OutOfMemory):
             await asyncio.wait_for(child.answered(), KILL_AFTER)

@@ -11,8 +11,8 @@ import sys
 
 from runtime.jobs.failure import Crashed, ForkserverLost
 from runtime.worker.processes import forkserver
+from runtime.worker.processes.child_handle import ChildHandle
 from runtime.worker.processes.forkserver import MESSAGE
-from runtime.worker.processes.handle import Child
 from runtime.worker.processes.linux import OomKills
 
 _GONE_WITHIN = 5.0
@@ -22,7 +22,7 @@ class Spawner:
     """Starts children; the fork server is started with the first, and again should it have ended."""
 
     def __init__(self) -> None:
-        self._children: dict[int, Child] = {}
+        self._children: dict[int, ChildHandle] = {}
         self._oom_kills = OomKills()
         self._control: socket.socket | None = None
         self._server: subprocess.Popen[bytes] | None = None
@@ -31,7 +31,7 @@ class Spawner:
         self._token = 0  # of the last request
         self._one_at_a_time = asyncio.Lock()
 
-    async def fork(self) -> Child:
+    async def fork(self) -> ChildHandle:
         """A child that has loaded nothing. Raises Crashed where none could be started."""
         async with self._one_at_a_time:
             if self._control is None:
@@ -59,7 +59,7 @@ class Spawner:
                 os.close(printed)
             talk.setblocking(False)
             os.set_blocking(output, False)
-            child = self._children[pid] = Child(pid, talk, output, self._signal, self._oom_kills)
+            child = self._children[pid] = ChildHandle(pid, talk, output, self._signal, self._oom_kills)
             return child
 
     def _start(self) -> None:

@@ -70,7 +70,8 @@ class Leases:
         client.close()
 
     def _stay_alive(self, client: SyncRedis) -> bool:
-        """Whether the server took it; one without memory does not, and leases are renewed all the same."""
+        """Renews the mark that this worker is alive; returns whether the server took it. One at its maxmemory does
+        not, and leases are renewed all the same."""
         try:
             for store in self._stores.values():
                 store.stay_alive(client)

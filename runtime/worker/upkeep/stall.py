@@ -21,13 +21,13 @@ from runtime.settings import Settings
 from runtime.store.attempt_store import AttemptStore
 from runtime.store.attempts import Settlement
 from runtime.store.connect import SyncRedis, connect_sync
-from runtime.worker import contained
+from runtime.worker import containment
 from runtime.worker.attempt import Attempt
 from runtime.worker.held import Held
 from runtime.worker.runner import failed
 
 _EVERY = 1.0  # seconds between looks
-_SUSPENDED = 3.0  # seconds that a wait of one takes where this process did not run
+_SUSPENDED = 3.0  # seconds: if a wait of _EVERY took longer, this process was suspended
 _SILENT = 2.0  # seconds without an answer after which nothing more is taken
 _PATIENCE = 5.0  # seconds without an answer, and beyond the timeout of the attempt that holds the loop up
 _LEFT_BEHIND = 30.0  # seconds for what an attempt has left running on the loop
@@ -108,7 +108,7 @@ class Stall:
         """The attempt whose handler is running now, directly or in a task it started; and how long
         the loop may be silent for it."""
         task = asyncio.current_task(self._loop)
-        owner = None if task is None else contained.owner(task)
+        owner = None if task is None else containment.owner(task)
         for attempt in self._held.all():
             if task is not None and (attempt.task is task or attempt is owner):
                 overdue = time.perf_counter() - attempt.started - attempt.function.policy.timeout

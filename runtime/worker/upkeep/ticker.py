@@ -15,7 +15,7 @@ from runtime.settings import Settings
 from runtime.store.schedules import Schedules, Ticked
 
 _MAX_SLEEP = 30.0  # seconds between two looks: clocks may be set
-_AGAIN = 1000  # ms until a function is looked for again that should be there
+_AGAIN = 1000  # ms until a function that was not published is looked for again
 
 
 class Ticker:
@@ -42,25 +42,25 @@ class Ticker:
     async def step(self) -> float:
         """Handles every tick that is due, then waits for the next one or for new schedules."""
         self._changed.clear()
-        wait = await self._deal_with_all()
+        wait = await self._handle_all()
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._changed.wait(), wait)
         return 0.0
 
-    async def _deal_with_all(self) -> float:
-        """Seconds until the next tick."""
+    async def _handle_all(self) -> float:
+        """Handles the due ticks of all schedules; returns seconds until the next look."""
         wait = _MAX_SLEEP
         for function, schedules in self._by_function.items():
             now = await self._schedules.now()
             for schedule, past in zip(
                 schedules, await self._schedules.past(function, [s.key for s in schedules]), strict=True
             ):
-                next_tick = await self._deal(function, schedule, past, now)
+                next_tick = await self._handle(function, schedule, past, now)
                 wait = min(wait, (next_tick - now) / 1000)
         return max(0.001, wait)
 
-    async def _deal(self, function: str, schedule: Schedule, past: Ticked | None, now: int) -> int:
-        """Enqueues or passes over the ticks up to now; returns the next one."""
+    async def _handle(self, function: str, schedule: Schedule, past: Ticked | None, now: int) -> int:
+        """Enqueues the last tick up to now if it is in time, and skips the others; returns when to look again."""
         if past is None:  # a new schedule has missed nothing
             await self._schedules.tick(function, schedule.key, now, 0, None)
             return schedule.next(now)
@@ -74,7 +74,7 @@ class Ticker:
             job = await self._preparer.prepare(request, tick=tick) if in_time else None
         except FunctionUnknown:
             self._log.warning("cron.unpublished", function=function, cron=schedule.cron)
-            return now + _AGAIN  # with a server that has lost its data, until the next heartbeat
+            return now + _AGAIN  # the server has lost its data; the next heartbeat publishes the function again
         except (PayloadInvalid, JobInvalid, LaneUnknown) as error:
             self._log.error("cron.unusable", function=function, cron=schedule.cron, error=str(error))
             job = None

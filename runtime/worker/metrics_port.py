@@ -23,7 +23,7 @@ class _Server(uvicorn.Server):
         yield
 
 
-class Port:
+class MetricsPort:
     """Serves on a socket of its own until closed."""
 
     def __init__(self, host: str, port: int) -> None:

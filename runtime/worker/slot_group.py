@@ -12,7 +12,7 @@ from runtime.worker.reader import Reader, Serving
 from runtime.worker.slots import Slots
 
 
-class Group:
+class SlotGroup:
     """Slots, and a reader for each shard that fills them."""
 
     def __init__(self, name: str, slots: Slots, stores: Mapping[int, AttemptStore], settings: Settings) -> None:

@@ -4,8 +4,8 @@ asyncio lets SystemExit and KeyboardInterrupt out of a task and so ends the loop
 the tasks that a handler starts raise Exited in place of them. Callbacks (`call_soon`) are not contained: what they
 end is the worker's.
 
-A copy that a handler makes of the process (fork) would go on as the worker, on its sockets. It ends as soon as it
-would: when the step of the loop, or the call of a thread, that made it is over.
+A copy of the process that a handler makes (fork) would go on as a second worker, on the same sockets. So it is
+ended when the step of the loop, or the call in a thread, that made it is over.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def copies_end() -> Iterator[None]:
 
 
 def _be_a_copy() -> None:
-    """In the copy: one that `multiprocessing` or the handler itself ends is not held up by this."""
+    """Runs in the copy, and sees to its end; `multiprocessing` or the handler may end it sooner."""
     global _armed
     if not _armed:
         return

@@ -23,7 +23,7 @@ class _Garbled(Exception):
     """Somebody else wrote to the child's socket, or it was cut in the middle of a message."""
 
 
-class Child:
+class ChildHandle:
     """A process that answers one request at a time; `ended` is set once it is gone."""
 
     def __init__(
