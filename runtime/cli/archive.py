@@ -32,6 +32,11 @@ def migrate(settings: Settings) -> int:
     return show.DONE
 
 
+async def make_tables(settings: Settings) -> None:
+    """As `migrate`, in silence."""
+    await _with_engine(settings, migrations.migrate)
+
+
 def run(settings: Settings) -> int:
     """Until SIGTERM or SIGINT. Raises SettingsInvalid, StoreError, and HistoryUnavailable where the tables are not
     this version's."""

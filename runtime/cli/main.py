@@ -51,14 +51,17 @@ def up(
     concurrency: Concurrency = None,
     processes: Processes = None,
     watch: Watch = None,
+    history: Annotated[
+        bool, typer.Option("--history/--no-history", help="Keep what has settled in a file of the data folder.")
+    ] = True,
 ) -> None:
-    """Run everything here: an embedded Valkey, the gateway and workers. Ctrl-C stops them cleanly."""
+    """Run everything here: an embedded Valkey, the gateway, workers and history. Ctrl-C stops them cleanly."""
     from runtime.cli.up import run
 
     loaded = settings.load(
         port=port, functions_dir=functions, concurrency=concurrency, processes=processes, watch=watch
     )
-    sys.exit(run(loaded, data, workers))
+    sys.exit(run(loaded, data, workers, history=history))
 
 
 @app.command()

@@ -12,9 +12,11 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 
 import httpx
+from pydantic import SecretStr
 
 from runtime import log
 from runtime.cli import show
@@ -83,7 +85,8 @@ class Supervised:
             await process.wait()
 
 
-def run(settings: Settings, data: Path, workers: int) -> int:
+def run(settings: Settings, data: Path, workers: int, *, history: bool = True) -> int:
+    """`history`: whether what settles is kept in a file of the data folder, where the settings name no database."""
     log.configure(settings)
     embedded.binary()
     if not settings.functions_dir.is_dir():
@@ -91,6 +94,9 @@ def run(settings: Settings, data: Path, workers: int) -> int:
     port = _port(settings)
     data.mkdir(parents=True, exist_ok=True)
     settings = settings.model_copy(update={"port": port, "redis_url": f"unix://{embedded.socket_path(data)}"})
+    if history and not settings.history_url.get_secret_value() and find_spec("sqlalchemy"):
+        file = SecretStr(f"sqlite:///{(data / 'history.db').resolve()}")
+        settings = settings.model_copy(update={"history_url": file})
     with _locked(data):
         embedded.stop_orphan(data)
         return asyncio.run(_run(settings, data, workers))
@@ -104,6 +110,8 @@ async def _run(settings: Settings, data: Path, workers: int) -> int:
     env = _environment(settings)
     lanework = [sys.executable, "-m", "runtime.cli.main"]
     others = [Supervised("gateway", [*lanework, "gateway"], env)]
+    if settings.history_url.get_secret_value():
+        others.append(Supervised("history", [*lanework, "history", "run"], env))
     others += [Supervised(f"worker {n}", [*lanework, "worker", "--port", "0"], env) for n in range(1, workers + 1)]
 
     await server.start()
@@ -113,6 +121,7 @@ async def _run(settings: Settings, data: Path, workers: int) -> int:
             show.error("server-failed", f"the embedded server did not start within {_START:g} s; see above")
             return show.FAILED
         is_keyed = await _is_keyed(settings, data)
+        await _make_tables(settings)
         tasks += [asyncio.create_task(child.run()) for child in others]
         async with Lanework(settings) as client:
             if not stop.is_set() and await _until_serving(client, stop):
@@ -138,6 +147,14 @@ async def _is_keyed(settings: Settings, data: Path) -> bool:
             hint = f"start this once without LANEWORK_HOST, and meanwhile `lanework keys new --data {data}`"
             raise SettingsInvalid(f"{error}; to make the first, {hint}") from None
         return needs_keys(settings) or bool(await AccessKeys(redis, settings).all())
+
+
+async def _make_tables(settings: Settings) -> None:
+    """Raises SettingsInvalid, HistoryUnavailable."""
+    if settings.history_url.get_secret_value():
+        from runtime.cli.archive import make_tables  # the extra `history` brings what it needs
+
+        await make_tables(settings)
 
 
 async def _until_ready(data: Path, stop: asyncio.Event) -> bool:
@@ -171,6 +188,7 @@ def _environment(settings: Settings) -> dict[str, str]:
         "CONCURRENCY": str(settings.concurrency),
         "PROCESSES": str(settings.processes),
         "WATCH": str(settings.watch),
+        "HISTORY_URL": settings.history_url.get_secret_value(),
     }
     return {**os.environ, **{PREFIX + name: value for name, value in values.items()}}
 

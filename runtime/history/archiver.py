@@ -19,7 +19,7 @@ from runtime.store.rows import Archived
 _ENTRIES = 50  # of each shard that are read at once
 _JOBS = 1000  # that are written in one transaction
 _LISTEN = 1.0  # seconds until it looks whether it is to stop
-_TAKE_OVER = 10.0  # seconds between looks for what another archiver left
+_TAKE_OVER = 3.0  # seconds between looks for what another archiver left
 _PAUSE, _LONGEST_PAUSE = 0.1, 5.0  # seconds before it tries again
 Answer = TypeVar("Answer")
 

@@ -29,7 +29,9 @@ def open_engine(url: str) -> AsyncEngine:
     if driver == "sqlite+aiosqlite":
         if not parsed.database or parsed.database == ":memory:":
             raise SettingsInvalid("history_url names a file: sqlite:///path/to/file")
-        Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
+        file = Path(parsed.database)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch(mode=0o600)  # payloads are not for everybody on this machine
         engine = create_async_engine(parsed)
         event.listen(engine.sync_engine, "connect", _set_up_sqlite)
         return engine

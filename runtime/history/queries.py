@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -21,11 +23,14 @@ class Queries:
 
     async def get(self, job_id: str) -> Job:
         """Raises JobNotFound, HistoryUnavailable."""
-        if not ids.is_id(job_id):
+        found = await self.get_many([job_id]) if ids.is_id(job_id) else {}
+        if job_id not in found:
             raise JobNotFound(job_id)
+        return found[job_id]
+
+    async def get_many(self, job_ids: Sequence[str]) -> dict[str, Job]:
+        """Those that are there, by id; up to some thousand. Raises HistoryUnavailable."""
         with translated():
             async with self._engine.connect() as connection:
-                found = await connection.scalar(select(jobs.c.job).where(jobs.c.id == job_id))
-        if found is None:
-            raise JobNotFound(job_id)
-        return unpacked(found)
+                found = await connection.scalars(select(jobs.c.job).where(jobs.c.id.in_(job_ids)))
+        return {job.id: job for job in map(unpacked, found)}

@@ -17,7 +17,7 @@ from runtime.store.rows import Archived, Unarchived
 from runtime.values import codec
 
 _PART = 200  # records that are read with one write: a millisecond or two of the server
-_ABANDONED_MS = 30_000  # after which another takes over what one has read and not taken off
+_ABANDONED_MS = 10_000  # after which another takes over what one has read and not taken off
 
 
 class Entry(NamedTuple):
@@ -82,7 +82,7 @@ class Archive:
         return [entry for key, rows in found or () for entry in _entries(by_key[key], rows)]
 
     async def abandoned(self, count: int) -> list[Entry]:
-        """Up to `count` entries of each shard that were read half a minute ago, and not taken off since."""
+        """Up to `count` entries of each shard that were read ten seconds ago, and not taken off since."""
         taken: list[Entry] = []
         with translated():
             for shard in self._shards:
