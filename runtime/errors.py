@@ -22,6 +22,7 @@ LaneworkError
 ├── LoopChanged            loop-changed          a client that is used on a second event loop
 ├── ClientMissing          client-missing        a handle that enqueues while no client is open
 ├── HistoryUnavailable     history-unavailable   the database of history does not answer
+│   ├── HistoryMissing     history-missing       none is set, and only a history could tell
 │   ├── HistoryRefused     history-refused       it does not take a row
 │   └── HistoryOutdated    history-outdated      its tables are not this version's
 └── StoreError             store-error
@@ -205,6 +206,10 @@ class HistoryUnavailable(LaneworkError):
 
 class HistoryRefused(HistoryUnavailable):
     code = "history-refused"
+
+
+class HistoryMissing(HistoryUnavailable):
+    code = "history-missing"
 
 
 class HistoryOutdated(HistoryUnavailable):

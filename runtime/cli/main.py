@@ -131,6 +131,17 @@ def jobs(
     status: Annotated[
         str | None, typer.Option(help="scheduled, pending, running, completed, failed, cancelled.")
     ] = None,
+    lane: OneLane = None,
+    tag: Annotated[str | None, typer.Option(help="Jobs with this tag, such as order:o1.")] = None,
+    after: Annotated[str | None, typer.Option(help="Made then or later, such as 2026-01-31T08:00:00Z.")] = None,
+    before: Annotated[str | None, typer.Option(help="Made then or earlier.")] = None,
+    payload: Annotated[
+        list[str] | None,
+        typer.Option(help="Settled jobs with this in their payload, such as to=ann@example.com; needs a history."),
+    ] = None,
+    error: Annotated[
+        str | None, typer.Option(help="Settled jobs whose error contains this; needs a history.")
+    ] = None,
     cursor: Annotated[str | None, typer.Option(help="Continue after the page that showed this cursor.")] = None,
     json: AsJson = False,
     url: Gateway = None,
@@ -138,7 +149,9 @@ def jobs(
     """List jobs, newest first."""
     from runtime.cli import remote
 
-    sys.exit(remote.jobs(settings.load(url=url), limit, type, status, cursor, json))
+    filters = {"type": type, "status": status, "lane": lane, "tag": tag, "after": after, "before": before}
+    filters |= {"error": error, **remote.payload_filters(payload or [])}
+    sys.exit(remote.jobs(settings.load(url=url), limit, cursor, filters, json))
 
 
 @app.command()

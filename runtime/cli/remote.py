@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
+import shlex
 import sys
 import time
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
 import httpx
+import typer
 
 from runtime.cli import show
 from runtime.errors import SettingsInvalid
@@ -73,11 +76,13 @@ def _follow(http: httpx.Client, job: dict[str, Any], wait: float, as_json: bool)
 
 
 def jobs(
-    settings: Settings, limit: int, type: str | None, status: str | None, cursor: str | None, as_json: bool
+    settings: Settings, limit: int, cursor: str | None, filters: Mapping[str, str | None], as_json: bool
 ) -> int:
-    query = {"limit": limit, "type": type, "status": status, "cursor": cursor, "fields": "payload,result"}
+    """`filters`: parameters of the query by name."""
+    given = {name: value for name, value in filters.items() if value is not None}
+    place = {} if cursor is None else {"cursor": cursor}
     with client(settings) as http:
-        params = {name: value for name, value in query.items() if value is not None}
+        params = {"limit": limit, "fields": "payload,result", **given, **place}
         code, page = ask(http, "GET", "/jobs", params=params)
         if page is None:
             return code
@@ -87,10 +92,28 @@ def jobs(
     columns = ["id", "function", "lane", "status", "attempt", "created", "result or error"]
     show.table(columns, [show.job_row(job) for job in page["jobs"]], "no jobs")
     if page["cursor"]:
-        filters = "".join(f" --{name} {query[name]}" for name in ("type", "status") if query[name] is not None)
+        options = "".join(f" {_option(name, value)}" for name, value in given.items())
         why = "not everything was looked at; " if page["partial"] else ""
-        show.note(f"{why}more: lanework jobs --limit {limit}{filters} --cursor {page['cursor']}")
+        show.note(f"{why}more: lanework jobs --limit {limit}{options} --cursor {page['cursor']}")
     return show.DONE
+
+
+def payload_filters(pairs: Sequence[str]) -> dict[str, str | None]:
+    """Parameters of the query, from `path=value`."""
+    filters: dict[str, str | None] = {}
+    for pair in pairs:
+        path, equals, value = pair.partition("=")
+        if not path or not equals:
+            raise typer.BadParameter("is a path and a value, such as to=ann@example.com", param_hint="--payload")
+        filters[f"payload.{path}"] = value
+    return filters
+
+
+def _option(name: str, value: str) -> str:
+    """As the command takes it."""
+    if name.startswith("payload."):
+        name, value = "payload", f"{name.removeprefix('payload.')}={value}"
+    return f"--{name} {shlex.quote(value)}"
 
 
 def functions(settings: Settings, as_json: bool) -> int:

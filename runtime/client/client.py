@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Sequence, Sized
-from datetime import datetime
+from collections.abc import Callable, Iterable, Sequence, Sized
 from types import TracebackType
-from typing import Any, NamedTuple, TypedDict, TypeVar, overload
+from typing import Any, NamedTuple, TypeVar, overload
 
 from typing_extensions import Unpack
 
@@ -21,27 +20,25 @@ from runtime.client.bulk import Bulk, Stored, submit_many
 from runtime.client.changes import Changes
 from runtime.client.connection import every_type
 from runtime.client.counts import Counts
-from runtime.client.deadline import within
+from runtime.client.lists import JobQuery, Lists
 from runtime.client.operations import Operations
 from runtime.client.prepare import Preparer
 from runtime.client.publishing import Published, publish
 from runtime.client.watching import Watching
 from runtime.errors import JobNotFound, KeyReused, LaneworkError, QueueFull, StatusConflict
 from runtime.handlers.handle import open_clients
-from runtime.jobs import tags
 from runtime.jobs.event import Event
 from runtime.jobs.job import Job
 from runtime.jobs.request import ClientOptions, JobRequest
 from runtime.settings import Settings
 from runtime.store.group_commit import GroupCommit
 from runtime.store.jobs import Refusal
-from runtime.store.listing import Page, Wanted
+from runtime.store.listing import Page
 from runtime.store.rows import NewJob
-from runtime.values import durations, ids
+from runtime.values import ids
 from runtime.values.clock import now_ms, rfc3339
 
 Result = TypeVar("Result")
-LIST_FIELDS = ("payload", "result")  # which a list may leave out
 
 
 class _Entry(NamedTuple):
@@ -58,42 +55,6 @@ class Submitted(NamedTuple):
     job: Job
     new: bool
     warnings: Sequence[str] = ()
-
-
-class JobQuery(TypedDict, total=False):
-    """Which jobs a list has.
-
-    `type`, `status`, `lane`: those of that one. `tag`: those that have it, as `name:value`. `parent`: those
-    that it has started. `after`, `before`: those made then, as Unix ms, RFC 3339 or a datetime. `visible`: of
-    which types. `fields`: which of payload and result are shown, both where nothing is said. `limit`, 50 where
-    nothing is said, and `cursor`: how many, and behind which.
-    """
-
-    limit: int
-    cursor: str | None
-    type: str | None
-    status: str | None
-    lane: str | None
-    tag: str | None
-    parent: str | None
-    after: int | str | datetime | None
-    before: int | str | datetime | None
-    visible: Callable[[str], bool] | None
-    fields: Collection[str]
-
-
-def _wanted(query: JobQuery) -> Wanted:
-    """Raises ValueError."""
-    type, visible = query.get("type"), query.get("visible")
-    after, before = query.get("after"), query.get("before")
-    return Wanted(
-        lambda own: type in (None, own) and (visible is None or visible(own)),
-        query.get("status"),
-        query.get("lane"),
-        None if after is None else durations.unix_ms(after),
-        None if before is None else durations.unix_ms(before),
-        tuple(name for name in LIST_FIELDS if name not in query.get("fields", LIST_FIELDS)),
-    )
 
 
 class Lanework(Operations, Counts, Watching, Changes):
@@ -247,18 +208,11 @@ class Lanework(Operations, Counts, Watching, Changes):
     async def page(self, **query: Unpack[JobQuery]) -> Page:
         """Jobs from newest to oldest, scheduled ones (`status`) from the soonest on.
 
-        Raises ValueError for a cursor that was not given here, and for a tag or a time that is none.
+        Raises ValueError for a cursor that was not given here, and for a tag or a time that is none; HistoryMissing
+        where only a history could tell, and HistoryUnavailable.
         """
         self._check_event_loop()
-        listing = self._store.listing
-        place: Any = {"limit": query.get("limit", 50), "cursor": query.get("cursor"), "wanted": _wanted(query)}
-        if (tag := query.get("tag")) is not None:
-            return await within(listing.tagged(tags.parse_one(tag), **place))
-        if (parent := query.get("parent")) is not None:
-            return await within(listing.children(parent, **place))
-        if query.get("status") == "scheduled":
-            return await within(listing.scheduled(**place))
-        return await within(listing.page(**place))
+        return await Lists(self._store, self._history).page(query)
 
     async def _refused(self, new: NewJob, refusal: Refusal) -> Job:
         """The job that is there already. Raises KeyReused, QueueFull, StatusConflict (its record is gone)."""

@@ -33,10 +33,11 @@ from typing_extensions import Unpack
 
 from runtime.client.bulk import Stored
 from runtime.client.changes import JobChange, Recent
-from runtime.client.client import JobQuery, Lanework, Submitted
+from runtime.client.client import Lanework, Submitted
 from runtime.client.connect import connect
 from runtime.client.connection import every_type
 from runtime.client.counts import Statistics
+from runtime.client.lists import JobQuery
 from runtime.client.operations import Cleared, Tagged
 from runtime.client.publishing import Published
 from runtime.client.watching import JobEvent, Output

@@ -27,6 +27,7 @@ EXPLAINED = {
     "host-unknown": "The gateway does not answer to the name in the Host header: see LANEWORK_HOSTS.",
     "http-error": "The request is not one that the gateway understands.",
     "internal-error": "The gateway failed. Its log has the cause, under the request's X-Request-Id.",
+    "history-missing": "Only a history could tell, and none is set: LANEWORK_HISTORY_URL names its database.",
     "history-outdated": "The tables of history are not this version's. Run `lanework history migrate`.",
     "history-refused": "The database of history does not take this; the log has the cause.",
     "history-unavailable": "Redis has no such job, and the database of history, which may have it, does not "

@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple, cast
 
 from starlette.requests import Request
 
-from runtime.client.client import LIST_FIELDS, JobQuery
+from runtime.client.lists import LIST_FIELDS, JobQuery
 from runtime.gateway.problems import BadRequest
 from runtime.gateway.requests import refuse_unknown
 from runtime.jobs import tags
@@ -16,7 +16,8 @@ from runtime.jobs.job import STATUSES, Status
 from runtime.values import durations, ids
 
 _SMALL = re.compile(r"[0-9]{1,6}")
-_LISTED = ("limit", "cursor", "type", "status", "lane", "tag", "parent", "after", "before")
+_LISTED = ("limit", "cursor", "type", "status", "lane", "tag", "parent", "after", "before", "error")
+_PAYLOAD = "payload."  # before the path of a field of the payload
 _UNSETTLED: tuple[Status, ...] = ("scheduled", "pending", "running")
 
 
@@ -58,7 +59,8 @@ def read_window(request: Request) -> tuple[int, int]:
 def read_query(request: Request, lanes: Sequence[str]) -> JobQuery:
     """The parameters of a list of jobs. Raises BadRequest: 422."""
     query = request.query_params
-    refuse_unknown(request, {*_LISTED, "fields"})
+    searched = {name: value for name, value in query.items() if name.startswith(_PAYLOAD)}
+    refuse_unknown(request, {*_LISTED, "fields", *searched})
     limit = query.get("limit", "50")
     if not _SMALL.fullmatch(limit) or not 1 <= int(limit) <= 500:
         raise BadRequest(422, "query-invalid", "limit is a number from 1 to 500")
@@ -77,6 +79,8 @@ def read_query(request: Request, lanes: Sequence[str]) -> JobQuery:
                 read[name] = parse(query[name])
             except ValueError as error:
                 raise BadRequest(422, "query-invalid", f"{name} {error}") from None
+    if searched:
+        read["payload"] = {name.removeprefix(_PAYLOAD): value for name, value in searched.items()}
     return cast("JobQuery", {**read, "limit": int(limit), "fields": _fields(query.get("fields", ""))})
 
 

@@ -18,7 +18,7 @@ from runtime.store.rows import Archived
 
 _ENTRIES = 50  # of each shard that are read at once
 _JOBS = 1000  # that are written in one transaction
-_LISTEN = 1.0  # seconds until it looks whether it is to stop
+_LISTEN = 3.0  # seconds until it looks for what another left
 _TAKE_OVER = 3.0  # seconds between looks for what another archiver left
 _PAUSE, _LONGEST_PAUSE = 0.1, 5.0  # seconds before it tries again
 Answer = TypeVar("Answer")
@@ -37,12 +37,15 @@ class Archiver:
         self._writer = writer
         self._wait = wait
         self._stopping = asyncio.Event()
+        self._listening: asyncio.Task[list[Entry]] | None = None
         self._took_over_at = float("-inf")
         self._log = log.get("history")
 
     def stop(self) -> None:
         """`run` returns once what it has read is written, or cannot be now."""
         self._stopping.set()
+        if self._listening is not None:
+            self._listening.cancel()
 
     async def run(self) -> None:
         if await self._until_done(self._start) is None:
@@ -85,7 +88,15 @@ class Archiver:
             if left:
                 return left
             self._took_over_at = time.monotonic()
-        return await self._archive.next(_ENTRIES, _LISTEN)
+        self._listening = asyncio.create_task(self._archive.next(_ENTRIES, _LISTEN))
+        try:
+            return await self._listening
+        except asyncio.CancelledError:
+            if self._stopping.is_set():
+                return []  # what it was just given, the next takes over
+            raise
+        finally:
+            self._listening = None
 
     async def _move(self, part: Sequence[Entry]) -> bool:
         """Entries of one shard."""

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection, Sequence
+
 from runtime.history.database import open_engine
 from runtime.history.queries import Queries
+from runtime.history.search import Search
 from runtime.jobs.job import Job
+from runtime.store.listing import Page
 
 
 class History:
@@ -18,6 +22,20 @@ class History:
     async def get(self, job_id: str) -> Job:
         """Raises JobNotFound, HistoryUnavailable."""
         return await self._queries.get(job_id)
+
+    async def get_many(self, job_ids: Sequence[str], left_out: Collection[str] = ()) -> dict[str, Job]:
+        """See `Queries.get_many`."""
+        return await self._queries.get_many(job_ids, left_out)
+
+    async def page(
+        self,
+        search: Search,
+        limit: int,
+        left_out: Collection[str] = (),
+        fits: Callable[[Job], bool] = lambda _: True,
+    ) -> Page:
+        """See `Queries.page`."""
+        return await self._queries.page(search, limit, left_out, fits)
 
     async def close(self) -> None:
         await self._engine.dispose()

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
+from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -10,9 +13,14 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from runtime.errors import JobNotFound
 from runtime.history.database import translated
 from runtime.history.rows import unpacked
+from runtime.history.search import Search, statement
 from runtime.history.tables import jobs
 from runtime.jobs.job import Job
+from runtime.store.listing import PAGE_BYTES, SCAN_LIMIT, Page
 from runtime.values import ids
+
+_BUFFERED = 50  # rows that are read ahead: each may have megabytes
+_CURSOR = re.compile(r"history-([0-9]{1,15})-(.{36})")
 
 
 class Queries:
@@ -28,9 +36,53 @@ class Queries:
             raise JobNotFound(job_id)
         return found[job_id]
 
-    async def get_many(self, job_ids: Sequence[str]) -> dict[str, Job]:
-        """Those that are there, by id; up to some thousand. Raises HistoryUnavailable."""
+    async def get_many(self, job_ids: Sequence[str], left_out: Collection[str] = ()) -> dict[str, Job]:
+        """Those that are there, by id; up to some thousand. `left_out`: fields that are not shown. Raises
+        HistoryUnavailable."""
         with translated():
             async with self._engine.connect() as connection:
                 found = await connection.scalars(select(jobs.c.job).where(jobs.c.id.in_(job_ids)))
-        return {job.id: job for job in map(unpacked, found)}
+        return {job.id: _without(job, left_out) for job in map(unpacked, found)}
+
+    async def page(
+        self,
+        search: Search,
+        limit: int,
+        left_out: Collection[str] = (),
+        fits: Callable[[Job], bool] = lambda _: True,
+    ) -> Page:
+        """The newest jobs first. `left_out`: fields that it does not show. `fits`: a further condition. A page may
+        come short (`partial`): it looks at 10,000 rows, and some 4 MiB of jobs. Raises HistoryUnavailable."""
+        found: list[Job] = []
+        octets, looked = 0, 0
+        with translated():
+            async with self._engine.connect() as connection:
+                found_rows = statement(search, self._engine.dialect.name, SCAN_LIMIT)
+                async for row in await connection.stream(
+                    found_rows, execution_options={"max_row_buffer": _BUFFERED}
+                ):
+                    job = unpacked(row.job)
+                    looked, octets = looked + 1, octets + len(row.job)
+                    if fits(job):
+                        found.append(_without(job, left_out))
+                    if len(found) == limit or octets > PAGE_BYTES or looked == SCAN_LIMIT:
+                        return Page(found, cursor(row.created_at, row.id), len(found) < limit)
+        return Page(found, None)
+
+
+def _without(job: Job, left_out: Collection[str]) -> Job:
+    gone: dict[str, Any] = {name: None for name in left_out if getattr(job, name) is not None}
+    return replace(job, **gone, omitted=tuple(gone)) if gone else job
+
+
+def cursor(created_at: int, job_id: str) -> str:
+    """Where the next page begins: behind this job."""
+    return f"history-{created_at}-{job_id}"
+
+
+def place(text: str) -> tuple[int, str]:
+    """From a cursor. Raises ValueError for one that was not given here."""
+    found = _CURSOR.fullmatch(text)
+    if not found or not ids.is_id(found[2]):
+        raise ValueError("not a cursor of this list")
+    return int(found[1]), found[2]

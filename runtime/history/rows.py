@@ -32,7 +32,7 @@ def job_row(job: Job) -> Row:
         "parent": job.parent,
         "error": _error(job),
         "fields": searchable(job.payload),
-        "tags": {name: _text(value) for name, value in job.tags.items()} or None,
+        "tags": {name: clean(value) for name, value in job.tags.items()} or None,
         "job": packed(job),
     }
 
@@ -58,7 +58,7 @@ def searchable(payload: Any) -> dict[str, str | int | float | bool]:
     for path, value in _leaves(payload, ()):
         if len(found) == _MAX_FIELDS:
             break
-        found[path] = _text(value) if isinstance(value, str) else value
+        found[path] = clean(value[:_MAX_TEXT]) if isinstance(value, str) else value
     return found
 
 
@@ -67,19 +67,19 @@ def _leaves(value: Any, path: tuple[str, ...]) -> Iterator[tuple[str, Any]]:
         for name, part in value.items():
             yield from _leaves(part, (*path, str(name)))
     elif isinstance(value, (str, bool, int, float)):
-        yield _text(".".join(path)), value
+        yield clean(".".join(path)[:_MAX_TEXT]), value
 
 
-def _text(value: str) -> str:
-    """PostgreSQL's text and JSON have no NUL, and neither has single surrogates."""
-    return value[:_MAX_TEXT].replace("\0", "\ufffd").encode("utf-8", "replace").decode()
+def clean(text: str) -> str:
+    """As the databases can hold it: PostgreSQL's text and JSON have no NUL, and neither takes single surrogates."""
+    return text.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
 
 
 def _error(job: Job) -> str | None:
     if job.error is None:
         return None
     text = f"{job.error.get('type')}: {job.error.get('message')}"
-    return text[:_MAX_ERROR].replace("\0", "\ufffd").encode("utf-8", "replace").decode()
+    return clean(text[:_MAX_ERROR])
 
 
 def _attempt_row(job: Job, attempt: dict[str, Any]) -> Row:
@@ -95,7 +95,7 @@ def _attempt_row(job: Job, attempt: dict[str, Any]) -> Row:
         "outcome": attempt["outcome"],
         "worker": attempt["worker"],
         "version": attempt["version"],
-        "error_type": None if error is None else _text(str(error.get("type"))),
+        "error_type": None if error is None else clean(str(error.get("type"))),
     }
 
 

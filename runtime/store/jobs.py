@@ -111,6 +111,10 @@ class Jobs:
             raise JobNotFound(job_id)
         return record.read(job_id, fields, self._settings.lanes)
 
+    async def known(self, job_ids: Sequence[str], left_out: Collection[str] = ()) -> list[Job]:
+        """Those of the jobs that still have a record, as lists show them."""
+        return (await self.listed(job_ids, left_out=left_out)).jobs if job_ids else []
+
     async def progress(self, job_id: str) -> Any:
         """The job's newest report, or None."""
         with translated():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, NamedTuple, cast
 
 from runtime.jobs import tags
@@ -69,30 +69,55 @@ class Listing:
         self._keys = Keys(settings.prefix)
         self._jobs = jobs
 
-    async def page(self, *, limit: int, cursor: str | None = None, wanted: Wanted = EVERY) -> Page:
-        """The newest jobs first.
+    async def page(
+        self,
+        *,
+        limit: int,
+        cursor: str | None = None,
+        wanted: Wanted = EVERY,
+        forgotten: Callable[[Sequence[str]], Awaitable[Mapping[str, Job]]] | None = None,
+    ) -> Page:
+        """The newest jobs first. `forgotten`: gives jobs, by id, whose records have gone.
 
         Reads at most 10,000 entries of each shard's log in one call, and some 4 MiB of jobs: a page may come short
         (`partial`), with a cursor to go on from. Raises ValueError for a cursor not given here.
         """
         places = _places(cursor, self._settings.shards)
         found: list[tuple[str, bytes, int]] = []
+        archived: dict[str, Job] = {}
         for shard, place in enumerate(places):
             if place is not None:
-                found += [(id, entry, shard) for id, entry in await self._scan(shard, place, limit, wanted)]
+                rows = await self._scan(shard, place, limit, wanted, archived, forgotten)
+                found += [(id, entry, shard) for id, entry in rows]
         found.sort(key=lambda row: _when(row[1]), reverse=True)
         page = found[:limit]
-        listed = await self._jobs.listed(
-            [job_id for job_id, _entry, _shard in page if job_id], PAGE_BYTES, wanted.left_out
-        )
-        page = _up_to(listed.read, page)
+        recorded = [job_id for job_id, _entry, _shard in page if job_id and job_id not in archived]
+        listed = await self._jobs.listed(recorded, PAGE_BYTES, wanted.left_out)
+        page = _up_to(set(recorded[listed.read :]), page)
+        shown = archived | {job.id: job for job in listed.jobs}
         for _id, entry, shard in page:
             places[shard] = entry.decode()
         ended = len(page) < limit and page == found and all(job_id for job_id, _entry, _shard in page)
         cursor = None if ended else ",".join(place or "-" for place in places)
-        return Page(listed.jobs, cursor, not ended and len(page) < limit)
+        return Page([shown[id] for id, *_ in page if id in shown], cursor, not ended and len(page) < limit)
 
-    async def _scan(self, shard: int, place: str, limit: int, wanted: Wanted) -> list[tuple[str, bytes]]:
+    async def begins(self) -> list[int | None]:
+        """From when on each shard's log has jobs, in Unix ms; None where it has none."""
+        with translated():
+            async with self._client.pipeline(transaction=False) as pipe:
+                for shard in range(self._settings.shards):
+                    pipe.xrange(self._keys.log(shard), count=1)
+                return [_when(entries[0][0])[0] if entries else None for entries in await pipe.execute()]
+
+    async def _scan(
+        self,
+        shard: int,
+        place: str,
+        limit: int,
+        wanted: Wanted,
+        archived: dict[str, Job],
+        forgotten: Callable[[Sequence[str]], Awaitable[Mapping[str, Job]]] | None,
+    ) -> list[tuple[str, bytes]]:
         """(id, entry) of up to `limit` jobs that fit, newest first, after `place` in the shard's log."""
         fit: list[tuple[str, bytes]] = []
         # an entry's id begins with the ms in which its job was made
@@ -110,8 +135,11 @@ class Listing:
                     for _entry, job_id in rows:
                         pipe.hmget(self._keys.job(shard, job_id.decode()), ["status", "lane"])
                     found = await pipe.execute()
+            gone = [job_id.decode() for (_, job_id), (is_, _) in zip(rows, found, strict=True) if is_ is None]
+            if gone and forgotten is not None:
+                archived |= {id: job for id, job in (await forgotten(gone)).items() if wanted.has(job)}
             for (entry, job_id), (is_, lane) in zip(rows, found, strict=True):
-                if (
+                if job_id.decode() in archived or (
                     is_ is not None
                     and wanted.status in (None, shown_status(is_))
                     and wanted.lane in (None, lane.decode())
@@ -261,13 +289,11 @@ class Listing:
         return rows
 
 
-def _up_to(jobs: int, rows: list[tuple[str, bytes, int]]) -> list[tuple[str, bytes, int]]:
-    """The rows before the first job that comes after so many; one without an id says where a look ended."""
+def _up_to(unread: set[str], rows: list[tuple[str, bytes, int]]) -> list[tuple[str, bytes, int]]:
+    """The rows before the first job that was not read; one without an id says where a look ended."""
     for index, (job_id, _entry, _shard) in enumerate(rows):
-        if job_id:
-            if jobs == 0:
-                return rows[:index]
-            jobs -= 1
+        if job_id in unread:
+            return rows[:index]
     return rows
 
 

@@ -18,13 +18,14 @@ from typing_extensions import Unpack
 
 from runtime import settings
 from runtime.client.bulk import Stored, check_payloads, with_keys
-from runtime.client.client import LIST_FIELDS, JobQuery, Submitted
+from runtime.client.client import Submitted
 from runtime.client.connection import every_type
 from runtime.client.http import read
 from runtime.client.http.following import Following
 from runtime.client.http.operations import Operating
 from runtime.client.http.sending import body, event_item, line, parts
 from runtime.client.http.transport import Transport, by_key_alone, error_of, job_path, packed
+from runtime.client.lists import LIST_FIELDS, JobQuery
 from runtime.client.publishing import Published
 from runtime.errors import LaneworkError, StoreUnavailable
 from runtime.handlers.handle import open_clients
@@ -185,7 +186,10 @@ class LaneworkHttp(Following, Operating):
 
     async def page(self, **query: Unpack[JobQuery]) -> Page:
         by_key_alone(query.get("visible") or every_type)
-        params: dict[str, Any] = {name: value for name, value in query.items() if name != "visible"}
+        params: dict[str, Any] = {
+            name: value for name, value in query.items() if name not in ("visible", "payload")
+        }
+        params |= {f"payload.{path}": value for path, value in (query.get("payload") or {}).items()}
         params["fields"] = ",".join(query.get("fields", LIST_FIELDS))
         for name in ("after", "before"):
             if params.get(name) is not None:

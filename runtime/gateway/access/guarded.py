@@ -20,8 +20,9 @@ from runtime import log
 from runtime.client import Lanework
 from runtime.client.bulk import Stored
 from runtime.client.changes import JobChange, Recent
-from runtime.client.client import JobQuery, Submitted
+from runtime.client.client import Submitted
 from runtime.client.counts import Statistics
+from runtime.client.lists import JobQuery
 from runtime.client.operations import Cleared, Tagged
 from runtime.client.publishing import Published
 from runtime.client.watching import JobEvent, Output

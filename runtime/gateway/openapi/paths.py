@@ -95,6 +95,11 @@ def operations(settings: Settings, functions: Sequence[str], sample: Any) -> dic
                     query("tag", TAG, text="not with parent"),
                     query("parent", {"type": "string", "pattern": _UUID7}, text="started by that job"),
                     query("lane", {"type": "string", "enum": list(settings.lanes)}),
+                    query(
+                        "error",
+                        {"type": "string"},
+                        text="what the error's type or message contains; needs a history, as `payload.PATH` does",
+                    ),
                     query("after", MOMENT, text="made then, or later"),
                     query("before", MOMENT, text="made then, or before"),
                     query(

@@ -28,8 +28,14 @@ def upgrade() -> None:
         sa.Column("tags", _JSON),
         sa.Column("job", sa.LargeBinary, nullable=False),
     )
-    op.create_index("jobs_by_type", "jobs", ["type", "id"])
+    op.create_index("jobs_by_creation", "jobs", ["created_at", "id"])
+    op.create_index("jobs_by_type", "jobs", ["type", "created_at", "id"])
     op.create_index("jobs_by_end", "jobs", ["finished_at"])
+    op.create_index("jobs_by_parent", "jobs", ["parent"])
+    if op.get_bind().dialect.name == "postgresql":
+        for name, column in (("jobs_by_field", "fields"), ("jobs_by_tag", "tags")):
+            ops = {column: "jsonb_path_ops"}
+            op.create_index(name, "jobs", [column], postgresql_using="gin", postgresql_ops=ops)
     op.create_table(
         "attempts",
         sa.Column("job_id", sa.Uuid(as_uuid=False), primary_key=True),
