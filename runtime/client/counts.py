@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from runtime.client.connection import Connection
 from runtime.client.deadline import within
+from runtime.store.archive import Lag
 from runtime.store.schedules import Ticked
 from runtime.store.stats import Depth, Place
 from runtime.values import ids
@@ -114,6 +115,11 @@ class Counts(Connection):
         self._check_event_loop()
         settled, minutes = await within(self._store.stats.settled_lately(function))
         return max(1, min(_LONGEST, math.ceil(60 * minutes / settled))) if settled else _LONGEST
+
+    async def history_lag(self) -> Lag | None:
+        """How far history is behind; None where there is none. Raises StoreUnavailable."""
+        self._check_event_loop()
+        return await within(self._store.archive.lag())
 
     async def stats(self) -> Statistics:
         """What waits, runs, is scheduled and has failed, of each function and lane, for how long, and how fast it

@@ -46,6 +46,7 @@ from runtime.jobs.event import Event
 from runtime.jobs.job import Job, Status
 from runtime.jobs.request import ClientOptions, JobRequest
 from runtime.settings import Settings
+from runtime.store.archive import Lag
 from runtime.store.listing import Page
 from runtime.store.registry import Deployed, WorkerInfo
 from runtime.store.schedules import Ticked
@@ -305,6 +306,9 @@ class LaneworkSync:
 
     def retry_after(self, function: str) -> int:
         return self._do(lambda client: client.retry_after(function))
+
+    def history_lag(self) -> Lag | None:
+        return self._do(lambda client: client.history_lag())
 
     def stats(self) -> Statistics:
         return self._do(lambda client: client.stats())

@@ -12,6 +12,7 @@ async def collect(lanework: Lanework) -> bytes:
     depths = await lanework.depths()
     scheduled = await lanework.scheduled()
     workers = await lanework.workers()
+    lag = await lanework.history_lag()
     registry = _registry(up=True)
     waiting = Gauge("lanework_jobs_waiting", "Jobs that wait in a lane.", ["function", "lane"], registry=registry)
     running = Gauge("lanework_jobs_running", "Jobs that workers hold.", ["function", "lane"], registry=registry)
@@ -20,6 +21,11 @@ async def collect(lanework: Lanework) -> bytes:
         running.labels(depth.function, depth.lane).set(depth.running)
     Gauge("lanework_jobs_scheduled", "Jobs that wait for their time.", registry=registry).set(scheduled)
     Gauge("lanework_workers", "Workers alive.", registry=registry).set(len(workers))
+    if lag is not None:
+        waits = "Entries of settled jobs that wait for history, some jobs each."
+        Gauge("lanework_history_waiting_entries", waits, registry=registry).set(lag.entries)
+        behind = "For how long the oldest of them has waited."
+        Gauge("lanework_history_lag_seconds", behind, registry=registry).set(lag.seconds)
     return generate_latest(registry)
 
 

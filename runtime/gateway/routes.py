@@ -22,6 +22,7 @@ from runtime.jobs.job import Job
 from runtime.jobs.request import JobRequest
 from runtime.values.clock import now_ms, rfc3339
 
+_FAR_BEHIND = 60  # seconds
 _LONGEST = 60  # seconds until a client is to look again
 
 
@@ -107,9 +108,13 @@ class Api:
         return json_reply({"status": "ok"})
 
     async def ready(self, request: Request) -> Response:
-        """503 unless a job could be stored, and functions are known that it could be for."""
+        """503 unless a job could be stored, and functions are known that it could be for. A history that is behind
+        is a warning: jobs run all the same."""
         await self._lanework.check_ready()
-        return json_reply({"status": "ok"})
+        lag = await self._lanework.history_lag()
+        if lag is None or lag.seconds < _FAR_BEHIND:
+            return json_reply({"status": "ok"})
+        return json_reply({"status": "ok", "warnings": [f"history is {lag.seconds:.0f} s behind"]})
 
     async def metrics(self, request: Request) -> Response:
         """This process's metrics, and the queues' gauges."""

@@ -110,9 +110,11 @@ class Archive:
         args = (codec.pack_batch(list(entries)), codec.pack_batch(list(shorter)))
         await scripts.ARCHIVED(self._client, self._keys.root(shard), *args)
 
-    async def lag(self) -> Lag:
-        """Raises StoreError."""
+    async def lag(self) -> Lag | None:
+        """None where there is no history. Raises StoreError."""
         entries, oldest = 0, None
+        if not await self.is_on():
+            return None
         with translated():
             now = (await self._redis.time())[0]
             for shard in self._shards:

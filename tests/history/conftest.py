@@ -101,5 +101,5 @@ async def until_archiving(store: Store) -> None:
 
 async def until_archived(store: Store) -> None:
     async with asyncio.timeout(DEADLINE):
-        while (await store.archive.lag()).entries:
+        while (lag := await store.archive.lag()) is not None and lag.entries:
             await asyncio.sleep(0.01)

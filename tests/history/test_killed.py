@@ -52,7 +52,7 @@ async def enqueue(client, ids):
 
 async def is_unfinished(client, store):
     depths = await client.depths()
-    return any(d.waiting + d.running for d in depths) or (await store.archive.lag()).entries
+    return any(d.waiting + d.running for d in depths) or (await client.history_lag()).entries
 
 
 async def compare(store, engine, ids):

@@ -15,6 +15,7 @@ from runtime.client.http.transport import Transport, by_key_alone, function_path
 from runtime.client.operations import Cleared, Tagged
 from runtime.errors import JobNotFound, LaneworkError, StatusConflict
 from runtime.jobs.job import Job, Status
+from runtime.store.archive import Lag
 from runtime.store.listing import Page
 from runtime.store.registry import Deployed, WorkerInfo
 from runtime.store.schedules import Ticked
@@ -119,6 +120,9 @@ class Operating:
 
     async def retry_after(self, function: str) -> int:
         raise _of_redis("retry_after", "QueueFull has it")
+
+    async def history_lag(self) -> Lag | None:
+        raise _of_redis("history_lag", "GET /metrics has lanework_history_lag_seconds")
 
     async def check(self) -> None:
         await self.ping()

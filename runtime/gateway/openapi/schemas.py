@@ -261,7 +261,7 @@ def components(settings: Settings, functions: Mapping[str, bool]) -> dict[str, S
             },
             optional=("desired_workers",),
         ),
-        "Alive": obj({"status": {"const": "ok"}}),
+        "Alive": obj({"status": {"const": "ok"}, "warnings": array({"type": "string"})}, optional=("warnings",)),
         "Replayed": obj({"replayed": {"type": "integer"}}),
         "Purged": obj({"purged": {"type": "integer"}}),
         "Cleared": obj({"cancelled": {"type": "integer"}, "partial": {"type": "boolean"}}),
