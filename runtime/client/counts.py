@@ -6,16 +6,22 @@ import asyncio
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from runtime.client.connection import Connection
 from runtime.client.deadline import within
+from runtime.errors import HistoryMissing
+from runtime.history.bucket import SPAN_MS, Bucket, Span
 from runtime.store.archive import Lag
 from runtime.store.schedules import Ticked
 from runtime.store.stats import Depth, Place
-from runtime.values import ids
+from runtime.values import durations, ids
+from runtime.values.clock import now_ms
 
 WHAT = ("stored", "completed", "failed")
 _HOUR = 60
+_SHOWN = {"hour": 86_400_000, "day": 30 * 86_400_000}  # ms of the past, where nothing is said
+_MOST_SPANS = 1000
 _LONGEST = 60  # seconds
 _NONE = [0] * (_HOUR + 1)
 
@@ -120,6 +126,29 @@ class Counts(Connection):
         """How far history is behind; None where there is none. Raises StoreUnavailable."""
         self._check_event_loop()
         return await within(self._store.archive.lag())
+
+    async def past(
+        self,
+        by: Span = "hour",
+        *,
+        after: int | str | datetime | None = None,
+        before: int | str | datetime | None = None,
+        function: str | None = None,
+    ) -> list[Bucket]:
+        """What settled from `after` on and before `before`, by hour or day (of UTC) and function; up to now, and
+        of a day or thirty days where nothing is said.
+
+        Raises ValueError for a time that is none and for more than 1000 hours or days, HistoryMissing,
+        HistoryUnavailable.
+        """
+        self._check_event_loop()
+        end = now_ms() if before is None else durations.unix_ms(before)
+        begin = end - _SHOWN[by] if after is None else durations.unix_ms(after)
+        if (end - begin) / SPAN_MS[by] > _MOST_SPANS:
+            raise ValueError(f"there are more than {_MOST_SPANS} {by}s between after and before")
+        if self._history is None:
+            raise HistoryMissing("the past is in history, and none is set")
+        return await self._history.past(by, begin, end, function)
 
     async def stats(self) -> Statistics:
         """What waits, runs, is scheduled and has failed, of each function and lane, for how long, and how fast it

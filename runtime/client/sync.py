@@ -42,6 +42,7 @@ from runtime.client.operations import Cleared, Tagged
 from runtime.client.publishing import Published
 from runtime.client.watching import JobEvent, Output
 from runtime.errors import LaneworkError, StoreUnavailable
+from runtime.history.bucket import Bucket, Span
 from runtime.jobs.event import Event
 from runtime.jobs.job import Job, Status
 from runtime.jobs.request import ClientOptions, JobRequest
@@ -306,6 +307,16 @@ class LaneworkSync:
 
     def retry_after(self, function: str) -> int:
         return self._do(lambda client: client.retry_after(function))
+
+    def past(
+        self,
+        by: Span = "hour",
+        *,
+        after: int | str | datetime | None = None,
+        before: int | str | datetime | None = None,
+        function: str | None = None,
+    ) -> list[Bucket]:
+        return self._do(lambda client: client.past(by, after=after, before=before, function=function))
 
     def history_lag(self) -> Lag | None:
         return self._do(lambda client: client.history_lag())

@@ -25,6 +25,7 @@ from runtime.gateway import (
     hooks,
     operations,
     outputs,
+    past,
     problem_pages,
     routes,
     scale,
@@ -57,6 +58,7 @@ PARTS: tuple[Callable[[GuardedLanework], Paths], ...] = (
     operations.paths,
     scale.paths,
     stats.paths,
+    past.paths,
     description.paths,
     problem_pages.paths,
 )

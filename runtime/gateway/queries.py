@@ -73,7 +73,7 @@ def read_query(request: Request, lanes: Sequence[str]) -> JobQuery:
     if "tag" in query and "parent" in query:
         raise BadRequest(422, "query-invalid", "give tag or parent, not both")
     read: dict[str, Any] = {name: query[name] or None for name in _LISTED if name in query}
-    for name, parse in (("tag", tags.parse_one), ("after", _moment), ("before", _moment)):
+    for name, parse in (("tag", tags.parse_one), ("after", moment), ("before", moment)):
         if name in query:
             try:
                 read[name] = parse(query[name])
@@ -94,7 +94,7 @@ def _fields(text: str) -> tuple[str, ...]:
     return names
 
 
-def _moment(text: str) -> int:
+def moment(text: str) -> int:
     """Unix ms. Raises ValueError."""
     return durations.unix_ms(int(text) if re.fullmatch("[0-9]{5,15}", text) else text)
 

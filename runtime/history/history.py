@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 
+from runtime.history.bucket import Bucket, Span
 from runtime.history.database import open_engine
+from runtime.history.figures import figures
 from runtime.history.queries import Queries
 from runtime.history.search import Search
 from runtime.jobs.job import Job
@@ -36,6 +38,10 @@ class History:
     ) -> Page:
         """See `Queries.page`."""
         return await self._queries.page(search, limit, left_out, fits)
+
+    async def past(self, span: Span, after: int, before: int, function: str | None) -> list[Bucket]:
+        """See `figures`."""
+        return await figures(self._engine, span, after, before, function)
 
     async def close(self) -> None:
         await self._engine.dispose()

@@ -14,12 +14,15 @@ from runtime.client.http import read
 from runtime.client.http.transport import Transport, by_key_alone, function_path, job_path, segment
 from runtime.client.operations import Cleared, Tagged
 from runtime.errors import JobNotFound, LaneworkError, StatusConflict
+from runtime.history.bucket import Bucket, Span
 from runtime.jobs.job import Job, Status
 from runtime.store.archive import Lag
 from runtime.store.listing import Page
 from runtime.store.registry import Deployed, WorkerInfo
 from runtime.store.schedules import Ticked
 from runtime.store.stats import Depth, Place
+from runtime.values.clock import rfc3339
+from runtime.values.durations import unix_ms
 
 _LONG = 60.0  # seconds for what a gateway does in parts
 _PAGE = 500
@@ -120,6 +123,19 @@ class Operating:
 
     async def retry_after(self, function: str) -> int:
         raise _of_redis("retry_after", "QueueFull has it")
+
+    async def past(
+        self,
+        by: Span = "hour",
+        *,
+        after: int | str | datetime | None = None,
+        before: int | str | datetime | None = None,
+        function: str | None = None,
+    ) -> list[Bucket]:
+        times = {"after": after, "before": before}
+        query: dict[str, Any] = {name: rfc3339(unix_ms(time)) for name, time in times.items() if time is not None}
+        query |= {"by": by} | ({} if function is None else {"function": function})
+        return read.buckets((await self._ask("GET", "/stats/history", query=query)).body)
 
     async def history_lag(self) -> Lag | None:
         raise _of_redis("history_lag", "GET /metrics has lanework_history_lag_seconds")

@@ -8,6 +8,7 @@ from dataclasses import fields
 from typing import Any
 
 from runtime.client.counts import WHAT, Figures, FunctionStats, Rate, Statistics
+from runtime.history.bucket import Bucket
 from runtime.jobs.job import Job
 from runtime.store.listing import Page
 from runtime.store.registry import Deployed, WorkerInfo
@@ -23,6 +24,7 @@ _TIMES = (
     "cancel_requested_at",
 )
 _JOB = frozenset(field.name for field in fields(Job))
+_ENDS = ("completed", "failed", "cancelled")
 _OMITTED = ("payload", "result", "history", "children", "then", "event")
 
 
@@ -47,6 +49,23 @@ def restored(value: Any) -> Any:
                 return value
         return {name: restored(inner) for name, inner in value.items()}
     return [restored(inner) for inner in value] if isinstance(value, list) else value
+
+
+def buckets(shown: Mapping[str, Any]) -> list[Bucket]:
+    return [
+        Bucket(
+            own["function"],
+            unix_ms(own["since"]),
+            {status: own[status] for status in _ENDS if own[status]},
+            _percentiles(own["wait_ms"]),
+            _percentiles(own["run_ms"]),
+        )
+        for own in shown["buckets"]
+    ]
+
+
+def _percentiles(shown: Mapping[str, int | None]) -> dict[int, int]:
+    return {int(name.removeprefix("p")): value for name, value in shown.items() if value is not None}
 
 
 def page(shown: Mapping[str, Any]) -> Page:

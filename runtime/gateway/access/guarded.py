@@ -29,6 +29,7 @@ from runtime.client.watching import JobEvent, Output
 from runtime.errors import AccessDenied, AccessForbidden, FunctionUnknown, JobNotFound, LaneworkError, RateExceeded
 from runtime.gateway.access.caller import CALLER, admit, charge
 from runtime.gateway.access.keyring import Keyring
+from runtime.history.bucket import Bucket, Span
 from runtime.jobs.event import Event
 from runtime.jobs.job import Job, Status
 from runtime.jobs.request import JobRequest
@@ -257,6 +258,12 @@ class GuardedLanework(Lanework):
         stats = await super().stats()
         stats.functions = [own for own in stats.functions if await self._covers(own.function)]
         return stats
+
+    async def past(self, by: Span = "hour", **query: Any) -> list[Bucket]:
+        if (function := query.get("function")) is not None:
+            await self._require_function(function)
+        visible = await self._visible()
+        return [bucket for bucket in await super().past(by, **query) if visible(bucket.function)]
 
     async def workers(self) -> Sequence[WorkerInfo]:
         """All of them, with what they have of the key's functions."""

@@ -7,7 +7,7 @@ from importlib.metadata import version
 from typing import Any
 
 from runtime.gateway.access.scopes import scope_of
-from runtime.gateway.openapi import events, outputs, parts, paths, schemas, stats
+from runtime.gateway.openapi import events, outputs, parts, past, paths, schemas, stats
 from runtime.gateway.openapi import functions as of_functions
 from runtime.jobs import built_in
 from runtime.settings import Settings
@@ -42,7 +42,7 @@ def build(deployed: Mapping[str, Deployed], settings: Settings, *, secured: bool
     operations = paths.operations(settings, known, _sample(loaded))
     needs_payload = {name: bool(function.schema.get("required")) for name, function in loaded.items()}
     components = schemas.components(settings, needs_payload)
-    for part in (events, outputs, stats):
+    for part in (events, outputs, stats, past):
         operations |= part.operations()
         components |= part.components()
     for name, function in loaded.items():
