@@ -13,6 +13,7 @@ from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_vali
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from runtime.errors import LaneUnknown, SettingsInvalid
+from runtime.values import durations
 from runtime.values.ids import MAX_SHARDS
 
 PREFIX = "LANEWORK_"
@@ -29,6 +30,8 @@ _LANE = re.compile(r"[a-z0-9_-]+")
 
 Names = Annotated[tuple[str, ...], NoDecode]
 Weights = Annotated[dict[str, int] | None, NoDecode]
+Ages = Annotated[dict[str, float], NoDecode]  # seconds by function; * are all that are not named
+_LEAST_AGE = 3600.0
 
 
 class Settings(BaseSettings):
@@ -87,6 +90,10 @@ class Settings(BaseSettings):
     )
     history_wait: float = Field(
         86_400.0, ge=60, description="seconds that settled jobs wait at most in Redis until history has them"
+    )
+
+    history_keep: Ages = Field(
+        {"*": 90 * 86_400.0}, description="how long history keeps jobs, such as 90d,webhook=7d by function"
     )
 
     host: str = Field("127.0.0.1", description="address that the gateway and the worker's port listen on")
@@ -162,6 +169,17 @@ class Settings(BaseSettings):
         if not all(weight.strip().isdecimal() and int(weight) > 0 for _, _, weight in pairs):
             raise ValueError("give each lane a weight from 1 on, such as high=6,normal=3,low=1")
         return {lane.strip(): int(weight) for lane, _, weight in pairs} or None
+
+    @field_validator("history_keep", mode="before")
+    @classmethod
+    def _ages(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        pairs = [part.strip().rpartition("=") for part in value.split(",") if part.strip()]
+        ages = {name.strip() or "*": durations.seconds(age.strip()) for name, _, age in pairs}
+        if len(ages) < len(pairs) or any(age < _LEAST_AGE for age in ages.values()):
+            raise ValueError("give each function once, and at least an hour, such as 90d,webhook=7d")
+        return ages
 
     @model_validator(mode="after")
     def _each_lane_has_a_weight(self) -> Settings:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
 from typing import TypeVar
 
 import uvloop
+from rich.console import Console
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from runtime import log
@@ -17,6 +19,9 @@ from runtime.errors import SettingsInvalid
 from runtime.history import migrate as migrations
 from runtime.history.archiver import Archiver
 from runtime.history.database import open_engine, translated
+from runtime.history.erasure import erase, find
+from runtime.history.export import export as write_lines
+from runtime.history.search import Search
 from runtime.history.writer import Writer
 from runtime.settings import Settings
 from runtime.store.store import Store
@@ -48,7 +53,7 @@ async def _run(settings: Settings, engine: AsyncEngine) -> int:
     os.nice(_NICE)
     await migrations.check(engine)
     store = Store(settings)
-    archiver = Archiver(store.archive, Writer(engine), settings.history_wait)
+    archiver = Archiver(store.archive, Writer(engine), settings.history_wait, settings.history_keep)
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, archiver.stop)
     try:
@@ -57,6 +62,43 @@ async def _run(settings: Settings, engine: AsyncEngine) -> int:
         await store.close()
     log.get("history").info("history.left")
     return show.DONE
+
+
+def export(settings: Settings, search: Search, to: Path | None) -> int:
+    """Raises SettingsInvalid, HistoryUnavailable."""
+
+    async def write(engine: AsyncEngine) -> int:
+        await migrations.check(engine)
+        with Console(stderr=True).status("…") as status:  # on a terminal alone
+            return await write_lines(engine, search, to, lambda count: status.update(f"{count:,} jobs"))
+
+    count = asyncio.run(_with_engine(settings, write))
+    show.note(f"{count:,} jobs" + (f" in {to}" if to else ""))
+    return show.DONE
+
+
+def forget(settings: Settings, job_ids: Sequence[str], search: Search | None, *, dry_run: bool) -> int:
+    """Raises SettingsInvalid, StoreError, HistoryUnavailable."""
+
+    async def work(engine: AsyncEngine) -> int:
+        await migrations.check(engine)
+        found = [*job_ids, *(await find(engine, search) if search else ())]
+        if dry_run:
+            show.note(f"{len(found):,} jobs would be erased")
+            return show.DONE
+        store = Store(settings)
+        try:
+            erased, alive = await erase(store, engine, found)
+        finally:
+            await store.close()
+        show.note(f"{erased:,} jobs are erased")
+        if alive:
+            show.error(
+                "status-conflict", f"not settled, and so not erased: {', '.join(alive[:10])}; cancel them first"
+            )
+        return show.REFUSED if alive or not erased else show.DONE
+
+    return asyncio.run(_with_engine(settings, work))
 
 
 async def _with_engine(settings: Settings, ask: Callable[[AsyncEngine], Awaitable[Answer]]) -> Answer:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import TypeVar
 
@@ -15,10 +15,12 @@ from runtime.history.writer import Writer
 from runtime.jobs.job import Job
 from runtime.store.archive import Archive, Entry
 from runtime.store.rows import Archived
+from runtime.values.clock import now_ms
 
 _ENTRIES = 50  # of each shard that are read at once
 _JOBS = 1000  # that are written in one transaction
 _LISTEN = 3.0  # seconds until it looks for what another left
+_CLEAN_EVERY = 600.0  # seconds
 _TAKE_OVER = 3.0  # seconds between looks for what another archiver left
 _PAUSE, _LONGEST_PAUSE = 0.1, 5.0  # seconds before it tries again
 Answer = TypeVar("Answer")
@@ -31,11 +33,16 @@ class Archiver:
     ends this in between, another does that part again, and finds the jobs there.
     """
 
-    def __init__(self, archive: Archive, writer: Writer, wait: float) -> None:
-        """`wait`: seconds that settled jobs wait for it at most."""
+    def __init__(
+        self, archive: Archive, writer: Writer, wait: float, kept: Mapping[str, float] | None = None
+    ) -> None:
+        """`wait`: seconds that settled jobs wait for it at most. `kept`: for how long history keeps them, in
+        seconds by function; None: for ever."""
         self._archive = archive
         self._writer = writer
         self._wait = wait
+        self._kept = kept or {}
+        self._cleaned_at = float("-inf")
         self._stopping = asyncio.Event()
         self._listening: asyncio.Task[list[Entry]] | None = None
         self._took_over_at = float("-inf")
@@ -52,6 +59,7 @@ class Archiver:
             return
         self._log.info("history.started")
         while not self._stopping.is_set():
+            await self._until_done(self._clean)
             entries = await self._until_done(self._next)
             for part in _parts(entries or []):
                 if await self._until_done(lambda part=part: self._move(part)) is None:  # type: ignore[misc]
@@ -81,6 +89,14 @@ class Archiver:
             if self._stopping.is_set():
                 return None
             pause = min(_LONGEST_PAUSE, pause * 2)
+
+    async def _clean(self) -> bool:
+        """Deletes what has been kept long enough, now and then."""
+        if self._kept and time.monotonic() - self._cleaned_at >= _CLEAN_EVERY:
+            if deleted := await self._writer.delete_expired(self._kept, now_ms()):
+                self._log.info("history.deleted", jobs=deleted)
+            self._cleaned_at = time.monotonic()
+        return True
 
     async def _next(self) -> list[Entry]:
         if time.monotonic() - self._took_over_at >= _TAKE_OVER:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -43,6 +43,17 @@ class Queries:
             async with self._engine.connect() as connection:
                 found = await connection.scalars(select(jobs.c.job).where(jobs.c.id.in_(job_ids)))
         return {job.id: _without(job, left_out) for job in map(unpacked, found)}
+
+    async def each(self, search: Search, page: int) -> AsyncIterator[Job]:
+        """All jobs that fit, the newest first, read in pages. Raises HistoryUnavailable."""
+        at: str | None = None
+        while True:
+            found = await self.page(replace(search, below=None if at is None else place(at)), page)
+            for job in found.jobs:
+                yield job
+            at = found.cursor
+            if at is None:
+                return
 
     async def page(
         self,

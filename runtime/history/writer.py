@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Table, tuple_
@@ -10,6 +10,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from runtime.history.database import translated
+from runtime.history.retention import delete_expired
 from runtime.history.rows import attempt_rows, job_row
 from runtime.history.tables import attempts, jobs
 from runtime.jobs.job import Job
@@ -36,6 +37,10 @@ class Writer:
                 await connection.execute(self._jobs, [job_row(job) for job in latest.values()])
                 if tried:
                     await connection.execute(self._attempts, tried)
+
+    async def delete_expired(self, kept: Mapping[str, float], now: int) -> int:
+        """See `retention.delete_expired`."""
+        return await delete_expired(self._engine, kept, now)
 
 
 def _newer_wins(insert: Any) -> Any:

@@ -110,6 +110,15 @@ class Archive:
         args = (codec.pack_batch(list(entries)), codec.pack_batch(list(shorter)))
         await scripts.ARCHIVED(self._client, self._keys.root(shard), *args)
 
+    async def in_flight(self) -> set[tuple[int, bytes]]:
+        """Shard and id of entries that have been read and are not taken off, 10,000 of each shard at most."""
+        found: set[tuple[int, bytes]] = set()
+        with translated():
+            for shard in self._shards if await self.is_on() else ():
+                rows = await self._redis.xpending_range(self._keys.archive(shard), HISTORY, "-", "+", 10_000)
+                found |= {(shard, row["message_id"]) for row in rows}
+        return found
+
     async def lag(self) -> Lag | None:
         """None where there is no history. Raises StoreError."""
         entries, oldest = 0, None

@@ -29,6 +29,7 @@ class Refusal(NamedTuple):
     waiting: int = 0
 
 
+_ERASED = 500  # jobs that one script call erases
 _SMALL = 300  # bytes of a record's small fields
 _MIDDLING = ("error", "progress")  # fields that are always read, of some kilobytes at most
 
@@ -114,6 +115,20 @@ class Jobs:
     async def known(self, job_ids: Sequence[str], left_out: Collection[str] = ()) -> list[Job]:
         """Those of the jobs that still have a record, as lists show them."""
         return (await self.listed(job_ids, left_out=left_out)).jobs if job_ids else []
+
+    async def erase(self, job_ids: Sequence[str]) -> tuple[set[str], set[str]]:
+        """Deletes settled jobs for good; the ids of those that were there, and of those that have not settled."""
+        by_shard: dict[int, list[str]] = {}
+        for job_id in job_ids:
+            by_shard.setdefault(self._shards.of(job_id), []).append(job_id)
+        erased, alive = set[str](), set[str]()
+        for shard, own in by_shard.items():
+            for start in range(0, len(own), _ERASED):
+                part = own[start : start + _ERASED]
+                replies = await scripts.ERASE(self._client, self._keys.root(shard), codec.pack_batch(part))
+                erased |= {job_id for job_id, reply in zip(part, replies, strict=True) if reply == 1}
+                alive |= {job_id for job_id, reply in zip(part, replies, strict=True) if reply == -1}
+        return erased, alive
 
     async def progress(self, job_id: str) -> Any:
         """The job's newest report, or None."""
