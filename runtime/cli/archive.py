@@ -24,8 +24,10 @@ from runtime.history.export import export as write_lines
 from runtime.history.search import Search
 from runtime.history.writer import Writer
 from runtime.settings import Settings
+from runtime.store.archive import Lag
 from runtime.store.store import Store
 
+_FAR_BEHIND = 60.0  # seconds
 _NICE = 10  # running jobs matters more than archiving them
 Answer = TypeVar("Answer")
 
@@ -42,15 +44,17 @@ async def make_tables(settings: Settings) -> None:
     await _with_engine(settings, migrations.migrate)
 
 
-def run(settings: Settings) -> int:
+def run(settings: Settings, *, migrate: bool) -> int:
     """Until SIGTERM or SIGINT. Raises SettingsInvalid, StoreError, and HistoryUnavailable where the tables are not
     this version's."""
     log.configure(settings)
-    return uvloop.run(_with_engine(settings, lambda engine: _run(settings, engine)))
+    return uvloop.run(_with_engine(settings, lambda engine: _run(settings, engine, migrate)))
 
 
-async def _run(settings: Settings, engine: AsyncEngine) -> int:
+async def _run(settings: Settings, engine: AsyncEngine, migrate: bool) -> int:
     os.nice(_NICE)
+    if migrate:
+        await migrations.migrate(engine)
     await migrations.check(engine)
     store = Store(settings)
     archiver = Archiver(store.archive, Writer(engine), settings.history_wait, settings.history_keep)
@@ -62,6 +66,26 @@ async def _run(settings: Settings, engine: AsyncEngine) -> int:
         await store.close()
     log.get("history").info("history.left")
     return show.DONE
+
+
+def status(settings: Settings, *, as_json: bool) -> int:
+    """Raises StoreError."""
+
+    async def ask() -> Lag | None:
+        store = Store(settings)
+        try:
+            return await store.archive.lag()
+        finally:
+            await store.close()
+
+    lag = asyncio.run(ask())
+    if as_json:
+        show.json({"history": lag is not None} | (lag._asdict() if lag else {}))
+    elif lag is None:
+        show.note("there is no history; `lanework history run` starts one")
+    else:
+        show.note(f"{lag.seconds:.0f} s behind; {lag.entries:,} entries wait")
+    return show.DONE if lag is not None and lag.seconds < _FAR_BEHIND else show.FAILED
 
 
 def export(settings: Settings, search: Search, to: Path | None) -> int:

@@ -34,11 +34,24 @@ def migrate(url: Url = None) -> None:
 
 
 @app.command()
-def run(url: Url = None) -> None:
+def run(
+    migrate: Annotated[bool, typer.Option("--migrate", help="Bring the tables to this version's first.")] = False,
+    url: Url = None,
+) -> None:
     """Write what settles to history, until SIGTERM. Several may run."""
     from runtime.cli import archive
 
-    sys.exit(archive.run(settings.load(history_url=url)))
+    sys.exit(archive.run(settings.load(history_url=url), migrate=migrate))
+
+
+@app.command()
+def status(
+    json: Annotated[bool, typer.Option("--json", help="For programs: JSON on standard output.")] = False,
+) -> None:
+    """Show how far history is behind; exits with 1 where that is a minute, or there is none."""
+    from runtime.cli import archive
+
+    sys.exit(archive.status(settings.load(), as_json=json))
 
 
 Function = Annotated[str | None, typer.Option("--type", help="Only jobs of this function.")]

@@ -52,6 +52,7 @@ def stack(tmp_path_factory):
     for image in (
         os.environ.get("PYTHON_IMAGE", "python:3.13-slim"),
         os.environ.get("REDIS_IMAGE", "redis:7-alpine"),
+        os.environ.get("POSTGRES_IMAGE", "postgres:17-alpine"),
     ):
         if not has_image(image):
             missing(f"the image {image}")
@@ -182,8 +183,23 @@ def test_what_was_accepted_survives_a_restart_of_redis(stack):
     assert (done["status"], done["result"]) == ("completed", "kept")
 
 
+def test_what_redis_has_forgotten_is_answered_from_postgres(stack):
+    with stack.http() as http:
+        job_id = run(http, "math", {"a": "2", "b": "3"})["id"]
+        found = None
+        deadline = time.monotonic() + 20
+        while time.monotonic() < deadline:
+            found = http.get("/jobs", params={"payload.a": "2", "type": "math", "fields": "result"}).json()["jobs"]
+            if job_id in [job["id"] for job in found]:
+                break
+        stack("exec", "-T", "redis", "redis-cli", "DEL", f"lw:{{0}}:job:{job_id}")
+        job = http.get(f"/jobs/{job_id}").json()
+
+    assert (job["id"], job["archived"], job["result"]) == (job_id, True, 5)
+
+
 def test_every_service_says_that_it_is_healthy(stack):
     services = [json.loads(line) for line in stack("ps", "--format", "json").splitlines()]
 
-    assert {service["Service"] for service in services} == {"redis", "gateway", "worker"}
+    assert {service["Service"] for service in services} == {"redis", "postgres", "history", "gateway", "worker"}
     assert {service["Health"] for service in services} == {"healthy"}

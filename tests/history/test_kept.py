@@ -91,6 +91,17 @@ async def test_export_writes_a_line_a_job(engine, lanework, tmp_path):
     assert (wrong, "--after" in told) == (2, True)
 
 
+async def test_how_far_it_is_behind(lanework, store, redis, settings):
+    assert await lanework("status") == (1, "there is no history; `lanework history run` starts one\n")
+
+    await store.archive.start(3600)
+    assert await lanework("status") == (0, "0 s behind; 0 entries wait\n")
+
+    await redis.xadd(Keys(settings.prefix).archive(0), {"jobs": b"\x90"}, id=f"{now_ms() - 300_000}-1")
+    code, printed = await lanework("status", "--json")
+    assert (code, json.loads(printed)["entries"]) == (1, 1)
+
+
 async def test_what_is_forgotten_is_in_neither_place(archiving, client, worker, redis, settings, lanework):
     async with archiving(), worker(note=note):
         ann, bob, other = [
