@@ -88,6 +88,21 @@ def status(settings: Settings, *, as_json: bool) -> int:
     return show.DONE if lag is not None and lag.seconds < _FAR_BEHIND else show.FAILED
 
 
+def off(settings: Settings) -> int:
+    """Raises StoreError."""
+
+    async def work() -> None:
+        store = Store(settings)
+        try:
+            await store.archive.stop()
+        finally:
+            await store.close()
+
+    asyncio.run(work())
+    show.note("settled jobs wait for history no longer; `lanework history run` begins again")
+    return show.DONE
+
+
 def export(settings: Settings, search: Search, to: Path | None) -> int:
     """Raises SettingsInvalid, HistoryUnavailable."""
 

@@ -54,6 +54,14 @@ def status(
     sys.exit(archive.status(settings.load(), as_json=json))
 
 
+@app.command()
+def off() -> None:
+    """Have settled jobs wait for history no longer; what is in the database stays."""
+    from runtime.cli import archive
+
+    sys.exit(archive.off(settings.load()))
+
+
 Function = Annotated[str | None, typer.Option("--type", help="Only jobs of this function.")]
 Payload = Annotated[
     list[str] | None, typer.Option(help="Only jobs with this in their payload, such as user=ann@example.com.")

@@ -101,6 +101,9 @@ async def test_how_far_it_is_behind(lanework, store, redis, settings):
     code, printed = await lanework("status", "--json")
     assert (code, json.loads(printed)["entries"]) == (1, 1)
 
+    assert (await lanework("off"))[0] == 0
+    assert await redis.keys(f"{settings.prefix}:*archiv*") == []
+
 
 async def test_what_is_forgotten_is_in_neither_place(archiving, client, worker, redis, settings, lanework):
     async with archiving(), worker(note=note):
