@@ -136,16 +136,14 @@ class Counts(Connection):
         function: str | None = None,
     ) -> list[Bucket]:
         """What settled from `after` on and before `before`, by hour or day (of UTC) and function; up to now, and
-        of a day or thirty days where nothing is said.
+        of a day or thirty days where nothing is said. Of more than 1000 hours or days, the last.
 
-        Raises ValueError for a time that is none and for more than 1000 hours or days, HistoryMissing,
-        HistoryUnavailable.
+        Raises ValueError for a time that is none, HistoryMissing, HistoryUnavailable.
         """
         self._check_event_loop()
         end = now_ms() if before is None else durations.unix_ms(before)
         begin = end - _SHOWN[by] if after is None else durations.unix_ms(after)
-        if (end - begin) / SPAN_MS[by] > _MOST_SPANS:
-            raise ValueError(f"there are more than {_MOST_SPANS} {by}s between after and before")
+        begin = max(begin, end - _MOST_SPANS * SPAN_MS[by])
         if self._history is None:
             raise HistoryMissing("the past is in history, and none is set")
         return await self._history.past(by, begin, end, function)

@@ -46,7 +46,7 @@ _STATUS: dict[type[LaneworkError], int] = {
     EventInvalid: 422,
     FunctionBroken: 409,
     FunctionUnknown: 404,
-    HistoryMissing: 422,
+    HistoryMissing: 409,
     HistoryUnavailable: 503,
     JobFailed: 409,
     JobInvalid: 422,

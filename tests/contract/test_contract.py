@@ -21,10 +21,15 @@ ROOT = HERE.parent.parent
 
 
 @pytest.fixture
-def gateway(process, until):
-    """A gateway as a process of its own."""
+def gateway(process, until, tmp_path, request):
+    """A gateway as a process of its own, with a history where there are functions to have one."""
     url = f"http://127.0.0.1:{free_port()}"
-    log = process("gateway", "--port", url.rpartition(":")[2])
+    env = {}
+    if "deployed" in request.fixturenames and request.getfixturevalue("deployed"):
+        env["HISTORY_URL"] = f"sqlite:///{tmp_path}/history.db"
+        archiver = process("history", "run", "--migrate", **env)
+        archiver.await_said("history.started")
+    log = process("gateway", "--port", url.rpartition(":")[2], **env)
     until(lambda: alive(url), "gateway", log.log.read_text)
     return url
 

@@ -151,4 +151,4 @@ async def test_without_a_history_a_search_says_what_is_missing(settings):
     async with serving(without) as http:
         reply = await http.get("/jobs", params={"payload.to": "x"})
 
-    assert (reply.status_code, reply.json()["type"]) == (422, "/problems/history-missing")
+    assert (reply.status_code, reply.json()["type"]) == (409, "/problems/history-missing")

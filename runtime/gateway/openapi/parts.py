@@ -12,7 +12,7 @@ _PROBLEMS = {
     401: "no access key came, or none that is valid",
     403: "a page of another site asked, or the access key does not allow this",
     404: "there is no such function or job",
-    409: "the status does not allow it, or the function loads nowhere",
+    409: "the status does not allow it, the function loads nowhere, or a history is missing",
     413: "the body is too large",
     415: "the media type is not understood",
     421: "the gateway does not answer to the name in the Host header",

@@ -32,11 +32,15 @@ def components() -> dict[str, Schema]:
 
 def operations() -> dict[str, dict[str, Schema]]:
     shown = {"200": reply("by time and function", "Past")}
-    past = op("show_past", "Functions", "Throughput, failures, waits and run times of the past", shown, 422)
+    past = op("show_past", "Functions", "Throughput, failures, waits and run times of the past", shown, 409, 422)
     parameters = [
         query("by", _BY, text="hour where nothing is said"),
         query("function", {"type": "string"}),
-        query("after", MOMENT, text="settled then, or later; else a day, or thirty days, before the end"),
+        query(
+            "after",
+            MOMENT,
+            text="settled then, or later; else a day, or thirty days, before the end; 1000 hours or days at most",
+        ),
         query("before", MOMENT, text="settled earlier; else now"),
     ]
     return {"/stats/history": {"get": past | {"parameters": parameters}}}

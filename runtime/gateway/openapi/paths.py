@@ -86,7 +86,9 @@ def operations(settings: Settings, functions: Sequence[str], sample: Any) -> dic
         "/jobs": {
             "post": op("create_job", "Jobs", "Enqueue a job", create, 400, 403, 404, 409, 413, 415, 422, 429)
             | {"parameters": [_WAIT, _KEY], "requestBody": body},
-            "get": op("list_jobs", "Jobs", "List jobs, the newest first", {"200": reply("a page", "JobPage")}, 422)
+            "get": op(
+                "list_jobs", "Jobs", "List jobs, the newest first", {"200": reply("a page", "JobPage")}, 409, 422
+            )
             | {
                 "parameters": [
                     *window,
