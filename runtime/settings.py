@@ -96,6 +96,10 @@ class Settings(BaseSettings):
         {"*": 90 * 86_400.0}, description="how long history keeps jobs, such as 90d,webhook=7d by function"
     )
 
+    outbox_url: SecretStr = Field(
+        SecretStr(""), description="the database whose outbox `lanework outbox run` moves; as history_url"
+    )
+
     host: str = Field("127.0.0.1", description="address that the gateway and the worker's port listen on")
     hosts: Names = Field(
         (), description="names that the gateway answers to; none: on loopback, those of loopback, else any"

@@ -13,6 +13,7 @@ LAYERS = [
     {"store"},
     {"history"},
     {"client"},
+    {"outbox"},
     {"worker", "testing", "pytest_plugin"},
     {"gateway"},
     {"cli"},

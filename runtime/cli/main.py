@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from runtime import settings
-from runtime.cli import history, keys, show
+from runtime.cli import history, keys, outbox, show
 from runtime.errors import LaneworkError
 
 app = typer.Typer(
@@ -27,6 +27,7 @@ app = typer.Typer(
 
 app.add_typer(keys.app, name="keys")
 app.add_typer(history.app, name="history")
+app.add_typer(outbox.app, name="outbox")
 
 _AWAY = ("store-unavailable", "history-unavailable")
 AsJson = Annotated[bool, typer.Option("--json", help="For programs: JSON on standard output.")]

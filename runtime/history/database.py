@@ -24,11 +24,13 @@ def open_engine(url: str) -> AsyncEngine:
         parsed = make_url(url)
         driver = _DRIVERS[parsed.get_backend_name()]
     except (KeyError, SQLAlchemyError, ValueError):
-        raise SettingsInvalid("history_url is sqlite:///path/to/file or postgresql://user@host/database") from None
+        raise SettingsInvalid(
+            "a database is named by sqlite:///path/to/file or postgresql://user@host/database"
+        ) from None
     parsed = parsed.set(drivername=driver)
     if driver == "sqlite+aiosqlite":
         if not parsed.database or parsed.database == ":memory:":
-            raise SettingsInvalid("history_url names a file: sqlite:///path/to/file")
+            raise SettingsInvalid("SQLite needs a file: sqlite:///path/to/file")
         file = Path(parsed.database)
         file.parent.mkdir(parents=True, exist_ok=True)
         file.touch(mode=0o600)  # payloads are not for everybody on this machine
