@@ -7,6 +7,7 @@ import os
 import shutil
 import socket
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -107,17 +108,18 @@ def embedded_valkey(folder: Path) -> Iterator[str]:
 
 
 class Postgres:
-    """A PostgreSQL as Debian installs it, with a cluster of its own; it can be stopped and started again."""
+    """A PostgreSQL as Debian installs it, with a cluster of its own; it can be stopped and started again.
 
-    def __init__(self, binaries: Path, folder: Path) -> None:
+    Its data is not in a folder of pytest's: these are for their owner alone, and it refuses to run as root.
+    """
+
+    def __init__(self, binaries: Path) -> None:
         self._binaries = binaries
-        self._data = folder / "data"
-        # it refuses to run as root
         self._user = "postgres" if os.geteuid() == 0 else None
+        self._folder = Path(tempfile.mkdtemp(prefix="lanework-postgres-"))
+        self._data = self._folder / "data"
         if self._user:
-            shutil.chown(folder, self._user)
-            for parent in [folder, *folder.parents][:-1]:  # pytest's folders are for their owner alone
-                parent.chmod(parent.stat().st_mode | 0o011)
+            shutil.chown(self._folder, self._user)
         self._run("initdb", "-D", str(self._data), "-A", "trust", "-U", "postgres", "--no-sync")
         self.port = free_port()
         self.url = f"postgresql://postgres@127.0.0.1:{self.port}"
@@ -131,6 +133,11 @@ class Postgres:
 
     def stop(self) -> None:
         self._run("pg_ctl", "-D", str(self._data), "-m", "immediate", "-w", "stop")
+
+    def remove(self) -> None:
+        """Stops it, and deletes its data."""
+        self.stop()
+        shutil.rmtree(self._folder)
 
     def _run(self, program: str, *arguments: str) -> None:
         command = [str(self._binaries / program), *arguments]

@@ -17,6 +17,7 @@ from runtime.store.archive import Archive, Entry
 from runtime.store.rows import Archived
 from runtime.values.clock import now_ms
 
+_AT_ONCE = 2  # one reads from Redis while the other waits for the database
 _ENTRIES = 50  # of each shard that are read at once
 _JOBS = 1000  # that are written in one transaction
 _LISTEN = 3.0  # seconds until it looks for what another left
@@ -44,20 +45,23 @@ class Archiver:
         self._kept = kept or {}
         self._cleaned_at = float("-inf")
         self._stopping = asyncio.Event()
-        self._listening: asyncio.Task[list[Entry]] | None = None
+        self._listening: set[asyncio.Task[list[Entry]]] = set()
         self._took_over_at = float("-inf")
         self._log = log.get("history")
 
     def stop(self) -> None:
         """`run` returns once what it has read is written, or cannot be now."""
         self._stopping.set()
-        if self._listening is not None:
-            self._listening.cancel()
+        for listening in self._listening:
+            listening.cancel()
 
     async def run(self) -> None:
         if await self._until_done(self._start) is None:
             return
         self._log.info("history.started")
+        await asyncio.gather(*(self._work() for _ in range(_AT_ONCE)))
+
+    async def _work(self) -> None:
         while not self._stopping.is_set():
             await self._until_done(self._clean)
             entries = await self._until_done(self._next)
@@ -93,26 +97,31 @@ class Archiver:
     async def _clean(self) -> bool:
         """Deletes what has been kept long enough, now and then."""
         if self._kept and time.monotonic() - self._cleaned_at >= _CLEAN_EVERY:
-            if deleted := await self._writer.delete_expired(self._kept, now_ms()):
+            before, self._cleaned_at = self._cleaned_at, time.monotonic()
+            try:
+                deleted = await self._writer.delete_expired(self._kept, now_ms())
+            except HistoryUnavailable:
+                self._cleaned_at = before
+                raise
+            if deleted:
                 self._log.info("history.deleted", jobs=deleted)
-            self._cleaned_at = time.monotonic()
         return True
 
     async def _next(self) -> list[Entry]:
         if time.monotonic() - self._took_over_at >= _TAKE_OVER:
-            left = await self._archive.abandoned(_ENTRIES)
-            if left:
+            if left := await self._archive.abandoned(_ENTRIES):
                 return left
             self._took_over_at = time.monotonic()
-        self._listening = asyncio.create_task(self._archive.next(_ENTRIES, _LISTEN))
+        listening = asyncio.create_task(self._archive.next(_ENTRIES, _LISTEN))
+        self._listening.add(listening)
         try:
-            return await self._listening
+            return await listening
         except asyncio.CancelledError:
             if self._stopping.is_set():
                 return []  # what it was just given, the next takes over
             raise
         finally:
-            self._listening = None
+            self._listening.discard(listening)
 
     async def _move(self, part: Sequence[Entry]) -> bool:
         """Entries of one shard."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Any
 
 from sqlalchemy import Table, tuple_
@@ -21,6 +23,9 @@ class Writer:
 
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
+        # SQLite has one writer: another waits for it by trying again
+        is_sqlite = engine.dialect.name == "sqlite"
+        self._turn: AbstractAsyncContextManager[Any] = asyncio.Lock() if is_sqlite else nullcontext()
         insert: Any = postgresql.insert if engine.dialect.name == "postgresql" else sqlite.insert
         self._jobs = _newer_wins(insert(jobs))
         self._attempts = insert(attempts).on_conflict_do_nothing()  # one that has ended does not change
@@ -32,9 +37,10 @@ class Writer:
         """
         latest = {job.id: job for job in settled}
         tried = [row for job in latest.values() for row in attempt_rows(job)]
+        made = [job_row(job) for job in latest.values()]
         with translated():
-            async with self._engine.begin() as connection:
-                await connection.execute(self._jobs, [job_row(job) for job in latest.values()])
+            async with self._turn, self._engine.begin() as connection:
+                await connection.execute(self._jobs, made)
                 if tried:
                     await connection.execute(self._attempts, tried)
 

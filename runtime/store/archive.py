@@ -125,7 +125,8 @@ class Archive:
         if not await self.is_on():
             return None
         with translated():
-            now = (await self._redis.time())[0]
+            seconds, micros = await self._redis.time()
+            now = seconds + micros / 1e6
             for shard in self._shards:
                 key = self._keys.archive(shard)
                 entries += await self._redis.xlen(key)

@@ -77,8 +77,7 @@ async def _make_tables(url: str) -> None:
 def _databases(folder: Path, stack: ExitStack) -> Iterator[tuple[str, str]]:
     yield "SQLite", f"sqlite:///{folder}/history.db"
     if (binaries := postgres_binaries()) is not None:
-        (folder / "postgres").mkdir()
-        postgres = Postgres(binaries, folder / "postgres")
+        postgres = Postgres(binaries)
         postgres.start()
-        stack.callback(postgres.stop)
+        stack.callback(postgres.remove)
         yield "PostgreSQL", f"{postgres.url}/postgres"

@@ -23,15 +23,15 @@ from tests.servers import DEADLINE, Postgres, missing, postgres_binaries
 
 
 @pytest.fixture(scope="session")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
+def postgres() -> Iterator[Postgres]:
     binaries = postgres_binaries()
     if binaries is None:
         missing("a PostgreSQL (Debian: apt install postgresql)")
     assert binaries is not None
-    server = Postgres(binaries, tmp_path_factory.mktemp("postgres"))
+    server = Postgres(binaries)
     server.start()
     yield server
-    server.stop()
+    server.remove()
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -56,11 +56,11 @@ async def run_jobs(client, payloads):
     return ids
 
 
-async def test_a_database_that_is_away_is_waited_for(client, worker, store, settings, redis, tmp_path_factory):
+async def test_a_database_that_is_away_is_waited_for(client, worker, store, settings, redis):
     binaries = postgres_binaries()
     if binaries is None:
         missing("a PostgreSQL (Debian: apt install postgresql)")
-    server = Postgres(binaries, tmp_path_factory.mktemp("away"))
+    server = Postgres(binaries)
     server.start()
     engine = open_engine(f"{server.url}/postgres")
     await migrate(engine)
@@ -84,7 +84,7 @@ async def test_a_database_that_is_away_is_waited_for(client, worker, store, sett
     async with type(client)(with_history) as reader:
         found = [await reader.get(job_id) for job_id in ids]
     await engine.dispose()
-    server.stop()
+    server.remove()
 
     assert [job.payload["text"] for job in found] == ["before", *["meanwhile"] * 50]
     assert lags[0] > 0
