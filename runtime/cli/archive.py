@@ -121,12 +121,12 @@ def forget(settings: Settings, job_ids: Sequence[str], search: Search | None, *,
 
     async def work(engine: AsyncEngine) -> int:
         await migrations.check(engine)
-        found = [*job_ids, *(await find(engine, search) if search else ())]
-        if dry_run:
-            show.note(f"{len(found):,} jobs would be erased")
-            return show.DONE
         store = Store(settings)
         try:
+            found = [*job_ids, *(await find(store, engine, search) if search else ())]
+            if dry_run:
+                show.note(f"{len(found):,} jobs would be erased")
+                return show.DONE
             erased, alive = await erase(store, engine, found)
         finally:
             await store.close()

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+import re
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict
 
 from runtime.client.deadline import within
 from runtime.errors import HistoryMissing
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 LIST_FIELDS = ("payload", "result")  # which a list may leave out
 _OF_HISTORY = "history"  # what a cursor begins with
+_CURSOR = re.compile(_OF_HISTORY + r"-((?:[0-9]{1,15}|x)?(?:\.(?:[0-9]{1,15}|x))*)(?:-([0-9]{1,15}-.{36}))?")
 
 
 class JobQuery(TypedDict, total=False):
@@ -49,6 +51,40 @@ class JobQuery(TypedDict, total=False):
     fields: Collection[str]
 
 
+class _Cursor(NamedTuple):
+    """Where a list goes on in history. `reached`: down to when Redis' part of the list went, by shard, in Unix ms.
+    `place`: behind which job, as history names it."""
+
+    reached: tuple[int | None, ...] = ()
+    place: str | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> _Cursor:
+        """Raises ValueError."""
+        found = _CURSOR.fullmatch(text)
+        if found is None:
+            raise ValueError("not a cursor of this list")
+        return cls(tuple(None if ms == "x" else int(ms) for ms in found[1].split(".") if ms), found[2])
+
+    def __str__(self) -> str:
+        reached = ".".join("x" if ms is None else str(ms) for ms in self.reached)
+        return f"{_OF_HISTORY}-{reached}" + (f"-{self.place}" if self.place else "")
+
+
+class _Forgotten:
+    """What Redis' lists need of history."""
+
+    def __init__(self, history: History, left_out: Collection[str]) -> None:
+        self._history = history
+        self._left_out = left_out
+
+    async def looks(self, job_ids: Sequence[str]) -> Mapping[str, Job]:
+        return await self._history.looks(job_ids)
+
+    async def whole(self, job_ids: Sequence[str], byte_limit: int) -> Mapping[str, Job]:
+        return await self._history.first(job_ids, byte_limit, self._left_out)
+
+
 class Lists:
     """The lists of one client."""
 
@@ -63,16 +99,18 @@ class Lists:
         if query.get("payload") or query.get("error"):
             if self._history is None:
                 raise HistoryMissing("jobs are searched by payload and error in history, and none is set")
-            return await self._of_history(query, wanted, limit, None if cursor in (None, _OF_HISTORY) else cursor)
+            return await self._of_history(
+                query, wanted, limit, _Cursor() if cursor is None else _Cursor.parse(cursor)
+            )
         if self._history is not None and cursor is not None and cursor.startswith(_OF_HISTORY):
-            return await self._of_history(query, wanted, limit, None if cursor == _OF_HISTORY else cursor)
+            return await self._of_history(query, wanted, limit, _Cursor.parse(cursor))
         page = await self._of_redis(query, wanted, limit, cursor)
         if page.cursor is not None or self._history is None or query.get("status") not in (None, *SETTLED):
             return page
-        left = limit - len(page.jobs)
+        at, left = _Cursor(page.reached), limit - len(page.jobs)
         if left == 0 or page.partial:
-            return page._replace(cursor=_OF_HISTORY)
-        rest = await self._of_history(query, wanted, left, None)
+            return page._replace(cursor=str(at))
+        rest = await self._of_history(query, wanted, left, at)
         return Page([*page.jobs, *rest.jobs], rest.cursor, rest.partial)
 
     async def _of_redis(self, query: JobQuery, wanted: Wanted, limit: int, cursor: str | None) -> Page:
@@ -84,34 +122,46 @@ class Lists:
             return await within(listing.children(parent, **place))
         if query.get("status") == "scheduled":
             return await within(listing.scheduled(**place))
-        history = self._history
-        if history is not None:
-            place["forgotten"] = lambda job_ids: history.get_many(job_ids, wanted.left_out)
-        return await within(listing.page(**place))
+        if self._history is None:
+            return await within(listing.page(**place))
+        return await listing.page(
+            **place, forgotten=_Forgotten(self._history, wanted.left_out)
+        )  # which may take longer
 
-    async def _of_history(self, query: JobQuery, wanted: Wanted, limit: int, cursor: str | None) -> Page:
+    async def _of_history(self, query: JobQuery, wanted: Wanted, limit: int, at: _Cursor) -> Page:
         """What is behind Redis' own list; a job that Redis still has is shown as that has it."""
         assert self._history is not None
-        search = _search(query, wanted, cursor)
-        if search.payload or search.error or search.tag or search.parent:
-            page = await self._history.page(search, limit, wanted.left_out, lambda job: wanted.fits(job.type))
-            if search.tag or search.parent:  # Redis' list had those that it has
-                known = {job.id for job in await self._store.jobs.known([job.id for job in page.jobs])}
-                return page._replace(jobs=[job for job in page.jobs if job.id not in known])
-        else:
-            begins = await within(self._store.listing.begins())
-            latest = max((ms for ms in begins if ms is not None), default=None)
-            if None not in begins and latest is not None:
-                search = replace(search, before=min(latest, search.before) if search.before else latest)
-
-            def fits(job: Job) -> bool:
-                begin = begins[ids.shard_of(job.id)]
-                return wanted.fits(job.type) and (begin is None or job.created_at < begin)
-
-            page = await self._history.page(search, limit, wanted.left_out, fits)
+        search, fits = await self._bounded(_search(query, wanted, at.place), wanted, at.reached)
+        page = await self._history.page(search, limit, wanted.left_out, fits)
         live = {job.id: job for job in await self._store.jobs.known([job.id for job in page.jobs], wanted.left_out)}
-        shown = [live.get(job.id, job) for job in page.jobs]
-        return page._replace(jobs=[job for job in shown if wanted.has(job)])
+        listed: set[str] = set()  # in Redis' own list
+        if (search.tag or search.parent) and not (search.payload or search.error):
+            tag = None if search.tag is None else ":".join(search.tag)
+            listed = set(await self._store.listing.ids_of(tag=tag, parent=search.parent))
+        shown = [live.get(job.id, job) for job in page.jobs if job.id not in live or job.id not in listed]
+        cursor = None if page.cursor is None else str(at._replace(place=page.cursor))
+        return Page([job for job in shown if wanted.has(job)], cursor, page.partial)
+
+    async def _bounded(
+        self, search: Search, wanted: Wanted, reached: tuple[int | None, ...]
+    ) -> tuple[Search, Callable[[Job], bool]]:
+        """The search, down from where Redis' list ended in each shard."""
+        if not reached:
+            return search, lambda job: wanted.fits(job.type)
+        if len(reached) != self._store.shards:
+            raise ValueError("not a cursor of this list")
+        listed = await within(self._store.listing.made_at(reached))
+        if None not in reached:
+            latest = max(ms for ms in reached if ms is not None)
+            search = replace(search, before=latest if search.before is None else min(latest, search.before))
+
+        def fits(job: Job) -> bool:
+            shard = ids.shard_of(job.id)
+            down_to = reached[shard] if shard < len(reached) else None
+            is_behind = down_to is None or job.created_at <= down_to
+            return is_behind and job.id not in listed and wanted.fits(job.type)
+
+        return search, fits
 
 
 def _wanted(query: JobQuery) -> Wanted:

@@ -111,6 +111,7 @@ class Archiver:
         if time.monotonic() - self._took_over_at >= _TAKE_OVER:
             if left := await self._archive.abandoned(_ENTRIES):
                 return left
+            await self._archive.start(self._wait)  # its mark may have been lost with the server's data
             self._took_over_at = time.monotonic()
         listening = asyncio.create_task(self._archive.next(_ENTRIES, _LISTEN))
         self._listening.add(listening)
@@ -151,7 +152,10 @@ class Archiver:
 
     async def _write_alone(self, job: Job) -> None:
         try:
-            await self._writer.write([job])
+            try:
+                await self._writer.write([job])
+            except HistoryRefused:
+                await self._writer.write([job], searched=False)
         except HistoryRefused as error:
             metrics.UNARCHIVED.inc()
             self._log.error("history.refused", job=job.id, function=job.type, error=str(error))

@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from runtime.errors import HistoryRefused, HistoryUnavailable, SettingsInvalid
 
 _DRIVERS = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+asyncpg", "postgres": "postgresql+asyncpg"}
-_CONNECT_WITHIN = 5  # seconds
+_CONNECT_WITHIN, _ANSWER_WITHIN = 5, 30  # seconds
 _BUSY_MS = 10_000  # that SQLite waits for another's write
 
 
@@ -37,7 +37,13 @@ def open_engine(url: str) -> AsyncEngine:
         engine = create_async_engine(parsed)
         event.listen(engine.sync_engine, "connect", _set_up_sqlite)
         return engine
-    return create_async_engine(parsed, pool_pre_ping=True, connect_args={"timeout": _CONNECT_WITHIN})
+    options = dict(parsed.query)
+    connect: dict[str, Any] = {"timeout": _CONNECT_WITHIN, "command_timeout": _ANSWER_WITHIN}
+    if (mode := options.pop("sslmode", None)) is not None:  # as libpq names it
+        connect["ssl"] = mode
+    if options:
+        raise SettingsInvalid(f"{', '.join(options)}: of a database's options, only sslmode is understood")
+    return create_async_engine(parsed.set(query={}), pool_pre_ping=True, connect_args=connect)
 
 
 @contextlib.contextmanager

@@ -18,8 +18,10 @@ _WITHIN = 30.0  # seconds for what an archiver has read to be written
 _PAGE = 500
 
 
-async def find(engine: AsyncEngine, search: Search) -> list[str]:
-    """Ids of all jobs of history that fit. Raises HistoryUnavailable."""
+async def find(store: Store, engine: AsyncEngine, search: Search) -> list[str]:
+    """Ids of all settled jobs that fit. Raises HistoryUnavailable, also where history is behind: what it does not
+    have yet would be missed."""
+    await _until_caught_up(store)
     queries = Queries(engine)
     return [job.id async for job in queries.each(search, _PAGE)]
 
@@ -36,6 +38,17 @@ async def erase(store: Store, engine: AsyncEngine, job_ids: Sequence[str]) -> tu
     archived = {job.id for job in (await Queries(engine).get_many(left)).values()}
     await delete_jobs(engine, left)
     return len(archived | erased), sorted(alive)
+
+
+async def _until_caught_up(store: Store) -> None:
+    """Until history has what had settled by now. Raises HistoryUnavailable."""
+    begun = time.monotonic()
+    while (lag := await store.archive.lag()) is not None and lag.seconds > time.monotonic() - begun:
+        if time.monotonic() - begun > _WITHIN:
+            raise HistoryUnavailable(
+                f"history is {lag.seconds:.0f} s behind: what it does not have yet would be missed"
+            )
+        await asyncio.sleep(0.05)
 
 
 async def _until_written(store: Store) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from sqlalchemy import ColumnElement, Integer, Select, and_, case, func, literal, select
@@ -11,6 +12,8 @@ from runtime.history.bucket import PERCENTS, SPAN_MS, Bucket, Span
 from runtime.history.database import translated
 from runtime.history.rows import clean
 from runtime.history.tables import attempts, jobs
+
+_WITHIN = 30.0  # seconds for an answer
 
 
 async def figures(engine: AsyncEngine, span: Span, after: int, before: int, function: str | None) -> list[Bucket]:
@@ -26,7 +29,7 @@ async def figures(engine: AsyncEngine, span: Span, after: int, before: int, func
 
     run, wait = attempts.c.ended_at - attempts.c.started_at, attempts.c.waited
     with translated():
-        async with engine.connect() as connection:
+        async with asyncio.timeout(_WITHIN), engine.connect() as connection:
             for row in await connection.execute(_counts(span, after, before, function)):
                 bucket(row).counts[row.status] = row.count
             for name, measured in (("run", run), ("wait", wait)):

@@ -25,9 +25,13 @@ class History:
         """Raises JobNotFound, HistoryUnavailable."""
         return await self._queries.get(job_id)
 
-    async def get_many(self, job_ids: Sequence[str], left_out: Collection[str] = ()) -> dict[str, Job]:
-        """See `Queries.get_many`."""
-        return await self._queries.get_many(job_ids, left_out)
+    async def looks(self, job_ids: Sequence[str]) -> dict[str, Job]:
+        """See `Queries.looks`."""
+        return await self._queries.looks(job_ids)
+
+    async def first(self, job_ids: Sequence[str], byte_limit: int, left_out: Collection[str]) -> dict[str, Job]:
+        """See `Queries.first`."""
+        return await self._queries.first(job_ids, byte_limit, left_out)
 
     async def page(
         self,

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from runtime.errors import JobNotFound
@@ -19,8 +20,9 @@ from runtime.jobs.job import Job
 from runtime.store.listing import PAGE_BYTES, SCAN_LIMIT, Page
 from runtime.values import ids
 
+_WITHIN = 20.0  # seconds for an answer
 _BUFFERED = 50  # rows that are read ahead: each may have megabytes
-_CURSOR = re.compile(r"history-([0-9]{1,15})-(.{36})")
+_CURSOR = re.compile(r"([0-9]{1,15})-(.{36})")
 
 
 class Queries:
@@ -40,9 +42,34 @@ class Queries:
         """Those that are there, by id; up to some thousand. `left_out`: fields that are not shown. Raises
         HistoryUnavailable."""
         with translated():
-            async with self._engine.connect() as connection:
+            async with asyncio.timeout(_WITHIN), self._engine.connect() as connection:
                 found = await connection.scalars(select(jobs.c.job).where(jobs.c.id.in_(job_ids)))
         return {job.id: _without(job, left_out) for job in map(unpacked, found)}
+
+    async def looks(self, job_ids: Sequence[str]) -> dict[str, Job]:
+        """Each job by its id, with type, lane, status and when it was made alone. Raises HistoryUnavailable."""
+        c = jobs.c
+        with translated():
+            async with asyncio.timeout(_WITHIN), self._engine.connect() as connection:
+                found = select(c.id, c.type, c.lane, c.status, c.created_at).where(c.id.in_(job_ids))
+                rows = (await connection.execute(found)).all()
+        return {row.id: Job(row.id, row.type, row.lane, row.status, None, row.created_at, 0) for row in rows}
+
+    async def first(
+        self, job_ids: Sequence[str], byte_limit: int, left_out: Collection[str] = ()
+    ) -> dict[str, Job]:
+        """The first of the jobs, that have no more bytes in all, at least one. Raises HistoryUnavailable."""
+        with translated():
+            async with asyncio.timeout(_WITHIN), self._engine.connect() as connection:
+                sizes = select(jobs.c.id, func.length(jobs.c.job)).where(jobs.c.id.in_(job_ids))
+                octets = {row[0]: row[1] for row in await connection.execute(sizes)}
+        chosen: list[str] = []
+        for job_id in job_ids:
+            byte_limit -= octets.get(job_id, 0)
+            if chosen and byte_limit < 0:
+                break
+            chosen.append(job_id)
+        return await self.get_many(chosen, left_out)
 
     async def each(self, search: Search, page: int) -> AsyncIterator[Job]:
         """All jobs that fit, the newest first, read in pages. Raises HistoryUnavailable."""
@@ -67,7 +94,7 @@ class Queries:
         found: list[Job] = []
         octets, looked = 0, 0
         with translated():
-            async with self._engine.connect() as connection:
+            async with asyncio.timeout(_WITHIN), self._engine.connect() as connection:
                 found_rows = statement(search, self._engine.dialect.name, SCAN_LIMIT)
                 async for row in await connection.stream(
                     found_rows, execution_options={"max_row_buffer": _BUFFERED}
@@ -88,7 +115,7 @@ def _without(job: Job, left_out: Collection[str]) -> Job:
 
 def cursor(created_at: int, job_id: str) -> str:
     """Where the next page begins: behind this job."""
-    return f"history-{created_at}-{job_id}"
+    return f"{created_at}-{job_id}"
 
 
 def place(text: str) -> tuple[int, str]:

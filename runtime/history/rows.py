@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import fields
 from datetime import datetime
 from typing import Any
 
+from runtime import log
 from runtime.jobs.job import Job
-from runtime.values import codec
+from runtime.values import codec, ids
 
 _MAX_FIELDS = 50  # of a payload that can be searched
 _MAX_TEXT = 200  # characters of each
@@ -23,8 +25,8 @@ Row = dict[str, Any]
 def job_row(job: Job) -> Row:
     return {
         "id": job.id,
-        "type": job.type,
-        "lane": job.lane,
+        "type": clean(job.type),
+        "lane": clean(job.lane),
         "status": job.status,
         "attempt": job.attempt,
         "created_at": job.created_at,
@@ -32,13 +34,30 @@ def job_row(job: Job) -> Row:
         "parent": job.parent,
         "error": _error(job),
         "fields": searchable(job.payload),
-        "tags": {name: clean(value) for name, value in job.tags.items()} or None,
+        "tags": {clean(name): clean(value) for name, value in job.tags.items()} or None,
         "job": packed(job),
     }
 
 
 def attempt_rows(job: Job) -> list[Row]:
     return [_attempt_row(job, attempt) for attempt in job.attempts]
+
+
+def rows(job: Job) -> tuple[Row, list[Row]]:
+    """The job's row, and its attempts'; of a job whose record says what cannot be, rows that say so."""
+    try:
+        return job_row(job), attempt_rows(job)
+    except Exception as error:  # whatever is in it, the jobs beside it are not to wait
+        log.get("history").error("history.unreadable", job=job.id, function=job.type, error=repr(error)[:300])
+        created = ids.created_ms(job.id)
+        told = {"type": "RecordUnreadable", "message": repr(error)[:200], "traceback": None}
+        unreadable = Job(job.id, clean(str(job.type)), clean(str(job.lane)), "failed", None, created, 1, error=told)
+        return job_row(unreadable), []
+
+
+def stripped(row: Row) -> Row:
+    """The row without what is searched: a database that refuses that may take the rest."""
+    return {**row, "error": None, "fields": {}, "tags": None}
 
 
 def packed(job: Job) -> bytes:
@@ -66,7 +85,7 @@ def _leaves(value: Any, path: tuple[str, ...]) -> Iterator[tuple[str, Any]]:
     if isinstance(value, dict) and len(path) < _MAX_DEPTH:
         for name, part in value.items():
             yield from _leaves(part, (*path, str(name)))
-    elif isinstance(value, (str, bool, int, float)):
+    elif isinstance(value, (str, bool, int)) or (isinstance(value, float) and math.isfinite(value)):
         yield clean(".".join(path)[:_MAX_TEXT]), value
 
 
@@ -88,13 +107,13 @@ def _attempt_row(job: Job, attempt: dict[str, Any]) -> Row:
     return {
         "job_id": job.id,
         "attempt": attempt["attempt"],
-        "type": job.type,
+        "type": clean(job.type),
         "started_at": started,
         "ended_at": _ms(attempt["ended_at"]),
         "waited": _waited(job, started) if attempt["attempt"] == 1 else None,
         "outcome": attempt["outcome"],
-        "worker": attempt["worker"],
-        "version": attempt["version"],
+        "worker": clean(attempt["worker"] or "") or None,
+        "version": clean(attempt["version"] or "") or None,
         "error_type": None if error is None else clean(str(error.get("type"))),
     }
 

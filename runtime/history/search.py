@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,6 +14,9 @@ from sqlalchemy.dialects.postgresql import JSONB
 
 from runtime.history.rows import clean
 from runtime.history.tables import jobs
+
+_NUMBER = re.compile(r"-?(0|[1-9][0-9]{0,30})(\.[0-9]{1,30})?([eE][+-]?[0-9]{1,4})?")  # of JSON, of a usual length
+_MAX_INTEGER = 2**63 - 1  # of SQLite
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +64,12 @@ def statement(search: Search, dialect: str, limit: int) -> Select[tuple[int, str
 
 def _meant(text: str) -> list[Any]:
     """What text in a query may stand for: itself, or the number or boolean that it is in JSON."""
-    try:
-        value = json.loads(text)
-    except ValueError:
+    if text in ("true", "false"):
+        return [text, text == "true"]
+    if not _NUMBER.fullmatch(text):
         return [text]
-    return [text, value] if isinstance(value, (bool, int, float)) else [text]
+    value = json.loads(text)
+    return [text, value] if math.isfinite(value) else [text]
 
 
 def _has_jsonb(column: Column[Any], name: str, values: Sequence[Any]) -> ColumnElement[bool]:
@@ -73,8 +79,13 @@ def _has_jsonb(column: Column[Any], name: str, values: Sequence[Any]) -> ColumnE
 def _has_json(column: Column[Any], name: str, values: Sequence[Any]) -> ColumnElement[bool]:
     """SQLite's paths cannot quote every name, so the object is looked through."""
     each = func.json_each(column).table_valued("key", "value", "type").alias("each")
-    equal = [and_(each.c.type.in_(_TYPES[type(value)]), each.c.value == value) for value in values]
+    equal = [and_(each.c.type.in_(_TYPES[type(value)]), each.c.value == _in_sqlite(value)) for value in values]
     return select(1).select_from(each).where(each.c.key == name, or_(*equal)).exists()
+
+
+def _in_sqlite(value: Any) -> Any:
+    """It makes a float of a large integer in JSON."""
+    return float(value) if isinstance(value, int) and abs(value) > _MAX_INTEGER else value
 
 
 _TYPES = {bool: ("true", "false"), int: ("integer", "real"), float: ("integer", "real"), str: ("text",)}

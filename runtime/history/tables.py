@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, Column, Index, Integer, LargeBinary, MetaData, Table, Text, Uuid
+from sqlalchemy import JSON, BigInteger, Column, Index, LargeBinary, MetaData, Table, Text, Uuid
 from sqlalchemy.dialects.postgresql import JSONB
 
 metadata = MetaData()
@@ -21,7 +21,7 @@ jobs = Table(
     Column("type", Text, nullable=False),
     Column("lane", Text, nullable=False),
     Column("status", Text, nullable=False),
-    Column("attempt", Integer, nullable=False),
+    Column("attempt", BigInteger, nullable=False),
     Column("created_at", BigInteger, nullable=False),
     Column("finished_at", BigInteger, nullable=False),
     Column("parent", Uuid(as_uuid=False)),
@@ -43,7 +43,7 @@ attempts = Table(
     "attempts",
     metadata,
     Column("job_id", Uuid(as_uuid=False), primary_key=True),
-    Column("attempt", Integer, primary_key=True),
+    Column("attempt", BigInteger, primary_key=True),
     Column("type", Text, nullable=False),
     Column("started_at", BigInteger),
     Column("ended_at", BigInteger),

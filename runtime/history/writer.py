@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from runtime.history.database import translated
 from runtime.history.retention import delete_expired
-from runtime.history.rows import attempt_rows, job_row
+from runtime.history.rows import rows, stripped
 from runtime.history.tables import attempts, jobs
 from runtime.jobs.job import Job
 
@@ -30,14 +30,15 @@ class Writer:
         self._jobs = _newer_wins(insert(jobs))
         self._attempts = insert(attempts).on_conflict_do_nothing()  # one that has ended does not change
 
-    async def write(self, settled: Sequence[Job]) -> None:
-        """In one transaction; a job that is there already stays unless this is a later end of it.
+    async def write(self, settled: Sequence[Job], *, searched: bool = True) -> None:
+        """In one transaction; a job that is there already stays unless this is a later end of it. `searched`:
+        whether what is searched is written too.
 
         Raises HistoryUnavailable: then nothing was written.
         """
-        latest = {job.id: job for job in settled}
-        tried = [row for job in latest.values() for row in attempt_rows(job)]
-        made = [job_row(job) for job in latest.values()]
+        both = [rows(job) for job in {job.id: job for job in settled}.values()]
+        made = [own if searched else stripped(own) for own, _ in both]
+        tried = [row for _, own in both for row in own]
         with translated():
             async with self._turn, self._engine.begin() as connection:
                 await connection.execute(self._jobs, made)

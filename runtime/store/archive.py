@@ -45,13 +45,13 @@ class Archive:
         self._keys = Keys(settings.prefix)
         self._settings = settings
         self._shards = range(settings.shards)
+        self._wait = settings.history_wait
 
     async def start(self, wait: float) -> None:
         """From now on settled jobs wait for history, for `wait` seconds at most. Raises StoreError."""
+        self._wait = wait
         with translated():
-            for shard in self._shards:
-                await self._make_group(shard)
-                await self._client.set(self._keys.archiving(shard), round(wait * 1000))
+            await self._mark()
 
     async def is_on(self) -> bool:
         """Whether settled jobs wait for history."""
@@ -73,10 +73,7 @@ class Archive:
                 async with asyncio.timeout(timeout + OVERDUE):
                     found = await self._blocking.xreadgroup(HISTORY, HELD, streams, **options)
             except ResponseError as error:
-                if not str(error).startswith("NOGROUP"):
-                    raise
-                for shard in self._shards:  # the server was emptied
-                    await self._make_group(shard)
+                await self._mark_again(error)
                 return []
         by_key = {self._keys.archive(shard).encode(): shard for shard in self._shards}
         return [entry for key, rows in found or () for entry in _entries(by_key[key], rows)]
@@ -87,7 +84,11 @@ class Archive:
         with translated():
             for shard in self._shards:
                 key = self._keys.archive(shard)
-                reply = await self._redis.xautoclaim(key, HISTORY, HELD, _ABANDONED_MS, count=count)
+                try:
+                    reply = await self._redis.xautoclaim(key, HISTORY, HELD, _ABANDONED_MS, count=count)
+                except ResponseError as error:
+                    await self._mark_again(error)
+                    continue
                 taken += _entries(shard, reply[1])
         return taken
 
@@ -141,6 +142,17 @@ class Archive:
         if b"payload" not in fields:
             return None
         return record.read(job_id, fields, self._settings.lanes)
+
+    async def _mark_again(self, error: ResponseError) -> None:
+        """After the server was emptied, or a replica without these keys took over. Raises any other error."""
+        if not str(error).startswith(("NOGROUP", "UNBLOCKED")):
+            raise error
+        await self._mark()
+
+    async def _mark(self) -> None:
+        for shard in self._shards:
+            await self._make_group(shard)
+            await self._client.set(self._keys.archiving(shard), round(self._wait * 1000))
 
     async def _make_group(self, shard: int) -> None:
         try:

@@ -120,7 +120,8 @@ class Jobs:
         """Deletes settled jobs for good; the ids of those that were there, and of those that have not settled."""
         by_shard: dict[int, list[str]] = {}
         for job_id in job_ids:
-            by_shard.setdefault(self._shards.of(job_id), []).append(job_id)
+            if ids.shard_of(job_id) < self._settings.shards:  # else it is of a time with more
+                by_shard.setdefault(ids.shard_of(job_id), []).append(job_id)
         erased, alive = set[str](), set[str]()
         for shard, own in by_shard.items():
             for start in range(0, len(own), _ERASED):

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, NamedTuple, cast
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol, cast
 
 from runtime.jobs import tags
 from runtime.jobs.job import Job
@@ -53,11 +53,23 @@ EVERY = Wanted()
 
 class Page(NamedTuple):
     """Jobs in their order, and where the next page begins (None: there is none). `partial`: whether it is shorter
-    than was asked for although there may be more: so much was looked at, or so large are the jobs."""
+    than was asked for although there may be more: so much was looked at, or so large are the jobs. `reached`: of
+    the last page of a log, down to when each shard's went (Unix ms), None where it had nothing."""
 
     jobs: list[Job]
     cursor: str | None
     partial: bool = False
+    reached: tuple[int | None, ...] = ()
+
+
+class Forgotten(Protocol):
+    """Gives jobs whose records have gone, by id."""
+
+    async def looks(self, job_ids: Sequence[str]) -> Mapping[str, Job]:
+        """Each with its type, lane, status and the time of its making alone."""
+
+    async def whole(self, job_ids: Sequence[str], byte_limit: int) -> Mapping[str, Job]:
+        """As lists show them: the first ones, that have no more bytes in all, at least one."""
 
 
 class Listing:
@@ -75,39 +87,51 @@ class Listing:
         limit: int,
         cursor: str | None = None,
         wanted: Wanted = EVERY,
-        forgotten: Callable[[Sequence[str]], Awaitable[Mapping[str, Job]]] | None = None,
+        forgotten: Forgotten | None = None,
     ) -> Page:
-        """The newest jobs first. `forgotten`: gives jobs, by id, whose records have gone.
+        """The newest jobs first.
 
         Reads at most 10,000 entries of each shard's log in one call, and some 4 MiB of jobs: a page may come short
         (`partial`), with a cursor to go on from. Raises ValueError for a cursor not given here.
         """
         places = _places(cursor, self._settings.shards)
         found: list[tuple[str, bytes, int]] = []
-        archived: dict[str, Job] = {}
+        gone: set[str] = set()
+        reached: list[int | None] = [None] * len(places)
         for shard, place in enumerate(places):
             if place is not None:
-                rows = await self._scan(shard, place, limit, wanted, archived, forgotten)
+                rows, reached[shard] = await self._scan(shard, place, limit, wanted, gone, forgotten)
                 found += [(id, entry, shard) for id, entry in rows]
         found.sort(key=lambda row: _when(row[1]), reverse=True)
         page = found[:limit]
-        recorded = [job_id for job_id, _entry, _shard in page if job_id and job_id not in archived]
+        recorded = [job_id for job_id, _entry, _shard in page if job_id and job_id not in gone]
         listed = await self._jobs.listed(recorded, PAGE_BYTES, wanted.left_out)
-        page = _up_to(set(recorded[listed.read :]), page)
-        shown = archived | {job.id: job for job in listed.jobs}
+        shown = {job.id: job for job in listed.jobs}
+        unread = set(recorded[listed.read :])
+        archived = [job_id for job_id, _entry, _shard in page if job_id in gone]
+        if archived and forgotten is not None:
+            shown |= await forgotten.whole(archived, PAGE_BYTES)
+            unread |= set(archived) - shown.keys()
+        page = _up_to(unread, page)
         for _id, entry, shard in page:
             places[shard] = entry.decode()
         ended = len(page) < limit and page == found and all(job_id for job_id, _entry, _shard in page)
         cursor = None if ended else ",".join(place or "-" for place in places)
-        return Page([shown[id] for id, *_ in page if id in shown], cursor, not ended and len(page) < limit)
+        jobs = [shown[job_id] for job_id, *_ in page if job_id in shown]
+        return Page(jobs, cursor, not ended and len(page) < limit, tuple(reached) if ended else ())
 
-    async def begins(self) -> list[int | None]:
-        """From when on each shard's log has jobs, in Unix ms; None where it has none."""
+    async def made_at(self, times: Sequence[int | None]) -> set[str]:
+        """Ids of jobs that each shard's log has of one ms; up to 10,000 of each shard."""
         with translated():
             async with self._client.pipeline(transaction=False) as pipe:
-                for shard in range(self._settings.shards):
-                    pipe.xrange(self._keys.log(shard), count=1)
-                return [_when(entries[0][0])[0] if entries else None for entries in await pipe.execute()]
+                for shard, ms in enumerate(times):
+                    if ms is not None:
+                        pipe.xrange(self._keys.log(shard), ms, ms, count=SCAN_LIMIT)
+                return {fields[b"job"].decode() for rows in await pipe.execute() for _, fields in rows}
+
+    async def ids_of(self, *, tag: str | None = None, parent: str | None = None) -> list[str]:
+        """Of a tag's jobs, or of those that a job has started, the newest first, wherever they are now."""
+        return (await self._tagged(tag))[0] if tag is not None else await self._children(parent or "")
 
     async def _scan(
         self,
@@ -115,11 +139,13 @@ class Listing:
         place: str,
         limit: int,
         wanted: Wanted,
-        archived: dict[str, Job],
-        forgotten: Callable[[Sequence[str]], Awaitable[Mapping[str, Job]]] | None,
-    ) -> list[tuple[str, bytes]]:
-        """(id, entry) of up to `limit` jobs that fit, newest first, after `place` in the shard's log."""
+        gone: set[str],
+        forgotten: Forgotten | None,
+    ) -> tuple[list[tuple[str, bytes]], int | None]:
+        """(id, entry) of up to `limit` jobs that fit, newest first, after `place` in the shard's log, and down to
+        when it went. Adds to `gone` those that have no record."""
         fit: list[tuple[str, bytes]] = []
+        lowest = None if place == "+" else _above(place.encode())
         # an entry's id begins with the ms in which its job was made
         end = "+" if place == "+" else f"({place}"
         if place == "+" and wanted.before is not None:
@@ -135,22 +161,24 @@ class Listing:
                     for _entry, job_id in rows:
                         pipe.hmget(self._keys.job(shard, job_id.decode()), ["status", "lane"])
                     found = await pipe.execute()
-            gone = [job_id.decode() for (_, job_id), (is_, _) in zip(rows, found, strict=True) if is_ is None]
-            if gone and forgotten is not None:
-                archived |= {id: job for id, job in (await forgotten(gone)).items() if wanted.has(job)}
+            if entries:
+                lowest = _above(entries[-1][0])
+            missing = [job_id.decode() for (_, job_id), (is_, _) in zip(rows, found, strict=True) if is_ is None]
+            if missing and forgotten is not None:
+                gone |= {id for id, job in (await forgotten.looks(missing)).items() if wanted.has(job)}
             for (entry, job_id), (is_, lane) in zip(rows, found, strict=True):
-                if job_id.decode() in archived or (
+                if job_id.decode() in gone or (
                     is_ is not None
                     and wanted.status in (None, shown_status(is_))
                     and wanted.lane in (None, lane.decode())
                 ):
                     fit.append((job_id.decode(), entry))
                     if len(fit) == limit:
-                        return fit
+                        return fit, lowest
             if len(entries) < SCAN_PAGE:
-                return fit
+                return fit, lowest
             end = f"({entries[-1][0].decode()}"
-        return [*fit, ("", end[1:].encode())]
+        return [*fit, ("", end[1:].encode())], lowest
 
     async def tagged(self, tag: str, *, limit: int, cursor: str | None = None, wanted: Wanted = EVERY) -> Page:
         """The jobs of a tag (`name:value`), the newest first.
@@ -163,13 +191,15 @@ class Listing:
 
     async def children(self, parent: str, *, limit: int, cursor: str | None = None, wanted: Wanted = EVERY) -> Page:
         """The jobs that a job has started, the newest first."""
+        return await self._of(await self._children(parent), limit, cursor, wanted)
+
+    async def _children(self, parent: str) -> list[str]:
         if not ids.is_id(parent) or ids.shard_of(parent) >= self._settings.shards:
-            return Page([], None)
+            return []
         with translated():
             key = self._keys.job(ids.shard_of(parent), parent)
             packed = await cast("Any", self._client.hget(key, "children"))
-        found = {child.decode() for child in codec.unpack_stream(packed or b"")}
-        return await self._of(sorted(found, reverse=True), limit, cursor, wanted)
+        return sorted({child.decode() for child in codec.unpack_stream(packed or b"")}, reverse=True)
 
     async def _of(self, found: list[str], limit: int, cursor: str | None, wanted: Wanted) -> Page:
         """A page of these jobs, in their order. `cursor`: the last job that was looked at."""
@@ -313,6 +343,12 @@ def _due_cursor(place: tuple[int, str]) -> str:
 def _when(entry: bytes) -> tuple[int, int]:
     ms, _, sequence = entry.partition(b"-")
     return int(ms), int(sequence)
+
+
+def _above(entry: bytes) -> int:
+    """The ms of which jobs may come after this entry: its own, or the one before if it is the first of its own."""
+    ms, sequence = _when(entry)
+    return ms if sequence else ms - 1
 
 
 def _places(cursor: str | None, shards: int) -> list[str | None]:

@@ -96,7 +96,7 @@ def read(job_id: str, record: Mapping[bytes, bytes], lanes: tuple[str, ...], omi
 
 def shown_status(stored: bytes) -> Any:
     """A job's status for users: one that is being cancelled is still running."""
-    return "running" if stored == b"cancelling" else stored.decode()
+    return "running" if stored == b"cancelling" else stored.decode("utf-8", "replace")
 
 
 def _read(job_id: str, record: Mapping[bytes, bytes], lanes: tuple[str, ...], omitted: tuple[str, ...]) -> Job:

@@ -25,6 +25,7 @@ class Store:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self.shards = settings.shards
         self._client = connect(settings)
         self.blocking = connect(settings, timeout=None)  # for reads that wait
         self.access = AccessKeys(self._client, settings)

@@ -130,7 +130,7 @@ async def test_over_http_and_by_the_command(client, forgotten, settings, process
     async with serving(settings) as http:
         page = (await http.get("/jobs", params={"payload.to": "ann@example.com", "fields": "payload"})).json()
         none = (await http.get("/jobs", params={"payload.to": "bob", "type": "note"})).json()
-        odd = await http.get("/jobs", params={"cursor": "history-x"})
+        odd = await http.get("/jobs", params={"cursor": "history-1-x"})
         url = str(http.base_url)
         command = process("jobs", "--payload", "to=ann@example.com", "--url", url)
         assert await asyncio.to_thread(command.popen.wait, 30) == 0

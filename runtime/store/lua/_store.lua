@@ -19,10 +19,16 @@ local function tag_settled(tags, id, now, keep)
   end
 end
 
+-- An entry of the log has the ms in which its job was made; a clock that was set back gets the next one that is free.
+local function to_log(id, type, now)
+  local logged = redis.pcall('XADD', LOG, text(now) .. '-*', 'job', id, 'type', type)
+  if logged.err then call('XADD', LOG, '*', 'job', id, 'type', type) end
+end
+
 local function store(job, now, parent)
   local id, type, lane, payload, max_attempts, terms, extras = unpack(job, 1, 7) -- NewJob
   local record = job_key(id)
-  call('XADD', LOG, '*', 'job', id, 'type', type)
+  to_log(id, type, now)
   tally('stored', type, lane)
   if not terms and not extras and not parent then -- nearly all jobs
     local entry = call('XADD', lane_key(type, lane), '*', 'job', id)

@@ -19,7 +19,7 @@ def upgrade() -> None:
         sa.Column("type", sa.Text, nullable=False),
         sa.Column("lane", sa.Text, nullable=False),
         sa.Column("status", sa.Text, nullable=False),
-        sa.Column("attempt", sa.Integer, nullable=False),
+        sa.Column("attempt", sa.BigInteger, nullable=False),
         sa.Column("created_at", sa.BigInteger, nullable=False),
         sa.Column("finished_at", sa.BigInteger, nullable=False),
         sa.Column("parent", sa.Uuid(as_uuid=False)),
@@ -39,7 +39,7 @@ def upgrade() -> None:
     op.create_table(
         "attempts",
         sa.Column("job_id", sa.Uuid(as_uuid=False), primary_key=True),
-        sa.Column("attempt", sa.Integer, primary_key=True),
+        sa.Column("attempt", sa.BigInteger, primary_key=True),
         sa.Column("type", sa.Text, nullable=False),
         sa.Column("started_at", sa.BigInteger),
         sa.Column("ended_at", sa.BigInteger),
