@@ -41,7 +41,7 @@ class Connection:
     def __init__(self, loaded: Settings | None = None) -> None:
         self.settings = loaded or settings.load()
         self._loop: asyncio.AbstractEventLoop | None = None  # whose connections these are
-        self._store = Store(self.settings)
+        self._store = Store(self.settings, gathers=True)
         self._contracts = Contracts(self._store.registry)
         self._history = open_history(self.settings)
 

@@ -40,9 +40,11 @@ class Redis(redis.asyncio.Redis):
     """redis-py's client, and a wire on which the scripts go; one more for calls that wait for the disk, or
     those behind them on the same connection would wait too."""
 
+    gathers = False  # see Wire
+
     @cached_property
     def wire(self) -> Wire:
-        return Wire(self.connection_pool, TIMEOUT)
+        return Wire(self.connection_pool, TIMEOUT, gathers=self.gathers)
 
     @cached_property
     def durable_wire(self) -> Wire:

@@ -23,10 +23,12 @@ from runtime.store.webhook_secret import WebhookSecret
 class Store:
     """Its parts, as clients and workers use them."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, gathers: bool = False) -> None:
+        """`gathers`: see Wire."""
         self._settings = settings
         self.shards = settings.shards
         self._client = connect(settings)
+        self._client.gathers = gathers
         self.blocking = connect(settings, timeout=None)  # for reads that wait
         self.access = AccessKeys(self._client, settings)
         self.webhook_secret = WebhookSecret(self._client, settings)

@@ -1,5 +1,4 @@
-"""A connection that tasks share: what they send in one turn of the loop goes out together, and answers come in the
-order of the calls.
+"""A connection that tasks share; answers come in the order of the calls.
 
 redis-py keeps a connection for each call under way, and a call through its pool costs three times what one
 costs here. It still makes the connection: address, TLS, password, database and name are its own.
@@ -38,10 +37,13 @@ class _Call:
 class Wire(asyncio.Protocol):
     """Connects with the first call, and again with the first call after the connection was lost."""
 
-    def __init__(self, pool: redis.asyncio.ConnectionPool, timeout: float) -> None:
-        """`timeout`: seconds for a call that does not say; connecting counts."""
+    def __init__(self, pool: redis.asyncio.ConnectionPool, timeout: float, *, gathers: bool = False) -> None:
+        """`timeout`: seconds for a call that does not say; connecting counts. `gathers`: whether what is sent in one
+        turn of the loop goes out with one write, at its end. A write costs more than the rest of a call, but
+        where the rest of the turn is long, as with a worker's handlers, the server would wait for it."""
         self._pool = pool
         self._timeout = timeout
+        self._gathers = gathers
         self._waiting: deque[_Call] = deque()
         self._connection: Any = None
         self._connecting: asyncio.Task[None] | None = None
@@ -69,9 +71,13 @@ class Wire(asyncio.Protocol):
         call = _Call(len(commands), loop.create_future(), deadline)
         self._waiting.append(call)
         self._watch(loop, deadline)
-        if not self._unsent:  # a write costs more than the rest of a call: one for all in this turn of the loop
+        packed = [pack(command) for command in commands]
+        if not self._gathers:
+            self._transport.write(b"".join(packed))
+            return await call.answered
+        if not self._unsent:
             loop.call_soon(self._send)
-        self._unsent += [pack(command) for command in commands]
+        self._unsent += packed
         return await call.answered
 
     def _send(self) -> None:
