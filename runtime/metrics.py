@@ -28,11 +28,6 @@ EVENTS = Counter(
     "Events published by this process; unclaimed: without a subscriber.",
     ["outcome"],
 )
-ARCHIVED = Counter("lanework_history_archived_total", "Settled jobs written to history by this process.")
-UNARCHIVED = Counter(
-    "lanework_history_missed_total",
-    "Settled jobs that history did not get: their record had gone or they run again, or the database refused them.",
-)
 LOST = Counter("lanework_attempts_lost_total", "Attempts that ended here after they had been taken over.")
 
 

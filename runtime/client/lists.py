@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict
 
 from runtime.client.deadline import within
-from runtime.errors import HistoryMissing
+from runtime.errors import HistoryMissing, HistoryUnavailable
 from runtime.jobs import tags
 from runtime.jobs.job import SETTLED, Job
 from runtime.store.listing import Page, Wanted
@@ -72,14 +72,19 @@ class _Cursor(NamedTuple):
 
 
 class _Forgotten:
-    """What Redis' lists need of history."""
+    """What Redis' lists need of history. `is_away`: it does not answer, and what it has is left out."""
 
     def __init__(self, history: History, left_out: Collection[str]) -> None:
+        self.is_away = False
         self._history = history
         self._left_out = left_out
 
     async def looks(self, job_ids: Sequence[str]) -> Mapping[str, Job]:
-        return await self._history.looks(job_ids)
+        try:
+            return {} if self.is_away else await self._history.looks(job_ids)
+        except HistoryUnavailable:
+            self.is_away = True
+            return {}
 
     async def whole(self, job_ids: Sequence[str], byte_limit: int) -> Mapping[str, Job]:
         return await self._history.first(job_ids, byte_limit, self._left_out)
@@ -110,7 +115,10 @@ class Lists:
         at, left = _Cursor(page.reached), limit - len(page.jobs)
         if left == 0 or page.partial:
             return page._replace(cursor=str(at))
-        rest = await self._of_history(query, wanted, left, at)
+        try:
+            rest = await self._of_history(query, wanted, left, at)
+        except HistoryUnavailable:  # what Redis has is shown all the same
+            return page._replace(cursor=str(at), partial=True)
         return Page([*page.jobs, *rest.jobs], rest.cursor, rest.partial)
 
     async def _of_redis(self, query: JobQuery, wanted: Wanted, limit: int, cursor: str | None) -> Page:
@@ -124,9 +132,9 @@ class Lists:
             return await within(listing.scheduled(**place))
         if self._history is None:
             return await within(listing.page(**place))
-        return await listing.page(
-            **place, forgotten=_Forgotten(self._history, wanted.left_out)
-        )  # which may take longer
+        forgotten = _Forgotten(self._history, wanted.left_out)
+        page = await listing.page(**place, forgotten=forgotten)  # without Redis' deadline: history may take longer
+        return page._replace(partial=page.partial or forgotten.is_away)
 
     async def _of_history(self, query: JobQuery, wanted: Wanted, limit: int, at: _Cursor) -> Page:
         """What is behind Redis' own list; a job that Redis still has is shown as that has it."""

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import TypeVar
 
-from runtime import log, metrics
+from runtime import log
 from runtime.errors import HistoryRefused, HistoryUnavailable, StoreError
 from runtime.history.writer import Writer
 from runtime.jobs.job import Job
@@ -129,7 +129,8 @@ class Archiver:
         shard = part[0].shard
         rows = {row.id.decode(): row for entry in part for row in entry.jobs}
         found = await self._archive.jobs(shard, list(rows))
-        metrics.UNARCHIVED.inc(found.count(None))
+        if missing := found.count(None):
+            self._log.warning("history.missed", jobs=missing, why="their records had gone")
         settled = [job for job in found if job is not None and job.settled]  # one that runs again will come again
         await self._write(settled)
         shorter = [
@@ -138,7 +139,6 @@ class Archiver:
             if rows[job.id].shorter and job.finished_at is not None
         ]
         await self._archive.taken(shard, [entry.id for entry in part], shorter)
-        metrics.ARCHIVED.inc(len(settled))
         return True
 
     async def _write(self, settled: Sequence[Job]) -> None:
@@ -157,7 +157,6 @@ class Archiver:
             except HistoryRefused:
                 await self._writer.write([job], searched=False)
         except HistoryRefused as error:
-            metrics.UNARCHIVED.inc()
             self._log.error("history.refused", job=job.id, function=job.type, error=str(error))
 
 

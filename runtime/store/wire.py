@@ -38,8 +38,8 @@ class Wire(asyncio.Protocol):
     """Connects with the first call, and again with the first call after the connection was lost."""
 
     def __init__(self, pool: redis.asyncio.ConnectionPool, timeout: float, *, gathers: bool = False) -> None:
-        """`timeout`: seconds for a call that does not say; connecting counts. `gathers`: whether what is sent in one
-        turn of the loop goes out with one write, at its end. A write costs more than the rest of a call, but
+        """`timeout`: seconds for a call that does not say; connecting counts. `gathers`: whether what is sent in
+        one turn of the loop goes out with one write, at its end. A write costs more than the rest of a call, but
         where the rest of the turn is long, as with a worker's handlers, the server would wait for it."""
         self._pool = pool
         self._timeout = timeout

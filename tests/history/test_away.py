@@ -10,6 +10,7 @@ import pytest
 import structlog
 from pydantic import SecretStr
 
+from runtime.errors import HistoryUnavailable
 from runtime.history.archiver import Archiver
 from runtime.history.database import open_engine
 from runtime.history.migrate import migrate
@@ -17,7 +18,7 @@ from runtime.history.writer import Writer
 from runtime.store.keys import Keys
 from tests.conftest import deploy, serving
 from tests.history.conftest import until_archived, until_archiving
-from tests.servers import Postgres, missing, postgres_binaries
+from tests.servers import Postgres, free_port, missing, postgres_binaries
 
 
 async def note(text: str = "") -> str:
@@ -90,6 +91,22 @@ async def test_a_database_that_is_away_is_waited_for(client, worker, store, sett
     assert lags[0] > 0
     assert "lanework_history_waiting_entries" in lags[1]
     assert "lanework_history_lag_seconds" in lags[1]
+
+
+async def test_lists_show_what_redis_has_while_the_database_is_away(client, settings, worker, redis):
+    url = f"postgresql://nobody@127.0.0.1:{free_port()}/none"
+    async with worker(note=note):
+        forgotten, kept = await run_jobs(client, [{"text": "a"}, {"text": "b"}])
+    await redis.delete(Keys(settings.prefix).job(0, forgotten))
+
+    async with type(client)(settings.model_copy(update={"history_url": SecretStr(url)})) as reader:
+        page = await reader.page()
+        with pytest.raises(HistoryUnavailable):
+            await reader.page(cursor=page.cursor)
+        with pytest.raises(HistoryUnavailable):
+            await reader.get(forgotten)
+
+    assert ([job.id for job in page.jobs], page.partial) == ([kept], True)
 
 
 @contextmanager
