@@ -50,11 +50,23 @@ def test_it_serves_and_leaves_nothing_behind_when_stopped(up):
     running = up()
     assert math(running.http)["result"] == 8
     processes = children(running)
-    assert len(psutil.Process(running.popen.pid).children()) == 3
+    assert len(psutil.Process(running.popen.pid).children()) == 4  # server, gateway, worker, history
 
     assert running.stop(signal.SIGINT) == 0
 
     assert not any(alive(p.pid) for p in processes)
+
+
+def test_history_is_kept_in_the_data_folder_unless_that_is_declined(up, tmp_path, until):
+    running = up()
+    job = math(running.http)
+    until(lambda: running.http.get("/stats/history").json()["buckets"], "history")
+    running.stop(signal.SIGINT)
+    assert (tmp_path / "data" / "history.db").stat().st_mode & 0o077 == 0
+
+    again = up("--no-history")
+    assert again.http.get("/stats/history").json()["type"] == "/problems/history-missing"
+    assert again.http.get(f"/jobs/{job['id']}").json()["archived"] is False
 
 
 def test_what_was_stored_is_there_after_a_restart(up):
