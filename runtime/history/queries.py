@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from runtime.errors import JobNotFound
 from runtime.history.database import translated
 from runtime.history.rows import unpacked
-from runtime.history.search import Search, statement
+from runtime.history.search import Search, has_long_texts, statement
 from runtime.history.tables import jobs
 from runtime.jobs.job import Job
 from runtime.store.listing import PAGE_BYTES, SCAN_LIMIT, Page
@@ -101,7 +101,7 @@ class Queries:
                 ):
                     job = unpacked(row.job)
                     looked, octets = looked + 1, octets + len(row.job)
-                    if fits(job):
+                    if fits(job) and has_long_texts(search, job):
                         found.append(_without(job, left_out))
                     if len(found) == limit or octets > PAGE_BYTES or looked == SCAN_LIMIT:
                         return Page(found, cursor(row.created_at, row.id), len(found) < limit)

@@ -13,7 +13,7 @@ from runtime.jobs.job import Job
 from runtime.values import codec, ids
 
 _MAX_FIELDS = 50  # of a payload that can be searched
-_MAX_TEXT = 200  # characters of each
+MAX_TEXT = 200  # characters of each that are indexed
 _MAX_DEPTH = 5
 _MAX_ERROR = 2000
 _NAMES = tuple(field.name for field in fields(Job) if field.name not in ("omitted", "archived"))
@@ -77,8 +77,13 @@ def searchable(payload: Any) -> dict[str, str | int | float | bool]:
     for path, value in _leaves(payload, ()):
         if len(found) == _MAX_FIELDS:
             break
-        found[path] = clean(value[:_MAX_TEXT]) if isinstance(value, str) else value
+        found[path] = clean(value[:MAX_TEXT]) if isinstance(value, str) else value
     return found
+
+
+def has_text(payload: Any, path: str, text: str) -> bool:
+    """Whether the payload has exactly this at the path, of which the index may have the beginning alone."""
+    return any(own == path and value == text for own, value in _leaves(payload, ()))
 
 
 def _leaves(value: Any, path: tuple[str, ...]) -> Iterator[tuple[str, Any]]:
@@ -86,7 +91,7 @@ def _leaves(value: Any, path: tuple[str, ...]) -> Iterator[tuple[str, Any]]:
         for name, part in value.items():
             yield from _leaves(part, (*path, str(name)))
     elif isinstance(value, (str, bool, int)) or (isinstance(value, float) and math.isfinite(value)):
-        yield clean(".".join(path)[:_MAX_TEXT]), value
+        yield clean(".".join(path)[:MAX_TEXT]), value
 
 
 def clean(text: str) -> str:

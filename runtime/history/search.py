@@ -12,8 +12,9 @@ from typing import Any
 from sqlalchemy import Column, ColumnElement, Select, and_, cast, func, or_, select, tuple_
 from sqlalchemy.dialects.postgresql import JSONB
 
-from runtime.history.rows import clean
+from runtime.history.rows import MAX_TEXT, clean, has_text
 from runtime.history.tables import jobs
+from runtime.jobs.job import Job
 
 _NUMBER = re.compile(r"-?(0|[1-9][0-9]{0,30})(\.[0-9]{1,30})?([eE][+-]?[0-9]{1,4})?")  # of JSON, of a usual length
 _MAX_INTEGER = 2**63 - 1  # of SQLite
@@ -37,6 +38,12 @@ class Search:
     below: tuple[int, str] | None = None
 
 
+def has_long_texts(search: Search, job: Job) -> bool:
+    """Whether a job that was found has the searched texts of which the index may have the beginning alone."""
+    long = {path: text for path, text in search.payload.items() if len(text) >= MAX_TEXT}
+    return all(has_text(job.payload, path, text) for path, text in long.items())
+
+
 def statement(search: Search, dialect: str, limit: int) -> Select[tuple[int, str, bytes]]:
     """When each job was made, its id, and the whole; the newest first."""
     has = _has_json if dialect == "sqlite" else _has_jsonb
@@ -53,7 +60,9 @@ def statement(search: Search, dialect: str, limit: int) -> Select[tuple[int, str
         conditions.append(c.parent == search.parent)
     if search.tag is not None:
         conditions.append(has(c.tags, search.tag[0], [clean(search.tag[1])]))
-    conditions += [has(c.fields, clean(path), _meant(clean(value))) for path, value in search.payload.items()]
+    conditions += [
+        has(c.fields, clean(path), _meant(clean(value[:MAX_TEXT]))) for path, value in search.payload.items()
+    ]
     if search.error is not None:
         conditions.append(c.error.icontains(clean(search.error), autoescape=True))
     if search.below is not None:

@@ -156,6 +156,15 @@ async def test_odd_searches_find_nothing_and_break_nothing(client, engine, setti
     assert len(exact.json()["jobs"]) == 1
 
 
+async def test_a_text_that_is_longer_than_what_is_indexed_is_compared_whole(client, engine):
+    long = "x" * 300
+    rows = [replace(made("note", now_ms()), payload={"to": text}) for text in (long, long + "y", "x" * 200)]
+    await Writer(engine).write(rows)
+
+    assert [job.id for job in (await client.page(payload={"to": long})).jobs] == [rows[0].id]
+    assert [job.id for job in (await client.page(payload={"to": "x" * 200})).jobs] == [rows[2].id]
+
+
 async def test_a_page_holds_no_more_than_it_shows(archiving, client, worker, redis, settings):
     async with archiving(), worker(note=note):
         found = await settled(client, [{"text": "x" * 200_000}] * 100)
