@@ -44,7 +44,7 @@ from runtime.store.rows import NewJob
 from runtime.values import codec
 from runtime.values.clock import now_ms
 from runtime.values.shards import Shards
-from runtime.worker import containment
+from runtime.worker import exits_and_forks
 from runtime.worker.attempt import Attempt
 from runtime.worker.calls import Calls
 from runtime.worker.runner import Runner
@@ -123,7 +123,7 @@ async def call_async(
     with contextlib.ExitStack() as stack:
         place = Path(files or stack.enter_context(tempfile.TemporaryDirectory()))
         events: Any = stack.enter_context(cast("Any", structlog.testing.capture_logs()))
-        stack.enter_context(containment.tasks_contained(loop))
+        stack.enter_context(exits_and_forks.tasks_contained(loop))
         reports = _Reports()
         calls = Calls(_Here(), None, loaded.model_copy(update={"files_dir": place}), reports)
         contracts = Contracts(folder)

@@ -29,7 +29,7 @@ from runtime.store import embedded
 from runtime.store.access import AccessKeys
 from runtime.store.connect import opened
 from runtime.store.registry import Deployed
-from runtime.worker.processes import linux
+from runtime.worker.processes import os_limits
 
 _START = 30.0
 
@@ -67,7 +67,7 @@ class Supervised:
                 env=self._env,
                 stdin=asyncio.subprocess.DEVNULL,
                 start_new_session=True,
-                preexec_fn=partial(linux.die_with, os.getpid(), signal.SIGTERM),
+                preexec_fn=partial(os_limits.die_with, os.getpid(), signal.SIGTERM),
             )
         return self._process
 

@@ -12,8 +12,8 @@ from runtime.errors import FunctionUnknown
 from runtime.gateway import requests
 from runtime.gateway.access.guarded import GuardedLanework
 from runtime.gateway.endpoint import Paths
+from runtime.gateway.hook_signatures import delivery, is_secret
 from runtime.gateway.problems import BadRequest, json_reply
-from runtime.gateway.signatures import delivery, is_secret
 from runtime.handlers.hooks import UNSIGNED
 from runtime.jobs.request import JobRequest
 

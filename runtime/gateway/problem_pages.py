@@ -10,7 +10,7 @@ from starlette.responses import Response
 from runtime.client import Lanework
 from runtime.gateway.description import SECURITY
 from runtime.gateway.endpoint import Paths
-from runtime.gateway.problem_texts import EXPLAINED
+from runtime.gateway.problem_help import EXPLAINED
 from runtime.gateway.problems import BadRequest
 
 _PAGE = """<!doctype html>

@@ -6,7 +6,7 @@ from sqlalchemy import BigInteger, Column, Integer, LargeBinary, MetaData, Table
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from runtime.history.database import translated
-from runtime.outbox import TABLE
+from runtime.outbox.write import TABLE
 
 metadata = MetaData()
 

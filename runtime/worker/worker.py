@@ -17,7 +17,7 @@ from runtime.handlers.catalogue import Catalogue
 from runtime.settings import Settings
 from runtime.store.connect import OVERDUE
 from runtime.store.store import Store
-from runtime.worker import containment
+from runtime.worker import exits_and_forks
 from runtime.worker.callbacks import callback_function
 from runtime.worker.deliveries import delivery_function
 from runtime.worker.deployer import WATCH_EVERY, Deployer
@@ -79,7 +79,7 @@ class Worker:
     async def run(self) -> None:
         """Raises StoreError where the server cannot serve at the start, FunctionInvalid, FunctionUnknown."""
         loop = asyncio.get_running_loop()
-        with containment.copies_end(), containment.tasks_contained(loop):
+        with exits_and_forks.copies_end(), exits_and_forks.tasks_contained(loop):
             await self._run(self._settings)
 
     async def _run(self, settings: Settings) -> None:

@@ -12,7 +12,7 @@ from standardwebhooks import Webhook
 
 from runtime import Context, GitHubWebhook, Hook, StandardWebhook, StripeWebhook, function
 from runtime.errors import FunctionInvalid
-from runtime.gateway.signatures import delivery
+from runtime.gateway.hook_signatures import delivery
 from runtime.handlers.spec import Function
 from runtime.store.access import issue
 from tests.conftest import deploy, until_keys_are_asked_for

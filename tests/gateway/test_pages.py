@@ -7,7 +7,7 @@ import pytest
 
 from runtime import errors, gateway
 from runtime.gateway.openapi.functions import example
-from runtime.gateway.problem_texts import EXPLAINED
+from runtime.gateway.problem_help import EXPLAINED
 from runtime.store.registry import Deployed
 
 SOURCE = "\n".join(path.read_text() for path in Path(gateway.__file__).parent.rglob("*.py"))

@@ -26,7 +26,7 @@ from runtime.gateway.openapi.parts import (
     unchanged,
 )
 from runtime.gateway.openapi.schemas import MOMENT, TAG, Schema, lane_names, option_parameters, ref
-from runtime.gateway.problem_texts import EXPLAINED
+from runtime.gateway.problem_help import EXPLAINED
 from runtime.jobs import built_in
 from runtime.jobs.job import STATUSES
 from runtime.settings import Settings

@@ -37,7 +37,7 @@ from runtime.jobs.failure import OutOfMemory, ResultTooLarge, failure, load_trac
 from runtime.jobs.request import JobRequest, check_started
 from runtime.jobs.retry import Retry
 from runtime.values import codec
-from runtime.worker.processes import linux, logs
+from runtime.worker.processes import logs, os_limits
 
 _TERM = (signal.SIGTERM,)
 
@@ -119,7 +119,7 @@ class Executor:
         self._loaded = options
         logs.forward(lambda *message: self._say("log", *message), options["level"])
         if options["memory"] is not None:
-            linux.limit_memory(options["memory"])
+            os_limits.limit_memory(options["memory"])
         try:
             self._function = load(Source(options["name"], options["path"], options["version"], options["code"]))
         except BaseException as error:
@@ -148,7 +148,7 @@ class Executor:
             with contextlib.suppress(OSError, ValueError):  # the handler may have closed it
                 stream.flush()
         self._ctx = None
-        self._say(*answer, linux.resident() if self._loaded["weigh"] else 0, _has_children())
+        self._say(*answer, os_limits.resident() if self._loaded["weigh"] else 0, _has_children())
 
     def _policy_retry(self) -> Retry | None:
         return None if self._function is None else self._function.policy.retry
@@ -247,9 +247,9 @@ def _has_children() -> bool:
 def main(forkserver: int, worker: int, output: int) -> None:
     """What a forked process does; the caller ends it when this returns or raises."""
     os.setsid()  # a session and a group of its own: Ctrl-C is the worker's to pass on
-    linux.die_with(forkserver, signal.SIGKILL)
-    linux.adopt_orphans()
-    linux.die_first()
+    os_limits.die_with(forkserver, signal.SIGKILL)
+    os_limits.adopt_orphans()
+    os_limits.die_first()
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)

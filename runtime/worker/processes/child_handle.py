@@ -13,7 +13,7 @@ from typing import Any
 import msgpack
 
 from runtime.jobs.failure import Crashed, ForkserverLost, OutOfMemory
-from runtime.worker.processes.linux import OomKills
+from runtime.worker.processes.os_limits import OomKills
 from runtime.worker.processes.output import Output
 
 _CHUNK = 1 << 18

@@ -21,7 +21,7 @@ import struct
 import sys
 from types import FrameType
 
-from runtime.worker.processes import child, linux
+from runtime.worker.processes import child, os_limits
 
 MESSAGE = struct.Struct("!cIi")
 
@@ -45,8 +45,8 @@ class Forkserver:
         signal.signal(signal.SIGCHLD, lambda number, frame: None)
         signal.signal(signal.SIGTERM, self._go)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        linux.die_with(self._worker, signal.SIGTERM)
-        linux.adopt_orphans()
+        os_limits.die_with(self._worker, signal.SIGTERM)
+        os_limits.adopt_orphans()
         try:
             while not self._going:
                 ready, _, _ = select.select([self._control, self._wake], [], [])
@@ -57,7 +57,7 @@ class Forkserver:
                 if self._control in ready and not self._hear():
                     return
         finally:
-            while pids := {*self._children, *linux.children()}:
+            while pids := {*self._children, *os_limits.children()}:
                 for pid in pids:
                     self._kill(pid, signal.SIGKILL)
                     with contextlib.suppress(ChildProcessError):
@@ -118,7 +118,7 @@ class Forkserver:
             self._kill(ended.si_pid, signal.SIGKILL)
             _, status = os.waitpid(ended.si_pid, 0)
             # a living child keeps what its handlers start; what came to us was left by one that has ended
-            for orphan in set(linux.children()) - self._children - {ended.si_pid}:
+            for orphan in set(os_limits.children()) - self._children - {ended.si_pid}:
                 self._kill(orphan, signal.SIGKILL)
             if ended.si_pid in self._children:
                 self._children.discard(ended.si_pid)

@@ -13,7 +13,7 @@ from runtime.jobs.failure import Crashed, ForkserverLost
 from runtime.worker.processes import forkserver
 from runtime.worker.processes.child_handle import ChildHandle
 from runtime.worker.processes.forkserver import MESSAGE
-from runtime.worker.processes.linux import OomKills
+from runtime.worker.processes.os_limits import OomKills
 
 _GONE_WITHIN = 5.0
 

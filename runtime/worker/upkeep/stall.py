@@ -21,7 +21,7 @@ from runtime.settings import Settings
 from runtime.store.attempt_store import AttemptStore
 from runtime.store.attempts import Settlement
 from runtime.store.connect import SyncRedis, connect_sync
-from runtime.worker import containment
+from runtime.worker import exits_and_forks
 from runtime.worker.attempt import Attempt
 from runtime.worker.held import Held
 from runtime.worker.runner import failed
@@ -108,7 +108,7 @@ class Stall:
         """The attempt whose handler is running now, directly or in a task it started; and how long
         the loop may be silent for it."""
         task = asyncio.current_task(self._loop)
-        owner = None if task is None else containment.owner(task)
+        owner = None if task is None else exits_and_forks.owner(task)
         for attempt in self._held.all():
             if task is not None and (attempt.task is task or attempt is owner):
                 overdue = time.perf_counter() - attempt.started - attempt.function.policy.timeout
