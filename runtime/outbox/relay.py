@@ -16,8 +16,8 @@ from runtime.client.client import Lanework
 from runtime.errors import HistoryUnavailable, LaneworkError, StoreError
 from runtime.history.database import translated
 from runtime.jobs.request import JobRequest
-from runtime.outbox.write import TABLE
 from runtime.outbox.table import rows
+from runtime.outbox.write import TABLE
 from runtime.values import codec
 from runtime.values.clock import now_ms
 
