@@ -15,10 +15,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from runtime import log
 from runtime.cli import show
-from runtime.errors import SettingsInvalid
+from runtime.cli.engine import with_engine
 from runtime.history import migrate as migrations
 from runtime.history.archiver import Archiver
-from runtime.history.database import open_engine, translated
 from runtime.history.erasure import erase, find
 from runtime.history.export import export as write_lines
 from runtime.history.search import Search
@@ -111,7 +110,11 @@ def export(settings: Settings, search: Search, to: Path | None) -> int:
         with Console(stderr=True).status("…") as status:  # on a terminal alone
             return await write_lines(engine, search, to, lambda count: status.update(f"{count:,} jobs"))
 
-    count = asyncio.run(_with_engine(settings, write))
+    try:
+        count = asyncio.run(_with_engine(settings, write))
+    except OSError as error:
+        show.error("usage", f"{to or 'standard output'}: {error.strerror}")
+        return show.USAGE
     show.note(f"{count:,} jobs" + (f" in {to}" if to else ""))
     return show.DONE
 
@@ -141,14 +144,4 @@ def forget(settings: Settings, job_ids: Sequence[str], search: Search | None, *,
 
 
 async def _with_engine(settings: Settings, ask: Callable[[AsyncEngine], Awaitable[Answer]]) -> Answer:
-    url = settings.history_url.get_secret_value()
-    if not url:
-        raise SettingsInvalid(
-            "no history is set: LANEWORK_HISTORY_URL is sqlite:///path or postgresql://user@host/name"
-        )
-    engine = open_engine(url)
-    try:
-        with translated():
-            return await ask(engine)
-    finally:
-        await engine.dispose()
+    return await with_engine(settings.history_url, "LANEWORK_HISTORY_URL", ask)

@@ -13,9 +13,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from runtime import log
 from runtime.cli import show
+from runtime.cli.engine import with_engine
 from runtime.client import Lanework
-from runtime.errors import SettingsInvalid
-from runtime.history.database import open_engine, translated
+from runtime.history.database import translated
 from runtime.outbox.relay import Relay
 from runtime.outbox.table import make_table, rows
 from runtime.settings import Settings
@@ -56,10 +56,11 @@ def ls(settings: Settings, *, as_json: bool) -> int:
     """Raises SettingsInvalid, HistoryUnavailable."""
 
     async def ask(engine: AsyncEngine) -> tuple[int, list[dict[str, Any]]]:
-        async with engine.connect() as connection:
-            count = await connection.scalar(select(func.count()).select_from(rows))
-            found = await connection.execute(select(rows).order_by(rows.c.number).limit(_SHOWN))
-            return count or 0, [_described(row) for row in found]
+        with translated():
+            async with engine.connect() as connection:
+                count = await connection.scalar(select(func.count()).select_from(rows))
+                found = (await connection.execute(select(rows).order_by(rows.c.number).limit(_SHOWN))).all()
+        return count or 0, [_described(row) for row in found]
 
     count, shown = asyncio.run(_with_engine(settings, ask))
     if as_json:
@@ -76,22 +77,20 @@ def ls(settings: Settings, *, as_json: bool) -> int:
 def _described(row: Any) -> dict[str, Any]:
     return {
         "id": row.id,
-        "type": codec.unpack_any(row.request)["type"],
+        "type": _type(row.request),
         "made_at": rfc3339(row.made_at),
         "tries": row.tries,
         "error": row.error,
     }
 
 
-async def _with_engine(settings: Settings, ask: Callable[[AsyncEngine], Awaitable[Answer]]) -> Answer:
-    url = settings.outbox_url.get_secret_value()
-    if not url:
-        raise SettingsInvalid(
-            "no outbox is set: LANEWORK_OUTBOX_URL is postgresql://user@host/name or sqlite:///path"
-        )
-    engine = open_engine(url)
+def _type(request: bytes) -> str | None:
+    """None for what another program wrote, and is no request."""
     try:
-        with translated():
-            return await ask(engine)
-    finally:
-        await engine.dispose()
+        return str(codec.unpack_any(request)["type"])
+    except (ValueError, TypeError, KeyError):
+        return None
+
+
+async def _with_engine(settings: Settings, ask: Callable[[AsyncEngine], Awaitable[Answer]]) -> Answer:
+    return await with_engine(settings.outbox_url, "LANEWORK_OUTBOX_URL", ask)

@@ -12,6 +12,7 @@ from sqlalchemy import Connection, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from runtime.errors import HistoryOutdated
+from runtime.history.database import translated
 
 _LOCK = 0x6C616E65  # of PostgreSQL, so that two that start at once do not both migrate
 _VERSIONS = "lanework_version"
@@ -19,14 +20,16 @@ _VERSIONS = "lanework_version"
 
 async def migrate(engine: AsyncEngine) -> tuple[str | None, str]:
     """Returns the version that was there, if any, and the one that is there now. Raises HistoryUnavailable."""
-    async with engine.begin() as connection:
-        return await connection.run_sync(_upgrade)
+    with translated():
+        async with engine.begin() as connection:
+            return await connection.run_sync(_upgrade)
 
 
 async def check(engine: AsyncEngine) -> None:
     """Raises HistoryOutdated where the tables are not this version's, and HistoryUnavailable."""
-    async with engine.connect() as connection:
-        found = await connection.run_sync(_version)
+    with translated():
+        async with engine.connect() as connection:
+            found = await connection.run_sync(_version)
     newest = _newest()
     if found == newest:
         return

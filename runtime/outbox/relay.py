@@ -13,8 +13,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from runtime import log
 from runtime.client.client import Lanework
-from runtime.errors import HistoryUnavailable, LaneworkError, StoreError
+from runtime.errors import HistoryUnavailable, JobInvalid, LaneworkError, StoreError
 from runtime.history.database import translated
+from runtime.history.rows import clean
 from runtime.jobs.request import JobRequest
 from runtime.outbox.table import rows
 from runtime.outbox.write import TABLE
@@ -100,9 +101,12 @@ class Relay:
 
     async def _move_rows(self, connection: AsyncConnection, found: Sequence[Any]) -> None:
         """Raises StoreError: then all stay."""
-        results = await self._lanework.submit_many([_request(row) for row in found])
+        read = [_request(row) for row in found]
+        requests = [request for request in read if isinstance(request, JobRequest)]
+        stored = iter(await self._lanework.submit_many(requests))
         moved: list[int] = []
-        for row, result in zip(found, results, strict=True):
+        for row, request in zip(found, read, strict=True):
+            result = request if isinstance(request, LaneworkError) else next(stored)
             if isinstance(result, StoreError):
                 raise result
             if isinstance(result, LaneworkError):
@@ -117,12 +121,20 @@ class Relay:
         if not row.tries:
             self._log.warning("outbox.refused", row=row.id, code=error.code, error=str(error))
         wait = min(_LONGEST_REFUSED, 1000 << min(row.tries, 6))
-        told = {"error": f"{error.code}: {error}"[:1000], "tries": row.tries + 1, "try_at": now_ms() + wait}
-        await connection.execute(update(rows).where(rows.c.number == row.number).values(told))
+        reason = clean(f"{error.code}: {error}"[:1000])
+        changed = {"error": reason, "tries": row.tries + 1, "try_at": now_ms() + wait}
+        await connection.execute(update(rows).where(rows.c.number == row.number).values(changed))
 
 
-def _request(row: Any) -> JobRequest:
-    return _read(codec.unpack_any(row.request), row.id)
+def _request(row: Any) -> JobRequest | LaneworkError:
+    """The error of a row that is no request: the others are not to wait for it."""
+    try:
+        return _read(codec.unpack_any(row.request), row.id)
+    except LaneworkError as error:
+        return error
+    except Exception as error:  # whatever another program wrote
+        message = f"the row is no request of outbox.add: {error!r}"[:300]
+        return JobInvalid(message, [{"field": "", "message": message}])
 
 
 def _read(options: dict[str, Any], row_id: str) -> JobRequest:

@@ -81,6 +81,7 @@ async def test_export_writes_a_line_a_job(engine, lanework, tmp_path):
     code, _ = await lanework("export", "--type", "a", "-o", str(tmp_path / "a.ndjson.gz"))
     _, printed = await lanework("export", "--type", "b")
     wrong, told = await lanework("export", "--after", "yesterday")
+    nowhere, why = await lanework("export", "-o", str(tmp_path / "none" / "a.ndjson"))
 
     with gzip.open(tmp_path / "a.ndjson.gz") as file:
         lines = [json.loads(line) for line in file]
@@ -89,6 +90,7 @@ async def test_export_writes_a_line_a_job(engine, lanework, tmp_path):
     assert lines[0] == replace(max(made, key=lambda one: (one.created_at, one.id)), archived=True).to_json()
     assert json.loads(printed.splitlines()[0])["type"] == "b"
     assert (wrong, "--after" in told) == (2, True)
+    assert (nowhere, "No such file" in why) == (2, True)
 
 
 async def test_how_far_it_is_behind(lanework, store, redis, settings):

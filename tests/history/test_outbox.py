@@ -21,6 +21,7 @@ from runtime.outbox.relay import Relay
 from runtime.outbox.table import make_table
 from runtime.settings import load
 from runtime.store import embedded
+from runtime.values import codec
 from tests.servers import until
 
 
@@ -134,6 +135,24 @@ async def test_what_is_refused_stays_with_its_reason_until_it_can_be_moved(
     async with worker(email=email):
         (job,) = await until_jobs(client, 1)
     assert job.payload == {"to": "ann"}
+
+
+async def test_a_row_that_is_no_request_keeps_no_other_waiting(client, worker, engine, database, relay, process):
+    odd = [b"", b"\xc1", codec.pack([1]), codec.pack({"type": 7}), codec.pack({"type": "email", "a\0b": 1})]
+    async with worker(email=email):
+        with engine.begin() as connection:
+            for n, request in enumerate(odd):
+                row = {"id": f"odd-{n}", "request": request}
+                connection.execute(
+                    text("INSERT INTO lanework_outbox (id, request, made_at) VALUES (:id, :request, 0)"), row
+                )
+            outbox.add(connection, "email", {"to": "ann"})
+        (job,) = await until_jobs(client, 1)
+    listed = process("outbox", "ls", OUTBOX_URL=database)
+
+    assert job.payload == {"to": "ann"}
+    assert await asyncio.to_thread(listed.popen.wait, 30) == 0
+    assert [id for id, error in await rows_in(database) if error] == [f"odd-{n}" for n in range(len(odd))]
 
 
 def test_what_is_wrong_in_itself_is_refused_at_once(engine):
