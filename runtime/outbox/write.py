@@ -10,6 +10,7 @@ moves it to Redis, once. `lanework outbox migrate` makes the table.
 
 from __future__ import annotations
 
+import inspect
 import sys
 import time
 from typing import Any
@@ -37,16 +38,15 @@ def add(connection: Any, type: str, payload: Any = None, **options: Unpack[Clien
     """
     request = JobRequest(type, payload, **options)
     request.check()
-    codec.pack_shown(payload)
+    request.payload = codec.unpack_any(codec.pack_shown(payload))  # a generator gives its values once
     row = (ids.new_id(0), codec.pack(request.as_options()), time.time_ns() // 1_000_000)
     if hasattr(connection, "cursor"):
         _insert(connection, row)
     else:
         from sqlalchemy import text
 
-        connection.execute(
-            text(_statement([f":{name}" for name in _COLUMNS])), dict(zip(_COLUMNS, row, strict=True))
-        )
+        statement = text(_statement([f":{name}" for name in _COLUMNS]))
+        _refuse_async(connection.execute(statement, dict(zip(_COLUMNS, row, strict=True))))
     return row[0]
 
 
@@ -55,10 +55,20 @@ def _insert(connection: Any, row: tuple[str, bytes, int]) -> None:
     style = getattr(module, "paramstyle", "format")
     marks = [_MARKS[style].format(n=n, name=name) for n, name in enumerate(_COLUMNS, 1)]
     cursor = connection.cursor()
+    _refuse_async(cursor)
     try:
-        cursor.execute(_statement(marks), dict(zip(_COLUMNS, row, strict=True)) if style == "named" else row)
+        values = dict(zip(_COLUMNS, row, strict=True)) if style == "named" else row
+        _refuse_async(cursor.execute(_statement(marks), values))
     finally:
-        cursor.close()
+        _refuse_async(cursor.close())
+
+
+def _refuse_async(result: Any) -> None:
+    """What an async connection gives does nothing until it is awaited. Raises TypeError."""
+    if inspect.isawaitable(result):
+        if inspect.iscoroutine(result):
+            result.close()
+        raise TypeError("this connection is async: await connection.run_sync(outbox.add, …), as SQLAlchemy has it")
 
 
 def _statement(marks: list[str]) -> str:

@@ -115,9 +115,12 @@ async def test_an_async_connection_too(client, worker, database, relay):
     )
     async with worker(email=email):
         async with own.begin() as connection:
+            with pytest.raises(TypeError, match="run_sync"):
+                outbox.add(connection, "email", {"to": "nobody"})
             await connection.run_sync(outbox.add, "email", {"to": "ann"})
-        await until_jobs(client, 1)
+        (job,) = await until_jobs(client, 1)
     await own.dispose()
+    assert job.payload == {"to": "ann"}
 
 
 async def test_what_is_refused_stays_with_its_reason_until_it_can_be_moved(
@@ -153,6 +156,18 @@ async def test_a_row_that_is_no_request_keeps_no_other_waiting(client, worker, e
     assert job.payload == {"to": "ann"}
     assert await asyncio.to_thread(listed.popen.wait, 30) == 0
     assert [id for id, error in await rows_in(database) if error] == [f"odd-{n}" for n in range(len(odd))]
+
+
+async def test_a_generator_is_written_whole(client, worker, engine, database, relay):
+    async def total(numbers: list[int]) -> int:
+        return sum(numbers)
+
+    async with worker(total=total):
+        with engine.begin() as connection:
+            outbox.add(connection, "total", {"numbers": (n for n in range(4))})
+        (job,) = await until_jobs(client, 1)
+
+    assert job.payload == {"numbers": [0, 1, 2, 3]}
 
 
 def test_what_is_wrong_in_itself_is_refused_at_once(engine):
