@@ -6,7 +6,7 @@ UV     := $(shell command -v uv 2>/dev/null)
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help up test coverage check chaos bench lock clean
+.PHONY: help up test coverage check chaos bench proto lock clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -53,6 +53,17 @@ chaos: $(VENV)/dev.stamp  ## kill, stop and restart everything under load, then 
 
 bench: $(VENV)/dev.stamp  ## throughput, latency, growth and memory, beside peers where installed
 	@$(BIN)/python -m tests.benchmarks $(ARGS)
+
+proto: $(VENV)/dev.stamp  ## generate the messages of gRPC from their .proto files, and check these
+	@cd $(PROTO) && $(CURDIR)/$(BIN)/buf lint
+	@cd $(PROTO) && $(CURDIR)/$(BIN)/buf breaking --against $(CURDIR)/tests/rpc/released.binpb
+	@mkdir -p $(GENERATED)
+	@$(BIN)/python -m grpc_tools.protoc -I $(PROTO) --python_out=$(GENERATED) --pyi_out=$(GENERATED) \
+	    $$(find $(PROTO) -name '*.proto' -printf '%P ')
+	@find $(GENERATED) -name '*_pb2.py*' | xargs sed -i 's/^from lanework\.v1 import/from runtime.rpc.generated.lanework.v1 import/'
+
+PROTO     := runtime/rpc/proto
+GENERATED := runtime/rpc/generated
 
 lock: $(VENV)/dev.stamp  ## renew requirements*.txt from pyproject.toml
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(BIN)/python -m ensurepip -q

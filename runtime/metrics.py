@@ -121,6 +121,7 @@ class _Attempts(Collector):
         yield from (settled, retried, wait, run, flying, slots)
 
 
+rpcs: dict[tuple[str, str, str], int] = defaultdict(int)  # answered, by service, method and code
 requests: dict[tuple[str, str, str], int] = defaultdict(int)  # answered, by route, method and code
 
 
@@ -133,6 +134,15 @@ class _Requests(Collector):
         for labels, count in list(requests.items()):
             family.add_metric(labels, count)
         yield family
+        if rpcs:
+            calls = CounterMetricFamily(
+                "lanework_grpc_calls",
+                "Calls answered by the gateway's gRPC port.",
+                labels=["service", "method", "code"],
+            )
+            for labels, count in list(rpcs.items()):
+                calls.add_metric(labels, count)
+            yield calls
 
 
 REGISTRY.register(_Attempts())

@@ -116,6 +116,12 @@ class Settings(BaseSettings):
     stream_limit: int = Field(1000, ge=1, description="streams that an access key may have open on a gateway")
     expect: Names = Field((), description="functions that a gateway must know to be ready; none named: any")
     port: int = Field(8080, ge=0, le=65_535, description="the gateway's port; 0 picks a free one")
+    grpc_port: int | None = Field(
+        None, ge=0, le=65_535, description="the gateway's port for gRPC; 0 picks a free one; none unless set"
+    )
+    grpc_tls_cert: Path | None = Field(None, description="the certificate chain of the gRPC port, a PEM file")
+    grpc_tls_key: Path | None = Field(None, description="its private key, a PEM file")
+    grpc_tls_ca: Path | None = Field(None, description="whose certificates clients must show; none: no client's")
     worker_port: int = Field(
         9100, ge=0, le=65_535, description="port of a worker's /metrics and /healthz; 0 picks one"
     )

@@ -15,6 +15,7 @@ LAYERS = [
     {"client"},
     {"outbox"},
     {"worker", "testing", "pytest_plugin"},
+    {"rpc", "remote"},
     {"gateway"},
     {"cli"},
 ]

@@ -24,7 +24,9 @@ def new(
     name: Annotated[
         str | None, typer.Argument(help="Who it is for, such as web-shop; else one is made up.")
     ] = None,
-    scopes: Annotated[str, typer.Option(help="Some of enqueue, read, metrics, operate, admin.")] = "enqueue,read",
+    scopes: Annotated[
+        str, typer.Option(help="Some of enqueue, read, metrics, work, operate, admin.")
+    ] = "enqueue,read",
     functions: Annotated[
         str | None, typer.Option(help="Only these, such as email,img_*. [default: all]", show_default=False)
     ] = None,

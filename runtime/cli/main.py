@@ -69,11 +69,14 @@ def up(
 def gateway(
     host: Annotated[str | None, typer.Option(help="Address to listen on. [default: 127.0.0.1]")] = None,
     port: Annotated[int | None, typer.Option(help="Port to listen on. [default: 8080]")] = None,
+    grpc_port: Annotated[
+        int | None, typer.Option(help="Port for gRPC, such as 50051; 0 picks one. [default: none]")
+    ] = None,
 ) -> None:
-    """Run the HTTP gateway."""
+    """Run the gateway, for HTTP and, where a port is named, for gRPC."""
     from runtime.cli import serve
 
-    sys.exit(serve.gateway(settings.load(host=host, port=port)))
+    sys.exit(serve.gateway(settings.load(host=host, port=port, grpc_port=grpc_port)))
 
 
 @app.command()

@@ -36,6 +36,7 @@ from runtime.gateway.access.guard import Guard
 from runtime.gateway.access.guarded import GuardedLanework
 from runtime.gateway.access.keyring import needs_keys
 from runtime.gateway.endpoint import Endpoint, Paths, named
+from runtime.gateway.grpc_port import GrpcPort
 from runtime.gateway.hosts import Hosts
 from runtime.gateway.problems import problem
 from runtime.gateway.requests import named_headers
@@ -70,7 +71,8 @@ def create_app(settings: Settings) -> Gateway:
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        yield
+        async with GrpcPort(lanework, settings).served():
+            yield
         await lanework.close()
 
     app = Starlette(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from typing import Any
 
@@ -12,6 +11,7 @@ from starlette.types import Scope
 from runtime.gateway.problems import BadRequest
 from runtime.jobs.request import JobRequest
 from runtime.values import codec
+from runtime.values import scoped_key as keys
 
 _WAIT = re.compile(r"(?:^|[,;\s])wait\s*=\s*\"?([0-9]{1,6})")
 _LENIENT = re.compile(r"handling\s*=\s*\"?lenient")
@@ -50,7 +50,7 @@ def key(request: Request) -> str | None:
 def scoped_key(request: Request, own: str) -> str:
     """An idempotency key as it is stored for this caller: of an access key, or else of these credentials."""
     caller = request.scope.get("lanework.caller") or header(request, b"authorization")
-    return f"{hashlib.sha256(caller.encode()).hexdigest()}:{own}"
+    return keys.scoped_key(caller, own)
 
 
 def has_body(request: Request) -> bool:

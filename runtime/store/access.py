@@ -20,7 +20,7 @@ from runtime.store.keys import Keys
 from runtime.values import codec, durations
 from runtime.values.clock import now_ms
 
-Scope = Literal["enqueue", "read", "metrics", "operate", "admin"]
+Scope = Literal["enqueue", "read", "metrics", "work", "operate", "admin"]
 SCOPES: tuple[Scope, ...] = get_args(Scope)
 _ADMIN = frozenset(("admin",))
 _WIDER = {"metrics": frozenset(("read", "operate", "admin")), "read": frozenset(("operate", "admin"))}

@@ -14,7 +14,7 @@ from runtime.gateway.access.scopes import ITS_OWN, OF_ALL, scope_of
 from runtime.gateway.endpoint import Handler, Paths
 from runtime.store.access import AccessKey
 
-_REFUSALS = (AccessDenied, AccessForbidden, RateExceeded)
+REFUSALS = (AccessDenied, AccessForbidden, RateExceeded)
 
 
 class Guard:
@@ -51,8 +51,8 @@ class Guard:
                     with self._lanework.stream_reserved(key):
                         return await answer(request)
                 return await answer(request)
-            except _REFUSALS as error:
-                self._record.refused(key, request, error)
+            except REFUSALS as error:
+                self._record.refused(key, request.method, request.scope["path"], error)
                 raise
 
         return guarded
@@ -61,8 +61,8 @@ class Guard:
         async def recorded(request: Request) -> Response:
             try:
                 return await handler(request)
-            except _REFUSALS as error:
-                self._record.refused(CALLER.get(), request, error)
+            except REFUSALS as error:
+                self._record.refused(CALLER.get(), request.method, request.scope["path"], error)
                 raise
 
         return recorded
@@ -80,7 +80,7 @@ class Guard:
                 raise
             finally:
                 if outcome != AccessForbidden.code:  # that is on record as a refusal
-                    self._record.acted(CALLER.get(), request, outcome)
+                    self._record.acted(CALLER.get(), request.method, request.scope["path"], outcome)
             return response
 
         return recorded

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import time
 
-from starlette.requests import Request
-
 from runtime import log
 from runtime.errors import LaneworkError
 from runtime.store.access import AccessKey
@@ -15,22 +13,22 @@ _PER_SECOND = 20  # refusals of requests that show no valid key; anybody can mak
 
 
 class Record:
-    """Writes it."""
+    """Writes it. `path`: as it was asked for, line breaks included."""
 
     def __init__(self) -> None:
         self._log = log.get("gateway")
         self._second = 0
         self._written = self._left_out = 0
 
-    def refused(self, key: AccessKey | None, request: Request, error: LaneworkError) -> None:
+    def refused(self, key: AccessKey | None, method: str, path: str, error: LaneworkError) -> None:
         fields = {"code": error.code, "why": str(error)}
         if key is not None or self._has_room():
             if self._left_out:
                 fields["left_out"], self._left_out = str(self._left_out), 0
-            self._tell("access.refused", key, request, **fields)
+            self._tell("access.refused", key, method, path, **fields)
 
-    def acted(self, key: AccessKey | None, request: Request, outcome: int | str) -> None:
-        self._tell("operator.acted", key, request, outcome=outcome)
+    def acted(self, key: AccessKey | None, method: str, path: str, outcome: int | str) -> None:
+        self._tell("operator.acted", key, method, path, outcome=outcome)
 
     def _has_room(self) -> bool:
         second = int(time.monotonic())
@@ -42,7 +40,6 @@ class Record:
         self._left_out += 1
         return False
 
-    def _tell(self, event: str, key: AccessKey | None, request: Request, **fields: object) -> None:
-        # the scope's path: the one of the URL is without the line breaks that it was asked with
-        path = request.scope["path"][:_SHOWN]
-        self._log.info(event, key=None if key is None else key.name, method=request.method, path=path, **fields)
+    def _tell(self, event: str, key: AccessKey | None, method: str, path: str, **fields: object) -> None:
+        name = None if key is None else key.name
+        self._log.info(event, key=name, method=method, path=path[:_SHOWN], **fields)

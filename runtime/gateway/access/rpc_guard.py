@@ -1,0 +1,63 @@
+"""Asks for access in front of the services of gRPC."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from runtime.errors import LaneworkError
+from runtime.gateway.access.caller import CALLER, admit
+from runtime.gateway.access.guard import REFUSALS
+from runtime.gateway.access.guarded import GuardedLanework
+from runtime.gateway.access.record import Record
+from runtime.gateway.access.scopes import STREAMING_METHODS, scope_of_method
+
+_KIND = "GRPC"  # in place of an HTTP method, in the log
+
+
+class RpcGuard:
+    """Lets calls through by what their access key allows, as the guard of HTTP does."""
+
+    def __init__(self, lanework: GuardedLanework) -> None:
+        self._lanework = lanework
+        self._record = Record()
+
+    @asynccontextmanager
+    async def admitted(self, service: str, method: str, authorization: str) -> AsyncIterator[str]:
+        CALLER.set(None)
+        scope, path = scope_of_method(service, method), f"/{service}/{method}"
+        if scope is None:
+            yield ""
+            return
+        key = None
+        try:
+            key = await self._lanework.keyring.identify(authorization)
+            CALLER.set(key)
+            if key is not None:
+                await admit(self._lanework.access, key)
+                key.require(scope)
+            reserved = method in STREAMING_METHODS and key is not None
+            with self._lanework.stream_reserved(key) if reserved and key else contextlib.nullcontext():
+                if scope == "operate":
+                    async with self._recorded(path):
+                        yield authorization if key is None else f"key:{key.name}"
+                else:
+                    yield authorization if key is None else f"key:{key.name}"
+        except REFUSALS as error:
+            self._record.refused(key, _KIND, path, error)
+            raise
+
+    @asynccontextmanager
+    async def _recorded(self, path: str) -> AsyncIterator[None]:
+        """What an operator does, and what came of it, is on record."""
+        outcome = "failed"
+        try:
+            yield
+            outcome = "done"
+        except LaneworkError as error:
+            outcome = error.code
+            raise
+        finally:
+            if outcome != "access-forbidden":  # that is on record as a refusal
+                self._record.acted(CALLER.get(), _KIND, path, outcome)

@@ -1,0 +1,1 @@
+"""gRPC: the services, as their .proto files say."""

@@ -1,0 +1,17 @@
+"""What stands in front of the services, as the server needs it."""
+
+from __future__ import annotations
+
+from contextlib import AbstractAsyncContextManager
+from typing import Protocol
+
+
+class Guard(Protocol):
+    """Lets calls in."""
+
+    def admitted(self, service: str, method: str, authorization: str) -> AbstractAsyncContextManager[str]:
+        """Who calls, in whose scope idempotency keys are, while the call lasts. `authorization`: what the caller shows;
+        a service that is open to all asks for nothing.
+
+        Raises AccessDenied, AccessForbidden, RateExceeded, StoreUnavailable.
+        """
