@@ -87,10 +87,10 @@ def of(function: str, lane: str) -> Meters:
     return found
 
 
-def set_slots(count: int) -> None:
-    """How many attempts this worker can run at once."""
+def add_slots(count: int) -> None:
+    """A worker that can run so many attempts at once comes to this process, or, with fewer than none, leaves it."""
     global _slots
-    _slots = count
+    _slots += count
 
 
 class _Attempts(Collector):
@@ -116,7 +116,7 @@ class _Attempts(Collector):
             run.add_metric(labels, meters.run.buckets(), meters.run.sum)
             flying.add_metric(labels, meters.in_flight)
         slots = GaugeMetricFamily(
-            "lanework_worker_slots", "Attempts that this worker can run at once.", value=_slots
+            "lanework_worker_slots", "Attempts that this process's workers can run at once.", value=_slots
         )
         yield from (settled, retried, wait, run, flying, slots)
 

@@ -54,7 +54,7 @@ class Contract:
         self._validator: jsonschema_rs.Validator | None = None
         try:
             if deployed.schema:
-                self._validator = jsonschema_rs.validator_for(deployed.schema)
+                self._validator = validator(deployed.schema)
         except ValueError as error:  # one schema must not keep other functions from being served
             log.get("contracts").warning("schema.unusable", function=deployed.name, error=str(error)[:300])
 
@@ -94,6 +94,15 @@ class Contract:
             return self._validator.is_valid(payload)
         except ValueError:
             return True  # not JSON, such as bytes from the Python client; the worker validates
+
+
+def validator(schema: dict[str, Any]) -> jsonschema_rs.Validator:
+    """Raises ValueError for what is no schema, or refers to what is elsewhere."""
+    return jsonschema_rs.validator_for(schema, retriever=_refuse)
+
+
+def _refuse(uri: str) -> Any:
+    raise ValueError(f"{uri[:200]} is not a part of the schema")
 
 
 class Deployments(Protocol):

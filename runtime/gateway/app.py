@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 from starlette.applications import Starlette
@@ -68,10 +68,11 @@ PARTS: tuple[Callable[[GuardedLanework], Paths], ...] = (
 def create_app(settings: Settings) -> Gateway:
     """The application; it may start before Redis does, and answers 503 until then."""
     lanework = GuardedLanework(settings, required=needs_keys(settings))
+    grpc = GrpcPort(lanework, settings)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        async with GrpcPort(lanework, settings).served():
+        async with grpc.served():
             yield
         await lanework.close()
 
@@ -81,7 +82,7 @@ def create_app(settings: Settings) -> Gateway:
         exception_handlers={HTTPException: _http_problem},  # type: ignore[dict-item]
     )
     app.router.redirect_slashes = False  # to wherever the Host header says
-    return Gateway(app, settings, lanework.release)
+    return Gateway(app, settings, [lanework.release, grpc.leave])
 
 
 def _paths(lanework: GuardedLanework) -> Paths:
@@ -99,9 +100,10 @@ class Gateway:
     Each request has an id, its own `X-Request-Id` or a new one, which its reply and its log lines carry.
     """
 
-    def __init__(self, app: Starlette, settings: Settings, release: Callable[[], None]) -> None:
+    def __init__(self, app: Starlette, settings: Settings, leaving: Sequence[Callable[[], None]]) -> None:
+        """`leaving`: what is to be told before it leaves."""
         self.routes = app.routes
-        self.release = release  # ends requests that wait, each with its job as it is
+        self._leaving = leaving
         self._app = app
         self._hosts = Hosts(settings)
         self._origins = frozenset(settings.cors)
@@ -122,6 +124,11 @@ class Gateway:
         tracing.CURRENT.set(_trace(headers))
         scope["lanework.origins"] = self._origins
         await self._answer(scope, receive, send)
+
+    def release(self) -> None:
+        """Ends requests that wait, each with its job as it is."""
+        for tell in self._leaving:
+            tell()
 
     def _route(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         reason = self._hosts.refuse(scope)

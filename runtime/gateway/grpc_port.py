@@ -14,46 +14,42 @@ from runtime.gateway.access.rpc_guard import RpcGuard
 from runtime.settings import Settings
 
 if TYPE_CHECKING:
-    from runtime.rpc.server import Server
-
-_GRACE = 5.0  # seconds for calls to end
+    from runtime.rpc.port import Port
 
 
-def is_installed() -> bool:
-    return find_spec("grpc") is not None and find_spec("google.protobuf") is not None
+def require_installed() -> None:
+    """Raises SettingsInvalid."""
+    if find_spec("grpc") is None:
+        raise SettingsInvalid("gRPC needs further packages: pip install 'lanework[grpc]'")
 
 
 class GrpcPort:
-    """Serves gRPC beside HTTP, on the same connection to Lanework."""
+    """Serves gRPC beside HTTP, on the same connection to Lanework, where the settings name a port."""
 
     def __init__(self, lanework: GuardedLanework, settings: Settings) -> None:
         self._lanework = lanework
         self._settings = settings
+        self._port: Port | None = None
 
     @asynccontextmanager
     async def served(self) -> AsyncIterator[None]:
-        """Where the settings name a port. Raises SettingsInvalid."""
+        """Raises SettingsInvalid."""
         if self._settings.grpc_port is None:
             yield
             return
-        if not is_installed():
-            raise SettingsInvalid("gRPC needs further packages: pip install 'lanework[grpc]'")
-        server = self._server()
-        port = await server.start()
-        scheme = "https" if self._settings.grpc_tls_cert else "http"
-        log.get("gateway").info("grpc.started", url=f"{scheme}://{self._settings.host}:{port}")
+        require_installed()
+        from runtime.rpc.port import Port
+
+        port = self._port = Port(self._lanework, RpcGuard(self._lanework), self._settings)
+        number = await port.start()
+        scheme = "http" if self._settings.grpc_tls_cert is None else "https"
+        log.get("gateway").info("grpc.started", url=f"{scheme}://{self._settings.host}:{number}")
         try:
             yield
         finally:
-            await server.stop(_GRACE)
+            await port.stop()
 
-    def _server(self) -> Server:
-        from runtime.rpc.go_job_queue import go_job_queue_service
-        from runtime.rpc.health import Health
-        from runtime.rpc.jobs import Jobs, job_service
-        from runtime.rpc.server import Server
-
-        jobs = Jobs(self._lanework)
-        services = [job_service(jobs), go_job_queue_service(jobs)]
-        health = Health(self._lanework.check_ready, [service.descriptor.full_name for service in services])
-        return Server([*services, health.service], RpcGuard(self._lanework), self._settings)
+    def leave(self) -> None:
+        """Says that it leaves."""
+        if self._port is not None:
+            self._port.leave()

@@ -20,7 +20,7 @@ MARK = "__lanework__"
 MIN_MEMORY = 64 << 20
 NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")  # of a function
 
-Isolation = Literal["loop", "thread", "process"]
+Isolation = Literal["loop", "thread", "process", "remote"]  # remote: of a worker that a gateway serves by gRPC
 ISOLATIONS = ("loop", "thread", "process")
 
 Handler = TypeVar("Handler", bound=Callable[..., Any])

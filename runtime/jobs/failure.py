@@ -15,7 +15,7 @@ _MESSAGE = 2_000
 _TRACEBACK = 4_000
 _FRAMES = 12
 # packages whose frames mean nothing to a function's author: they run it or load it
-_RUNNING = ("runtime.worker",)
+_RUNNING = ("runtime.worker", "runtime.remote")
 _LOADING = ("runtime.worker", "runtime.handlers", "importlib")
 
 
@@ -37,8 +37,19 @@ class Crashed(Exception):
     """The process of an attempt died."""
 
 
-class ForkserverLost(Crashed):
-    """The process of an attempt was lost with the fork server; which attempt caused it is unknown."""
+class RunnerLost(Crashed):
+    """What ran the attempt was lost, with others that it ran: which attempt caused it is unknown."""
+
+
+class RemoteLost(RunnerLost):
+    """The remote worker of an attempt was lost."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(f"its remote worker was lost: {why}")
+
+
+class ForkserverLost(RunnerLost):
+    """The process of an attempt was lost with the fork server."""
 
     def __init__(self) -> None:
         super().__init__("its process was lost together with the one that starts them")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Set
 from dataclasses import dataclass
 
 from runtime.errors import RetryLater
@@ -37,9 +38,10 @@ class Retry:
 
     def helps(self, error: BaseException) -> bool:
         """Whether a further attempt may help after this error; one that was asked for always does."""
-        if isinstance(error, RetryLater):
-            return True
-        names = {kind.__name__ for kind in type(error).__mro__}
+        return isinstance(error, RetryLater) or self.helps_with({kind.__name__ for kind in type(error).__mro__})
+
+    def helps_with(self, names: Set[str]) -> bool:
+        """The same for an error by the names of its class and of those that it is of."""
         wanted, unwanted = _names("retry_on", self.retry_on), _names("no_retry_on", self.no_retry_on)
         return names.isdisjoint(unwanted) and not (wanted and names.isdisjoint(wanted))
 

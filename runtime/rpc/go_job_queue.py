@@ -1,4 +1,4 @@
-"""The service of go-job-queue, `mpataki.jobqueue.v1.JobService`, in front of ours: its messages have fewer fields."""
+"""The service of go-job-queue, `mpataki.jobqueue.v1.JobService`: ours, with fewer fields."""
 
 from __future__ import annotations
 

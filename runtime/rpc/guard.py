@@ -10,8 +10,16 @@ class Guard(Protocol):
     """Lets calls in."""
 
     def admitted(self, service: str, method: str, authorization: str) -> AbstractAsyncContextManager[str]:
-        """Who calls, in whose scope idempotency keys are, while the call lasts. `authorization`: what the caller shows;
-        a service that is open to all asks for nothing.
+        """Who calls, in whose scope idempotency keys are, while the call lasts. `authorization`: what the caller
+        shows; a service that is open to all asks for nothing.
 
         Raises AccessDenied, AccessForbidden, RateExceeded, StoreUnavailable.
         """
+
+    # about the caller of the call that is being answered
+
+    def require_function(self, name: str) -> None:
+        """Raises AccessForbidden where the caller is not for this function."""
+
+    async def is_valid(self) -> bool:
+        """Whether the caller would be let in still. Raises StoreUnavailable."""

@@ -39,6 +39,7 @@ class Attempt(log.Speaker):
         "ctx",
         "follow_up",
         "function",
+        "lingers",
         "meters",
         "progress",
         "reports",
@@ -62,6 +63,9 @@ class Attempt(log.Speaker):
         self.progress = b""  # the newest report, packed, until it is known to be in the record
         self.unsent: Unsent | None = None  # what it has emitted and logged, if anything
         self.begun = False  # a task that is cancelled before its first step never runs at all
+        self.lingers: asyncio.Future[Any] | None = (
+            None  # once its handler goes on although it was stopped: until it ends
+        )
         self.started = time.perf_counter()
         self.requested: Iterable[Started] = ()  # what starts if it completes
         self.follow_up: Requested | None = None

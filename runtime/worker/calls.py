@@ -28,6 +28,13 @@ class Threads(Protocol):
     def run(self, handler: Callable[..., Any], arguments: dict[str, Any]) -> Awaitable[Any]: ...
 
 
+class Caller(Protocol):
+    """Has an attempt's handler called, wherever that is."""
+
+    def call(self, attempt: Attempt) -> Coroutine[Any, Any, bytes]:
+        """The handler's result, packed."""
+
+
 class Calls:
     """Calls handlers; an attempt knows afterwards what its handler asked for."""
 
@@ -47,7 +54,7 @@ class Calls:
 
     async def _call_here(self, fn: Function, attempt: Attempt) -> bytes:
         arguments = fn.arguments(attempt.taken.payload, partial(self._context, attempt))
-        timer = _timer(fn, attempt)
+        timer = timeout_timer(fn, attempt)
         attempt.reports = self._reports
         outside = log.SPEAKER.set(attempt)
         try:
@@ -68,11 +75,11 @@ class Calls:
 
     async def _call_child(self, pool: Pool, fn: Spec, attempt: Attempt) -> bytes:
         taken = attempt.taken
-        job = list(astuple(_info(taken)))
+        job = list(astuple(job_info(taken)))
         timers: list[asyncio.TimerHandle] = []
 
         def begun() -> None:  # what it took to find and load a child is not the handler's
-            timers.append(_timer(fn, attempt))
+            timers.append(timeout_timer(fn, attempt))
 
         try:
             value, started = await pool.run(fn, job, taken.payload, _Sink(attempt, self._reports), begun)
@@ -89,16 +96,16 @@ class Calls:
 
     def _context(self, attempt: Attempt) -> Context:
         report, emit = partial(self._reports.progress, attempt), partial(self._reports.emit, attempt)
-        attempt.ctx = Context(_info(attempt.taken), report, emit, self._files)
+        attempt.ctx = Context(job_info(attempt.taken), report, emit, self._files)
         return attempt.ctx
 
 
-def _timer(fn: Spec, attempt: Attempt) -> asyncio.TimerHandle:
+def timeout_timer(fn: Spec, attempt: Attempt) -> asyncio.TimerHandle:
     """A timer costs a fraction of what asyncio.timeout does, and cancels as losing the lease does."""
     return asyncio.get_running_loop().call_later(fn.policy.timeout, attempt.cancel, "timeout")
 
 
-def _info(taken: Taken) -> JobInfo:
+def job_info(taken: Taken) -> JobInfo:
     of_job = (taken.id, taken.type, taken.lane, taken.attempt, taken.max_attempts, taken.created_at)
     return JobInfo(*of_job, taken.tries, taken.tick, taken.event, _headers(taken))
 

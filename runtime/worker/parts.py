@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Callable
 
 from runtime import metrics
 from runtime.client.contracts import Contracts
@@ -15,7 +16,8 @@ from runtime.store.attempts import Taken
 from runtime.store.rows import Limit
 from runtime.store.store import Store
 from runtime.values import durations
-from runtime.worker.calls import Calls
+from runtime.worker.attempt import Reporting
+from runtime.worker.calls import Caller
 from runtime.worker.held import Held
 from runtime.worker.processes.pool import Pool
 from runtime.worker.reports import Reports
@@ -24,7 +26,6 @@ from runtime.worker.settler import Settler
 from runtime.worker.slot_group import SlotGroup
 from runtime.worker.slots import Slots
 from runtime.worker.starts import Staging, Starts
-from runtime.worker.threads import Threads
 from runtime.worker.upkeep.cancellations import Cancellations
 from runtime.worker.upkeep.heartbeat import Heartbeat
 from runtime.worker.upkeep.leases import Leases
@@ -37,9 +38,18 @@ class Parts:
     """The roles of a worker and what they share. Made on its event loop; nothing runs yet."""
 
     def __init__(
-        self, worker: str, store: Store, pool: Pool, threads: Threads, settings: Settings, metrics_url: str
+        self,
+        worker: str,
+        store: Store,
+        pool: Pool,
+        settings: Settings,
+        metrics_url: str,
+        make_caller: Callable[[Reporting], Caller],
+        taken_no_more: asyncio.Event,
     ) -> None:
-        """`worker`: its id. `metrics_url`: where it serves its metrics, if anywhere."""
+        """`worker`: its id. `metrics_url`: where it serves its metrics, if anywhere. `make_caller`: what calls
+        handlers, and tells what they report. `taken_no_more`: is set once what is handed back from then on does not
+        come to this worker again."""
         self.pool = pool
         self._loop = asyncio.get_running_loop()
         self.stores = store.attempts(worker)
@@ -50,19 +60,18 @@ class Parts:
         self.settler = Settler(self.stores, self.held, self.staging, reports, debug=debug)
         contracts = Contracts(store.registry)
         preparer = Preparer(contracts, settings)
-        self.taken_no_more = asyncio.Event()
+        self.taken_no_more = taken_no_more
         task = asyncio.current_task()
         assert task is not None
-        calls = Calls(threads, pool, settings, reports)
         runner = Runner(
-            calls,
+            make_caller(reports),
             Starts(preparer, contracts, self.staging.stage),
             settings.result_limit,
             lambda: task.cancelling() > 0,
             self.taken_no_more,
         )
-        slots = settings.concurrency + settings.processes
-        metrics.set_slots(slots)
+        slots = self._count = settings.concurrency + settings.processes
+        metrics.add_slots(slots)
         on_loop = Slots(settings.concurrency, self.held, 2 * slots, runner, self.settler)
         in_processes = Slots(
             settings.processes, self.held, 2 * slots, runner, self.settler, lambda: pool.admission.ahead
@@ -117,6 +126,7 @@ class Parts:
         return all(await asyncio.gather(*(group.slots.wait_idle(seconds) for group in self.groups)))
 
     async def close(self) -> None:
+        metrics.add_slots(-self._count)
         self.staging.close()
         await asyncio.to_thread(self.leases.stop)
         await asyncio.to_thread(self.stall.stop)

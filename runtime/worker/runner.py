@@ -8,13 +8,13 @@ from typing import Literal
 
 from runtime import log, tracing
 from runtime.handlers.spec import Spec
-from runtime.jobs.failure import ForkserverLost, ResultTooLarge, Timeout, failure
+from runtime.jobs.failure import ResultTooLarge, RunnerLost, Timeout, failure
 from runtime.jobs.retry import Retry
 from runtime.store.attempts import Settlement, Taken
 from runtime.store.rows import NewJob
 from runtime.values import durations
 from runtime.worker.attempt import Attempt
-from runtime.worker.calls import Calls
+from runtime.worker.calls import Caller
 from runtime.worker.processes.admission import NoRoom
 from runtime.worker.starts import Lost, Starts
 
@@ -26,7 +26,7 @@ class Runner:
 
     def __init__(
         self,
-        calls: Calls,
+        calls: Caller,
         starts: Starts,
         result_limit: int,
         is_ending: Callable[[], bool] = lambda: False,
@@ -89,7 +89,7 @@ class Runner:
             return Settlement(taken, "cancelled", keep=_keep(fn))
         if cause == "released" or isinstance(error, NoRoom) or self._is_ending():
             return Settlement(taken, "released")
-        if isinstance(error, ForkserverLost) and cause is None:
+        if isinstance(error, RunnerLost) and cause is None:
             return Settlement(taken, "lost", failure(error).record, keep=_keep(fn))
         if cause == "timeout":
             error = Timeout(f"did not end within {fn.policy.timeout:g} s")

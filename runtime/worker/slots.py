@@ -101,7 +101,10 @@ class Slots:
             error_record = record("InternalError", f"the worker failed to run it: {type(error).__name__}")
             settlement = Settlement(attempt.taken, "failed", error_record)
         finally:
-            self.give_back(1)
+            if attempt.lingers is None:
+                self.give_back(1)
+            else:
+                attempt.lingers.add_done_callback(lambda _: self.give_back(1))
             attempt.meters.ended(time.perf_counter() - attempt.started)
         if settlement is None:
             self._settler.drop(attempt)

@@ -18,7 +18,9 @@ from runtime.settings import Settings
 from runtime.store.connect import OVERDUE
 from runtime.store.store import Store
 from runtime.worker import exits_and_forks
+from runtime.worker.attempt import Reporting
 from runtime.worker.callbacks import callback_function
+from runtime.worker.calls import Caller, Calls
 from runtime.worker.deliveries import delivery_function
 from runtime.worker.deployer import WATCH_EVERY, Deployer
 from runtime.worker.loop import keep_going
@@ -43,19 +45,24 @@ class Worker:
         *,
         metrics_url: str = "",
         alone: bool = False,
+        make_caller: Callable[[Reporting], Caller] | None = None,
+        name: str = "",
     ) -> None:
         """Without a `catalogue`: those of the functions folder, which is followed as it changes.
 
         `metrics_url`: where it shows its metrics, if anywhere; `GET /workers` tells it. `alone`: whether the
-        process is this worker's, which may end it where its event loop stands still.
+        process is this worker's, which may end it where its event loop stands still. `make_caller`: what calls
+        handlers, if not this process. `name`: what its id begins with; else host and process.
         """
         self._alone = alone
-        self.id = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
+        self.id = f"{name or f'{socket.gethostname()}-{os.getpid()}'}-{secrets.token_hex(3)}"
+        self._make_caller = make_caller
         self._metrics_url = metrics_url
         self._settings = settings
         self._given = catalogue
         self._log = log.get("worker").bind(worker=self.id)
         self.started = asyncio.Event()
+        self.taken_no_more = asyncio.Event()  # set once what it hands back does not come to it again
         self._stop = asyncio.Event()
         self._deployer: Deployer | None = None
         self._behind = False  # whether the folder has changed and not everybody knows
@@ -80,9 +87,11 @@ class Worker:
         """Raises StoreError where the server cannot serve at the start, FunctionInvalid, FunctionUnknown."""
         loop = asyncio.get_running_loop()
         with exits_and_forks.copies_end(), exits_and_forks.tasks_contained(loop):
-            await self._run(self._settings)
+            await self.serve()
 
-    async def _run(self, settings: Settings) -> None:
+    async def serve(self) -> None:
+        """The same where no handler runs in this process."""
+        settings = self._settings
         pool, threads = Pool(settings), Threads(settings.concurrency)
         store = Store(settings)
         try:
@@ -90,7 +99,10 @@ class Worker:
             await self._await_server(store)
             if self._stop.is_set():
                 return
-            parts = self._parts = Parts(self.id, store, pool, threads, settings, self._metrics_url)
+            make_caller = self._make_caller or partial(Calls, threads, pool, settings)
+            parts = self._parts = Parts(
+                self.id, store, pool, settings, self._metrics_url, make_caller, self.taken_no_more
+            )
             parts.leases.start()
             if self._alone:
                 parts.stall.start()

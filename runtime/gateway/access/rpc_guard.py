@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from runtime.errors import LaneworkError
+from runtime.errors import AccessForbidden, LaneworkError
 from runtime.gateway.access.caller import CALLER, admit
 from runtime.gateway.access.guard import REFUSALS
 from runtime.gateway.access.guarded import GuardedLanework
@@ -47,6 +47,14 @@ class RpcGuard:
         except REFUSALS as error:
             self._record.refused(key, _KIND, path, error)
             raise
+
+    def require_function(self, name: str) -> None:
+        key = CALLER.get()
+        if key is not None and not key.covers(name):
+            raise AccessForbidden(f"the access key {key.name} is for {', '.join(key.functions)}, not {name[:50]}")
+
+    async def is_valid(self) -> bool:
+        return await self._lanework.keyring.is_valid(CALLER.get())
 
     @asynccontextmanager
     async def _recorded(self, path: str) -> AsyncIterator[None]:

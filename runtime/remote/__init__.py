@@ -1,0 +1,10 @@
+"""A worker that runs anywhere, and reaches Lanework through a gateway alone.
+
+from runtime.remote import Worker
+
+Worker("http://localhost:50051").register("email", send).run()
+"""
+
+from runtime.remote.worker import Worker
+
+__all__ = ["Worker"]

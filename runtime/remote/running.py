@@ -1,0 +1,116 @@
+"""An attempt that runs here."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from runtime import log
+from runtime.errors import Stopped
+from runtime.handlers.context import Context, JobInfo
+from runtime.handlers.spec import Function
+from runtime.jobs.failure import failure
+from runtime.rpc.encoding import decode, encode
+from runtime.rpc.generated.lanework.v1 import worker_pb2 as pb
+from runtime.rpc.job_messages import progress_message, text
+from runtime.values import codec
+from runtime.worker.threads import Threads
+
+Send = Callable[[pb.WorkRequest], None]
+
+
+class Running(log.Speaker):
+    """Runs a handler, and sends what it tells and what comes of it."""
+
+    __slots__ = ("_context", "_files", "_function", "_message", "_send", "_task", "_threads")
+
+    def __init__(self, message: pb.Attempt, function: Function, threads: Threads, files: Path, send: Send) -> None:
+        """`send`: from any thread."""
+        self._message = message
+        self._function = function
+        self._threads = threads
+        self._files = files
+        self._send = send
+        info = _info(message)
+        super().__init__(info)
+        self._context = Context(info, self._progress, self._emit, files)
+        self._task: asyncio.Task[Any] | None = None
+
+    async def run(self) -> None:
+        """Until the handler has ended, whatever it does."""
+        outside = log.SPEAKER.set(self)
+        try:
+            value = await self._value()
+            result, encoding = encode(codec.unpack(codec.pack_shown(value)))
+            self._tell(pb.WorkRequest(completed=pb.Completed(result=result, result_encoding=encoding)))
+        except BaseException as error:  # a handler may raise what it likes: it ends its attempt alone
+            self._tell(self._end(error))
+        finally:
+            log.SPEAKER.reset(outside)
+
+    def cancel(self) -> None:
+        """Asks the handler to stop. A `def` handler has to look at `ctx.cancelled`: a thread cannot be ended."""
+        self._context.stop()
+        if self._task is not None:
+            self._task.cancel()
+
+    async def _value(self) -> Any:
+        message, function = self._message, self._function
+        payload = codec.pack(decode(message.payload, message.payload_encoding))
+        arguments = function.arguments(payload, lambda: self._context)
+        if not function.is_async:
+            return await self._threads.run(function.handler, arguments)
+        self._task = asyncio.get_running_loop().create_task(function.handler(**arguments))
+        return await self._task
+
+    def _end(self, error: BaseException) -> pb.WorkRequest:
+        if isinstance(error, (Stopped, asyncio.CancelledError)) and self._context.cancelled:
+            return pb.WorkRequest(stopped=pb.Stopped())
+        failed = failure(error, self._function.policy.retry)
+        shown = codec.unpack(failed.record)
+        return pb.WorkRequest(
+            failed=pb.Failed(
+                type=text(shown["type"]),
+                message=text(shown["message"]),
+                traceback=text(shown["traceback"]),
+                permanent=failed.final,
+                retry_after_ms=None if failed.seconds is None else int(failed.seconds * 1000),
+            )
+        )
+
+    # what it tells meanwhile, from any thread
+
+    def keep(self, level: str, event: str, fields: Mapping[str, Any]) -> None:
+        names = log.names(self.taken)
+        shown = {str(name): codec.showable(value) for name, value in fields.items() if name not in names}
+        shown.pop("event", None)
+        line = pb.Line(level=level, event=text(event), fields=codec.to_json(codec.showable(shown)).decode())
+        self._tell(pb.WorkRequest(line=line))
+
+    def _progress(self, report: dict[str, Any]) -> None:
+        self._tell(pb.WorkRequest(progress=progress_message(report)))
+
+    def _emit(self, packed: bytes) -> None:
+        value, encoding = encode(codec.unpack(packed))
+        self._tell(pb.WorkRequest(output=pb.Output(value=value, encoding=encoding)))
+
+    def _tell(self, request: pb.WorkRequest) -> None:
+        request.job_id, request.attempt = self._message.job_id, self._message.attempt
+        self._send(request)
+
+
+def _info(message: pb.Attempt) -> JobInfo:
+    return JobInfo(
+        message.job_id,
+        message.type,
+        message.lane,
+        message.attempt,
+        message.max_attempts,
+        message.created_at,
+        message.tries,
+        message.scheduled_for if message.HasField("scheduled_for") else None,
+        codec.from_json(message.event.encode()) if message.event else None,
+        dict(message.trace),
+    )

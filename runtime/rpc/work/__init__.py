@@ -1,0 +1,1 @@
+"""Workers in any language, over a stream: `lanework.v1.WorkerService`."""

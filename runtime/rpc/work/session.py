@@ -1,0 +1,154 @@
+"""One remote worker's stream: a worker of ours whose handlers run at the other end of it.
+
+Taking, leases, fences, settling and hand-over are those of any worker. What ends the stream in any other way than
+by a farewell loses the worker, and its attempts go to others at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextvars import Context
+from functools import partial
+
+from runtime import log
+from runtime.errors import AccessDenied, LaneworkError
+from runtime.rpc.generated.lanework.v1 import worker_pb2 as pb
+from runtime.rpc.guard import Guard
+from runtime.rpc.status import RequestInvalid, StreamCut
+from runtime.rpc.work.announced import Announced
+from runtime.rpc.work.remote_calls import RemoteCalls
+from runtime.settings import Settings
+from runtime.worker.attempt import Reporting
+from runtime.worker.worker import Worker
+
+
+class Session:
+    """From the hello to the end."""
+
+    def __init__(self, announced: Announced, guard: Guard, settings: Settings) -> None:
+        """`working`: until all that it held is settled or handed back."""
+        self._guard = guard
+        self._lease = settings.lease
+        self._result_limit = settings.result_limit
+        self._responses: asyncio.Queue[pb.WorkResponse | None] = asyncio.Queue()
+        self._calls: RemoteCalls | None = None
+        self._error: LaneworkError | None = None  # what the stream ends with
+        self._heard_at = 0.0
+        self._leaves = False
+        own = settings.model_copy(update={"concurrency": announced.slots, "processes": 0})
+        make_caller = partial(self._make_calls, announced.name, own)
+        self._worker = Worker(own, announced.catalogue, make_caller=make_caller, name=announced.name)
+        self._log = log.get("gateway").bind(worker=self._worker.id)
+        # in a context of its own: what attempts come to is not a part of the call
+        self.working = asyncio.get_running_loop().create_task(self._work(), context=Context())
+
+    def _make_calls(self, name: str, settings: Settings, reports: Reporting) -> RemoteCalls:
+        self._calls = RemoteCalls(name, self._send, settings, reports)
+        return self._calls
+
+    async def _work(self) -> None:
+        try:
+            await self._worker.serve()
+        except LaneworkError as error:
+            self._error = self._error or error
+        except Exception as error:
+            self._log.error("remote.failed", exc_info=error)
+            self._error = self._error or StreamCut("the gateway failed; its log has the cause")
+        finally:
+            self._responses.put_nowait(None)
+
+    async def responses(self, requests: AsyncIterator[pb.WorkRequest]) -> AsyncGenerator[pb.WorkResponse]:
+        """What goes to the worker, while what it sends is read. Raises what the stream ends with."""
+        loop = asyncio.get_running_loop()
+        self._heard_at = time.monotonic()
+        beside = [loop.create_task(self._read(requests)), loop.create_task(self._look_after())]
+        why = "its stream broke"
+        try:
+            if await self._is_started():
+                yield pb.WorkResponse(welcome=self._welcome)
+            while (response := await self._responses.get()) is not None:
+                yield response
+            why = str(self._error or why)
+        finally:
+            for task in beside:
+                task.cancel()
+            self._lose(why)
+        if self._error is not None:
+            raise self._error
+
+    async def _is_started(self) -> bool:
+        """Once its functions are known and it takes jobs; False where that does not come to be."""
+        started = asyncio.get_running_loop().create_task(self._worker.started.wait())
+        try:
+            await asyncio.wait({started, self.working}, return_when=asyncio.FIRST_COMPLETED)
+            return started.done()
+        finally:
+            started.cancel()
+
+    @property
+    def _welcome(self) -> pb.Welcome:
+        lease_ms = int(self._lease * 1000)
+        return pb.Welcome(worker_id=self._worker.id, lease_ms=lease_ms, result_limit=self._result_limit)
+
+    def leave(self) -> None:
+        """The gateway leaves: no more is taken, and what runs has the usual grace to end."""
+        if not self._leaves:
+            self._leaves = True
+            self._send(pb.WorkResponse(leaving=pb.Leaving()))
+            self._worker.stop()
+
+    def _send(self, response: pb.WorkResponse) -> None:
+        self._responses.put_nowait(response)
+
+    async def _read(self, requests: AsyncIterator[pb.WorkRequest]) -> None:
+        try:
+            async for request in requests:
+                self._heard_at = time.monotonic()
+                self._receive(request)
+        except LaneworkError as error:
+            self._end(error)
+            return
+        except Exception as error:  # whatever the connection died of
+            self._end(StreamCut(f"the stream cannot be read: {error}"))
+            return
+        if not self._leaves or (self._calls is not None and self._calls.running):
+            self._end(StreamCut("the worker ended its side of the stream before it had left"))
+
+    def _receive(self, request: pb.WorkRequest) -> None:
+        kind = request.WhichOneof("message")
+        if kind == "hello":
+            raise RequestInvalid("a worker says hello once")
+        if kind == "leave":
+            self._leaves = True
+            self._worker.stop()
+        elif kind not in (None, "renew") and self._calls is not None:
+            self._calls.receive(request)
+
+    async def _look_after(self) -> None:
+        """Ends the stream of a worker that is silent for as long as a lease lasts, or may no longer be here."""
+        while True:
+            await asyncio.sleep(self._lease / 4)
+            silent = time.monotonic() - self._heard_at
+            if silent > self._lease:
+                self._end(StreamCut(f"nothing was heard of the worker for {silent:.1f} s"))
+            elif not await self._is_valid():
+                self._end(AccessDenied("the access key is no longer valid"))
+
+    async def _is_valid(self) -> bool:
+        try:
+            return await self._guard.is_valid()
+        except LaneworkError:  # while Redis is away, nobody is refused for that
+            return True
+
+    def _end(self, error: LaneworkError) -> None:
+        self._error = self._error or error
+        self._responses.put_nowait(None)
+
+    def _lose(self, why: str) -> None:
+        self._worker.stop()
+        if self._calls is not None:
+            if running := self._calls.running:
+                self._log.warning("remote.lost", running=running, why=why)
+            self._calls.lose(why, self._worker.taken_no_more)
