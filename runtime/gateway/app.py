@@ -19,6 +19,7 @@ from runtime import tracing
 from runtime.gateway import (
     batch,
     changes,
+    connect,
     cors,
     description,
     events,
@@ -60,6 +61,7 @@ PARTS: tuple[Callable[[GuardedLanework], Paths], ...] = (
     scale.paths,
     stats.paths,
     past.paths,
+    connect.paths,
     description.paths,
     problem_pages.paths,
 )
@@ -77,7 +79,9 @@ def create_app(settings: Settings) -> Gateway:
         await lanework.close()
 
     app = Starlette(
-        routes=[Route(path, Endpoint(path, handlers)) for path, handlers in _paths(lanework).items()],
+        routes=[
+            Route(path, Endpoint(path, handlers, connect.explain)) for path, handlers in _paths(lanework).items()
+        ],
         lifespan=lifespan,
         exception_handlers={HTTPException: _http_problem},  # type: ignore[dict-item]
     )

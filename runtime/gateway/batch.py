@@ -5,11 +5,10 @@ NDJSON is read, checked and stored part by part: no more than a part is held.
 
 from __future__ import annotations
 
-import zlib
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from typing import Any
 
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import Response
 
 from runtime.client import Lanework
@@ -17,6 +16,7 @@ from runtime.client.bulk import Stored
 from runtime.errors import LaneworkError
 from runtime.gateway import requests
 from runtime.gateway.endpoint import Paths
+from runtime.gateway.inflate import inflated
 from runtime.gateway.problems import BadRequest, describe, json_reply
 from runtime.jobs.request import JobRequest
 from runtime.values import codec
@@ -24,7 +24,6 @@ from runtime.values import codec
 MAX_JOBS = 10_000
 _PART = 1000  # jobs that one script call stores: some 10 ms of the server
 _PART_BYTES = 4 << 20
-_PIECE = 1 << 18
 _ERRORS_SHOWN = 3  # of each job
 _DETAIL_SHOWN = 500  # characters
 _NDJSON = ("application/x-ndjson", "application/ndjson", "application/jsonl")
@@ -62,13 +61,13 @@ class BatchApi:
         """Each job's bytes, and the job as it was parsed, or the error that it is."""
         kind = requests.media_type(request)
         if kind in _NDJSON:
-            async for line in _lines(_inflated(request), self._body_limit):
+            async for line in _lines(inflated(request), self._body_limit):
                 yield len(line), _parsed(line)
             return
         if kind != "application/json":
             hint = f"send a JSON array (application/json) or lines of JSON ({_NDJSON[0]})"
             raise BadRequest(415, "not-json", f"{hint}, not {kind}" if kind else hint)
-        body = b"".join([chunk async for chunk in _up_to(self._batch_limit, _inflated(request))])
+        body = b"".join([chunk async for chunk in _up_to(self._batch_limit, inflated(request))])
         try:
             items = codec.from_json(body)
         except ValueError as error:
@@ -174,55 +173,3 @@ async def _up_to(limit: int, chunks: AsyncIterator[bytes]) -> AsyncIterator[byte
         if size > limit:
             raise BadRequest(413, "too-large", f"an array has at most {limit} bytes; NDJSON may have more")
         yield chunk
-
-
-async def _inflated(request: Request) -> AsyncIterator[bytes]:
-    """The body's bytes, without their `Content-Encoding`. Raises BadRequest: 400, 415."""
-    coding = requests.header(request, b"content-encoding").strip().lower()
-    if coding not in ("", "identity", "gzip"):
-        raise BadRequest(415, "encoding-unknown", "Content-Encoding is gzip, or none")
-    gzip = _Gzip() if coding == "gzip" else None
-    async for chunk in _chunks(request):
-        if gzip is None:
-            yield chunk
-            continue
-        for piece in gzip.inflate(chunk):
-            yield piece
-    if gzip is not None:
-        gzip.end()
-
-
-class _Gzip:
-    """Members of gzip, one or several (RFC 1952, section 2.2), as they come. Raises BadRequest: 400."""
-
-    def __init__(self) -> None:
-        self._member = zlib.decompressobj(wbits=31)
-
-    def inflate(self, chunk: bytes) -> Iterator[bytes]:
-        """In pieces: a small chunk may become a thousand times as large."""
-        unfinished = True
-        while unfinished:
-            if self._member.eof:
-                self._member = zlib.decompressobj(wbits=31)
-            try:
-                piece = self._member.decompress(chunk, _PIECE)
-            except zlib.error as error:
-                raise BadRequest(400, "bad-encoding", f"the body is not gzip: {error}") from None
-            yield piece
-            chunk = self._member.unconsumed_tail or self._member.unused_data
-            unfinished = bool(chunk) or (len(piece) == _PIECE and not self._member.eof)
-
-    def end(self) -> None:
-        if not self._member.eof:
-            raise BadRequest(400, "bad-encoding", "the body is not gzip: it ends too early")
-
-
-async def _chunks(request: Request) -> AsyncIterator[bytes]:
-    more = True
-    while more:
-        message = await request.receive()
-        if message["type"] == "http.disconnect":
-            raise ClientDisconnect
-        if body := message.get("body", b""):
-            yield body
-        more = message.get("more_body", False)

@@ -11,7 +11,7 @@ from starlette.types import Receive, Scope, Send
 
 from runtime import log, metrics
 from runtime.errors import LaneworkError
-from runtime.gateway.problems import from_error, problem
+from runtime.gateway.problems import problem
 
 Handler = Callable[[Request], Awaitable[Response]]
 Paths = dict[str, dict[str, Handler]]  # handlers by path and method
@@ -29,7 +29,11 @@ class Endpoint:
     """It turns its own errors into problems, and so needs none of the layers that Starlette puts round a plain
     function, or round all of them."""
 
-    def __init__(self, path: str, handlers: dict[str, Handler]) -> None:
+    def __init__(
+        self, path: str, handlers: dict[str, Handler], explain: Callable[[str, LaneworkError], Response]
+    ) -> None:
+        """`explain`: an error as who asks on this path understands it."""
+        self._explain = explain
         self._path = path
         self._handlers = handlers | ({"HEAD": handlers["GET"]} if "GET" in handlers else {})
         self._codes: dict[tuple[str, int], tuple[str, str, str]] = {}
@@ -44,7 +48,7 @@ class Endpoint:
         try:
             response = await handler(Request(scope, receive)) if handler else self._refuse(method)
         except LaneworkError as error:
-            response = from_error(error)
+            response = self._explain(self._path, error)
         except ClientDisconnect:
             return
         except asyncio.CancelledError:  # the server stops and waits no longer for this request

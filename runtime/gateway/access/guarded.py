@@ -64,11 +64,15 @@ class GuardedLanework(Lanework):
     @contextmanager
     def stream_reserved(self, key: AccessKey) -> Iterator[None]:
         """A place for a stream until it counts itself. Raises RateExceeded where the key has as many as it may."""
+        self.require_stream(key)
+        with self._counted(key.name):
+            yield
+
+    def require_stream(self, key: AccessKey) -> None:
+        """Raises RateExceeded where the key has as many streams as it may."""
         if self._streams[key.name] >= self.settings.stream_limit:
             message = f"the access key {key.name} has {self.settings.stream_limit} streams open, which is its limit"
             raise RateExceeded(message, 1)
-        with self._counted(key.name):
-            yield
 
     @contextmanager
     def _counted(self, name: str) -> Iterator[None]:
@@ -151,9 +155,9 @@ class GuardedLanework(Lanework):
     ) -> AsyncGenerator[JobEvent]:
         """It ends with the first event, or after `alive` seconds without one, once the key is not valid."""
         _require("read")
-        await self._look(job_id)
         key = CALLER.get()
         with self._counted("" if key is None else key.name):
+            await self._look(job_id)
             async with aclosing(super().watch(job_id, after, alive=alive)) as events:
                 async for event in events:
                     if not await self.keyring.is_valid(key):

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 from runtime.errors import AccessForbidden, LaneworkError
 from runtime.gateway.access.caller import CALLER, admit
 from runtime.gateway.access.guard import REFUSALS
 from runtime.gateway.access.guarded import GuardedLanework
 from runtime.gateway.access.record import Record
-from runtime.gateway.access.scopes import STREAMING_METHODS, scope_of_method
+from runtime.gateway.access.scopes import COUNTED_METHODS, WATCHING_METHODS, scope_of_method
+from runtime.store.access import AccessKey
 
 _KIND = "GRPC"  # in place of an HTTP method, in the log
 
@@ -37,13 +38,8 @@ class RpcGuard:
             if key is not None:
                 await admit(self._lanework.access, key)
                 key.require(scope)
-            reserved = method in STREAMING_METHODS and key is not None
-            with self._lanework.stream_reserved(key) if reserved and key else contextlib.nullcontext():
-                if scope == "operate":
-                    async with self._recorded(path):
-                        yield authorization if key is None else f"key:{key.name}"
-                else:
-                    yield authorization if key is None else f"key:{key.name}"
+            async with self._noted(key, scope, method, path):
+                yield authorization if key is None else f"key:{key.name}"
         except REFUSALS as error:
             self._record.refused(key, _KIND, path, error)
             raise
@@ -55,6 +51,21 @@ class RpcGuard:
 
     async def is_valid(self) -> bool:
         return await self._lanework.keyring.is_valid(CALLER.get())
+
+    def _noted(
+        self, key: AccessKey | None, scope: str, method: str, path: str
+    ) -> AbstractAsyncContextManager[None]:
+        """What the call leaves behind: a place among the key's streams, or a record."""
+        if key is not None and method in COUNTED_METHODS:
+            return self._counted(key)
+        if key is not None and method in WATCHING_METHODS:  # which count themselves
+            self._lanework.require_stream(key)
+        return self._recorded(path) if scope == "operate" else contextlib.nullcontext()
+
+    @asynccontextmanager
+    async def _counted(self, key: AccessKey) -> AsyncIterator[None]:
+        with self._lanework.stream_reserved(key):
+            yield
 
     @asynccontextmanager
     async def _recorded(self, path: str) -> AsyncIterator[None]:

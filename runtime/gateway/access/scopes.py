@@ -35,7 +35,8 @@ _METHODS = {
     "ResumeFunction": "operate",
     "Work": "work",
 }
-STREAMING_METHODS = frozenset(("WatchJob", "Work"))
+WATCHING_METHODS = frozenset(("WatchJob",))  # streams, which the client counts
+COUNTED_METHODS = frozenset(("Work",))  # streams that count as long as their call lasts
 _OPEN_SERVICES = frozenset(("grpc.health.v1.Health",))
 
 
