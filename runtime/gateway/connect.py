@@ -21,6 +21,7 @@ from runtime.gateway import requests
 from runtime.gateway.endpoint import Handler, Paths
 from runtime.gateway.inflate import inflated
 from runtime.gateway.problems import BadRequest, from_error, json_reply
+from runtime.values import codec
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 _PATH = re.compile(r"/[a-z0-9.]+\.[A-Z][A-Za-z]+/[A-Z][A-Za-z]+")
 _JSON, _BINARY = "application/json", "application/proto"
 _MILLISECONDS = re.compile(r"[0-9]{1,10}")
+_BASE64 = re.compile(r"[A-Za-z0-9+/_-]*={0,2}")
 _TIMEOUT = "deadline_exceeded"
 # codes by their numbers in google.rpc.Code, and the HTTP status of each
 _CODES = {
@@ -125,9 +127,21 @@ def _read(kind: type[Message], body: bytes, media_type: str) -> Any:
     if media_type == _BINARY:
         return parsed(kind, body)
     try:
-        return json_format.Parse(body or b"{}", kind())
+        fields = codec.from_json(body or b"{}")
+        _check_bytes(kind, fields)
+        return json_format.ParseDict(fields, kind())
     except (json_format.Error, ValueError, RecursionError) as error:
         raise BadRequest(400, "request-invalid", f"this is no {kind.DESCRIPTOR.full_name}: {error}") from None
+
+
+def _check_bytes(kind: type[Message], fields: Any) -> None:
+    """The parser takes what is no base64 for some bytes or other. Raises ValueError."""
+    for field in kind.DESCRIPTOR.fields:
+        if field.type != field.TYPE_BYTES or not isinstance(fields, dict):
+            continue
+        text = fields.get(field.json_name, fields.get(field.name))
+        if isinstance(text, str) and not _BASE64.fullmatch(text):
+            raise ValueError(f"{field.name} is base64, such as e30= for {{}}")
 
 
 def _seconds(request: Request) -> float | None:
