@@ -1,0 +1,99 @@
+// A worker in JavaScript: it serves functions of its own, in its own language, and takes their jobs from a gateway.
+//
+//   npm install @grpc/grpc-js @grpc/proto-loader
+//   node worker.mjs localhost:50051 path/to/proto
+//
+// The proto folder is that of the package: python -c 'import runtime.rpc; print(runtime.rpc.PROTO)'
+import grpc from '@grpc/grpc-js';
+import loader from '@grpc/proto-loader';
+
+const [target, proto] = process.argv.slice(2);
+const definition = loader.loadSync(['lanework/v1/jobs.proto', 'lanework/v1/worker.proto'], {
+  includeDirs: [proto], keepCase: true, longs: Number, enums: String,
+});
+const { WorkerService } = grpc.loadPackageDefinition(definition).lanework.v1;
+
+// what it can do: a contract, and a handler that gets the payload and a context
+const functions = {
+  shout: {
+    doc: 'Write a text in capitals.',
+    schema: { type: 'object', properties: { text: { type: 'string' } }, required: ['text'], additionalProperties: false },
+    options: { timeout: '30s', retry: 3 },
+    handle: async ({ text }, context) => {
+      context.log('shouting', { length: text.length });
+      context.progress(1, 1);
+      return text.toUpperCase();
+    },
+  },
+  wait_for_stop: {
+    doc: 'Wait until somebody cancels the job.',
+    options: { timeout: '1h', retry: 1 },
+    handle: (_payload, context) => new Promise((_, reject) => {
+      context.signal.addEventListener('abort', () => reject(new Error('told to stop')));
+    }),
+  },
+};
+
+const credentials = grpc.credentials.createInsecure();
+const metadata = new grpc.Metadata();
+if (process.env.LANEWORK_KEY) metadata.set('authorization', `Bearer ${process.env.LANEWORK_KEY}`);
+const running = new Map(); // what can be told to stop, by job and attempt
+let leaves = false;
+
+function connect() {
+  const client = new WorkerService(target, credentials);
+  const stream = client.Work(metadata);
+  let renewing;
+
+  stream.write({ hello: {
+    name: 'node', slots: 4,
+    functions: Object.entries(functions).map(([name, { doc, schema, options }]) => ({
+      name, doc, schema: schema ? JSON.stringify(schema) : '', options: JSON.stringify(options),
+    })),
+  } });
+
+  stream.on('data', (message) => {
+    if (message.welcome) {
+      console.log(JSON.stringify({ welcome: message.welcome.worker_id }));
+      // something has to be heard of it at least once in lease_ms
+      renewing = setInterval(() => stream.write({ renew: {} }), message.welcome.lease_ms / 4);
+    } else if (message.attempt) {
+      run(stream, message.attempt);
+    } else if (message.cancel) {
+      running.get(`${message.cancel.job_id} ${message.cancel.attempt}`)?.abort();
+    }
+  });
+  stream.on('error', (error) => console.error(JSON.stringify({ code: error.code, why: error.details })));
+  stream.on('status', () => { // it has ended, however
+    clearInterval(renewing);
+    client.close();
+    for (const attempt of running.values()) attempt.abort(); // others have them now
+    if (!leaves) setTimeout(connect, 1000);
+  });
+  process.once('SIGTERM', () => { leaves = true; stream.write({ leave: {} }); });
+}
+
+async function run(stream, { job_id, attempt, type, payload, payload_encoding }) {
+  const about = { job_id, attempt };
+  const tell = (message) => stream.write({ ...about, ...message });
+  const stopping = new AbortController();
+  running.set(`${job_id} ${attempt}`, stopping);
+  const context = {
+    signal: stopping.signal,
+    progress: (done, total) => tell({ progress: { done, total } }),
+    log: (event, fields = {}) => tell({ line: { level: 'info', event, fields: JSON.stringify(fields) } }),
+    emit: (chunk) => tell({ output: { value: Buffer.from(JSON.stringify(chunk)), encoding: 'ENCODING_JSON' } }),
+  };
+  try {
+    const given = payload_encoding === 'ENCODING_JSON' ? JSON.parse(payload.toString()) : payload;
+    const result = await functions[type].handle(given, context);
+    tell({ completed: { result: Buffer.from(JSON.stringify(result ?? null)), result_encoding: 'ENCODING_JSON' } });
+  } catch (error) {
+    if (stopping.signal.aborted) tell({ stopped: {} });
+    else tell({ failed: { type: error.name, message: error.message, traceback: error.stack } });
+  } finally {
+    running.delete(`${job_id} ${attempt}`);
+  }
+}
+
+connect();
