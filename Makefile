@@ -55,8 +55,8 @@ bench: $(VENV)/dev.stamp  ## throughput, latency, growth and memory, beside peer
 	@$(BIN)/python -m tests.benchmarks $(ARGS)
 
 proto: $(VENV)/dev.stamp  ## generate the messages of gRPC from their .proto files, and check these
-	@cd $(PROTO) && $(CURDIR)/$(BIN)/buf lint
-	@cd $(PROTO) && $(CURDIR)/$(BIN)/buf breaking --against $(CURDIR)/tests/rpc/released.binpb
+	@cd $(PROTO) && $(abspath $(BIN))/buf lint
+	@cd $(PROTO) && $(abspath $(BIN))/buf breaking --against $(CURDIR)/tests/rpc/released.binpb
 	@mkdir -p $(GENERATED)
 	@$(BIN)/python -m grpc_tools.protoc -I $(PROTO) --python_out=$(GENERATED) --pyi_out=$(GENERATED) \
 	    $$(find $(PROTO) -name '*.proto' -printf '%P ')

@@ -83,7 +83,6 @@ class Connection:
         kind = message.WhichOneof("message")
         if kind == "welcome":
             self._was_welcome = True
-            self._stream.renew_every = message.welcome.lease_ms / 4000
             self._log.info("remote.started", worker=message.welcome.worker_id, functions=sorted(self._functions))
         elif kind == "attempt":
             self._start(message.attempt)

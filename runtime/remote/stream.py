@@ -12,7 +12,7 @@ import grpc
 from runtime.rpc.generated.lanework.v1 import worker_pb2 as pb
 
 _METHOD = "/lanework.v1.WorkerService/Work"
-_RENEW_AT_FIRST = 1.0  # seconds, until the welcome says how long the worker may be silent
+_RENEW_AT_FIRST = 0.1  # seconds, until the welcome says how long the worker may be silent
 
 
 class Stream:
@@ -27,7 +27,7 @@ class Stream:
         ended: Callable[[grpc.StatusCode, str], None],
     ) -> None:
         """Both are called on a thread of its own: `receive` with each message, `ended` with how it ended."""
-        self.renew_every = _RENEW_AT_FIRST
+        self._renew_every = _RENEW_AT_FIRST
         self._receive = receive
         self._ended = ended
         self._is_over = False
@@ -52,7 +52,7 @@ class Stream:
     def _each(self) -> Iterator[pb.WorkRequest]:
         while not self._is_over:
             try:
-                request = self._requests.get(timeout=self.renew_every)
+                request = self._requests.get(timeout=self._renew_every)
             except queue.Empty:
                 request = pb.WorkRequest(renew=pb.Renew())
             if request is None:
@@ -63,6 +63,8 @@ class Stream:
         code, details = grpc.StatusCode.OK, ""
         try:
             for response in self._call:
+                if response.WhichOneof("message") == "welcome":
+                    self._renew_every = response.welcome.lease_ms / 4000
                 self._receive(response)
         except grpc.RpcError as error:
             code, details = error.code(), error.details() or ""

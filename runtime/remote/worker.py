@@ -22,6 +22,7 @@ from runtime.handlers.spec import Function
 from runtime.remote.announce import announced
 from runtime.remote.connection import Connection
 from runtime.rpc.generated.lanework.v1 import worker_pb2 as pb
+from runtime.worker import exits_and_forks
 from runtime.worker.threads import Threads
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 5.0  # seconds between two connections
@@ -112,7 +113,7 @@ class Worker:
         self._loop = asyncio.get_running_loop()
         threads = Threads(self._slots)
         try:
-            with self._signals():
+            with self._signals(), exits_and_forks.copies_end(), exits_and_forks.tasks_contained(self._loop):
                 await self._stay_connected(threads)
             if self._busy:
                 await asyncio.wait(self._busy, timeout=_GONE)

@@ -1,6 +1,7 @@
 """`runtime.remote`: functions in a process of one's own, whose jobs a gateway hands out."""
 
 import asyncio
+import os
 import random
 import signal
 import subprocess
@@ -319,14 +320,10 @@ WORKER = """
 """
 
 
-async def test_nothing_is_lost_or_done_twice_while_workers_and_gateways_are_killed(
-    settings, client, process, tmp_path
-):
-    script = tmp_path / "far.py"
-    script.write_text(textwrap.dedent(WORKER))
+async def test_nothing_is_lost_or_done_twice_while_workers_and_gateways_are_killed(client, process, far):
     ports = [free_port() for _ in range(2)]
     gateways = [gateway(process, port) for port in ports]
-    workers = [far(script, port) for port in ports for _ in range(2)]
+    workers = [far(port) for port in ports for _ in range(2)]
     await until_known(client, "count")
     ids = await client.enqueue_many("count", [{"n": n} for n in range(600)])
     chance = random.Random(7)
@@ -346,7 +343,7 @@ async def test_nothing_is_lost_or_done_twice_while_workers_and_gateways_are_kill
                 at = chance.randrange(4)
                 workers[at].kill()
                 workers[at].wait()
-                workers[at] = far(script, ports[at // 2])
+                workers[at] = far(ports[at // 2])
 
     for one in workers:
         one.send_signal(signal.SIGTERM)
@@ -379,13 +376,22 @@ def gateway(process, port):
     )
 
 
-def far(script, port):
-    import os
-
+@pytest.fixture
+def far(tmp_path):
+    """`far(port)` starts a remote worker as a process of its own."""
+    script = tmp_path / "far.py"
+    script.write_text(textwrap.dedent(WORKER))
     clean = {name: value for name, value in os.environ.items() if not name.startswith("LANEWORK_")}
-    return subprocess.Popen(
-        [sys.executable, str(script)],
-        env={**clean, "GATEWAY": f"http://127.0.0.1:{port}"},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+    started = []
+
+    def start(port):
+        env = {**clean, "GATEWAY": f"http://127.0.0.1:{port}"}
+        log = (tmp_path / f"far-{len(started)}.log").open("wb")
+        started.append(subprocess.Popen([sys.executable, str(script)], env=env, stdout=log, stderr=log))
+        log.close()
+        return started[-1]
+
+    yield start
+    for one in started:
+        one.kill()
+        one.wait()
