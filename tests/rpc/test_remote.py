@@ -165,7 +165,7 @@ async def test_what_is_cancelled_or_takes_too_long_is_stopped(served, client, re
         timed_out = await call(client, "long")
         job = await client.enqueue("busy")
         async for event in client.watch(job.id):
-            if event.kind == "progress":
+            if event.progress is not None and event.status == "running":
                 await client.cancel(job.id)
         cancelled = await client.get(job.id)
 
@@ -248,7 +248,7 @@ async def test_what_runs_when_it_stops_may_finish(served, client, remote):
         await until_known(client, "slow")
         job = await client.enqueue("slow")
         async for event in client.watch(job.id):
-            if event.kind == "progress":
+            if event.progress is not None:
                 running.worker.stop()
                 release.set()
 
