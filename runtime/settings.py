@@ -137,6 +137,12 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="debug logs every attempt")
     log_format: Literal["auto", "console", "json"] = Field("auto", description="auto: console on a terminal")
 
+    @field_validator("grpc_port", "grpc_tls_cert", "grpc_tls_key", "grpc_tls_ca", mode="before")
+    @classmethod
+    def _none_for_nothing(cls, value: Any) -> Any:
+        """Compose and `up` pass an empty variable on where nothing is set."""
+        return None if value == "" else value
+
     @field_validator("lanes", "functions", "hosts", "cors", "expect", mode="before")
     @classmethod
     def _split(cls, value: Any) -> Any:

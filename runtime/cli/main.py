@@ -44,6 +44,9 @@ Gateway = Annotated[str | None, typer.Option("--url", help="The gateway. [defaul
 @app.command()
 def up(
     port: Annotated[int | None, typer.Option(help="The gateway's port. [default: 8080]")] = None,
+    grpc_port: Annotated[
+        int | None, typer.Option(help="The gateway's port for gRPC. [default: 50051, if it is free]")
+    ] = None,
     data: Annotated[Path, typer.Option(help="Where the server keeps its data.")] = Path(".lanework"),
     functions: Annotated[
         Path | None, typer.Option(help="Where the function modules are. [default: functions]")
@@ -60,7 +63,12 @@ def up(
     from runtime.cli.up import run
 
     loaded = settings.load(
-        port=port, functions_dir=functions, concurrency=concurrency, processes=processes, watch=watch
+        port=port,
+        grpc_port=grpc_port,
+        functions_dir=functions,
+        concurrency=concurrency,
+        processes=processes,
+        watch=watch,
     )
     sys.exit(run(loaded, data, workers, history=history))
 

@@ -20,6 +20,7 @@ from runtime.errors import SettingsInvalid, StoreUnavailable
 from runtime.gateway.access.keyring import needs_keys
 from runtime.gateway.app import create_app
 from runtime.gateway.bounded_protocol import BoundedProtocol
+from runtime.gateway.grpc_port import require_installed
 from runtime.settings import Settings
 from runtime.store.access import AccessKeys
 from runtime.store.connect import Redis, check_server, opened
@@ -32,9 +33,12 @@ _GONE_WITHIN = 2.0  # seconds after a worker has left
 
 def gateway(settings: Settings) -> int:
     """Serves until SIGTERM or SIGINT. Raises StoreError if Redis is unsuitable (if it does not answer, the gateway
-    starts anyway), and SettingsInvalid if access keys are required and none is valid."""
+    starts anyway), and SettingsInvalid if access keys are required and none is valid, or gRPC cannot be served."""
     log.configure(settings)
     tracing.send_spans()
+    if settings.grpc_port is not None:
+        require_installed()
+        free_port(settings.host, settings.grpc_port, "--grpc-port")
     uvloop.run(_check(settings))
     app = create_app(settings)
     config = uvicorn.Config(
@@ -60,6 +64,16 @@ def gateway(settings: Settings) -> int:
     server.run()
     log.get("gateway").info("gateway.left")
     return show.DONE if server.started else show.FAILED
+
+
+def free_port(host: str, port: int, option: str) -> int:
+    """The port, a free one for 0. Raises SettingsInvalid where it cannot be listened on."""
+    try:
+        with socket.create_server((host, port)) as listener:
+            return int(listener.getsockname()[1])
+    except OSError as error:
+        message = f"{host}:{port} cannot be listened on ({error.strerror}); choose another with {option}"
+        raise SettingsInvalid(message) from None
 
 
 class _Server(uvicorn.Server):

@@ -7,7 +7,6 @@ import contextlib
 import fcntl
 import os
 import signal
-import socket
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -20,10 +19,11 @@ from pydantic import SecretStr
 
 from runtime import log
 from runtime.cli import show
-from runtime.cli.serve import check_access
+from runtime.cli.serve import check_access, free_port
 from runtime.client import Lanework
 from runtime.errors import SettingsInvalid, StoreUnavailable
 from runtime.gateway.access.keyring import needs_keys
+from runtime.gateway.grpc_port import require_installed
 from runtime.settings import PREFIX, Settings
 from runtime.store import embedded
 from runtime.store.access import AccessKeys
@@ -32,6 +32,7 @@ from runtime.store.registry import Deployed
 from runtime.worker.processes import os_limits
 
 _START = 30.0
+_GRPC_PORT = 50051
 
 
 class Supervised:
@@ -91,9 +92,12 @@ def run(settings: Settings, data: Path, workers: int, *, history: bool = True) -
     embedded.binary()
     if not settings.functions_dir.is_dir():
         raise SettingsInvalid(f"there is no folder {settings.functions_dir}; name one with --functions")
-    port = _port(settings)
+    port = free_port(settings.host, settings.port, "--port")
+    grpc_port = _grpc_port(settings)
     data.mkdir(parents=True, exist_ok=True)
-    settings = settings.model_copy(update={"port": port, "redis_url": f"unix://{embedded.socket_path(data)}"})
+    settings = settings.model_copy(
+        update={"port": port, "grpc_port": grpc_port, "redis_url": f"unix://{embedded.socket_path(data)}"}
+    )
     if history and not settings.history_url.get_secret_value() and find_spec("sqlalchemy"):
         file = SecretStr(f"sqlite:///{(data / 'history.db').resolve()}")
         settings = settings.model_copy(update={"history_url": file})
@@ -184,6 +188,7 @@ def _environment(settings: Settings) -> dict[str, str]:
         "REDIS_URL": settings.redis_url,
         "HOST": settings.host,
         "PORT": str(settings.port),
+        "GRPC_PORT": "" if settings.grpc_port is None else str(settings.grpc_port),
         "FUNCTIONS_DIR": str(settings.functions_dir.resolve()),
         "CONCURRENCY": str(settings.concurrency),
         "PROCESSES": str(settings.processes),
@@ -204,15 +209,17 @@ def _locked(data: Path) -> Iterator[None]:
         yield
 
 
-def _port(settings: Settings) -> int:
-    """The gateway's port, a free one for 0. Raises SettingsInvalid where it cannot be listened on."""
+def _grpc_port(settings: Settings) -> int | None:
+    """Where it is named, that or a refusal; else the usual one, if it is free and gRPC is installed."""
+    if settings.grpc_port is not None:
+        require_installed()
+        return free_port(settings.host, settings.grpc_port, "--grpc-port")
     try:
-        with socket.create_server((settings.host, settings.port)) as listener:
-            return int(listener.getsockname()[1])
-    except OSError as error:
-        raise SettingsInvalid(
-            f"{settings.host}:{settings.port} cannot be listened on ({error.strerror}); choose another with --port"
-        ) from None
+        require_installed()
+        return free_port(settings.host, _GRPC_PORT, "--grpc-port")
+    except SettingsInvalid as error:
+        log.get("up").warning("grpc.off", why=str(error))
+        return None
 
 
 def _welcome(settings: Settings, data: Path, deployed: Mapping[str, Deployed], *, is_keyed: bool) -> None:
@@ -224,9 +231,10 @@ def _welcome(settings: Settings, data: Path, deployed: Mapping[str, Deployed], *
         name, payload = (functions or ["NAME"])[0], "{}"
     auth_option = '-H "Authorization: Bearer $LANEWORK_KEY" ' if is_keyed else ""
     url_option = "" if settings.port == 8080 else f" --url {url}"
+    grpc = "" if settings.grpc_port is None else f" (gRPC on port {settings.grpc_port})"
     print(
         f"""
-Lanework is up on {url}; its functions are in {settings.functions_dir}/, its data in {data}/.
+Lanework is up on {url}{grpc}; its functions are in {settings.functions_dir}/, its data in {data}/.
 
   curl {auth_option}--json '{{"type":"{name}","payload":{payload}}}' {url}/jobs
   curl {auth_option}'{url}/jobs?fields=result'    # what became of it

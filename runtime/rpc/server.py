@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import re
 import secrets
+import ssl
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -215,6 +216,9 @@ def _credentials(settings: Settings) -> grpc.ServerCredentials | None:
     try:
         pair = (key.read_bytes(), cert.read_bytes())
         roots = None if ca is None else ca.read_bytes()
+        ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=ca).load_cert_chain(cert, key)  # or it says why
+    except ssl.SSLError as error:
+        raise SettingsInvalid(f"{cert} and {key} are no certificate and its key: {error.reason or error}") from None
     except OSError as error:
         raise SettingsInvalid(f"{error.filename}: {error.strerror}") from None
     return grpc.ssl_server_credentials([pair], roots, require_client_auth=roots is not None)

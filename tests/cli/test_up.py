@@ -2,11 +2,14 @@
 
 import os
 import signal
+import socket
 from pathlib import Path
 
+import grpc
 import httpx
 import psutil
 import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from tests.processes import alive, command
 from tests.servers import free_port
@@ -18,14 +21,14 @@ WAIT = {"Prefer": "wait=20"}
 @pytest.fixture
 def up(process, tmp_path, monkeypatch):
     """`up()` starts Lanework on a data folder of the test's, and waits until it serves."""
-    port = free_port()
+    port, grpc_port = free_port(), free_port()
     clients = []
 
     def start(*arguments):
-        running = process(
-            "up", "--port", str(port), "--data", str(tmp_path / "data"), "--functions", FUNCTIONS, *arguments
-        )
+        ports = ("--port", str(port), "--grpc-port", str(grpc_port))
+        running = process("up", *ports, "--data", str(tmp_path / "data"), "--functions", FUNCTIONS, *arguments)
         running.await_said("Lanework is up")
+        running.grpc_port = grpc_port
         running.http = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30, trust_env=False)
         clients.append(running.http)
         return running
@@ -112,6 +115,30 @@ def test_several_workers_may_be_asked_for(up):
     running = up("--workers", "2")
 
     assert len(children(running, "worker")) == 2
+
+
+def test_grpc_is_on(up):
+    running = up()
+
+    with grpc.insecure_channel(f"127.0.0.1:{running.grpc_port}") as channel:
+        health = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=20)
+
+    assert health.status == health_pb2.HealthCheckResponse.SERVING
+    assert running.said(f"gRPC on port {running.grpc_port}")
+
+
+def test_a_grpc_port_that_is_taken_is_told_where_it_was_named_and_else_left_out(up, process, tmp_path):
+    running = up()
+    others = ("--port", str(free_port()), "--data", str(tmp_path / "other"), "--functions", FUNCTIONS)
+
+    named = process("up", *others, "--grpc-port", str(running.grpc_port))
+    with socket.create_server(("127.0.0.1", 50051)):
+        unnamed = process("up", *others)
+        unnamed.await_said("Lanework is up")
+
+    assert named.popen.wait(20) == 3
+    assert named.said("choose another with --grpc-port")
+    assert unnamed.said("grpc.off")
 
 
 def test_a_port_that_is_taken_is_told_at_once(up, process, tmp_path):

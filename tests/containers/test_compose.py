@@ -11,6 +11,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from grpc_requests import Client
 
 from tests.servers import docker_answers, free_port, has_image, missing
 
@@ -23,13 +24,14 @@ class Stack:
     """A Compose project of its own name, port and volumes."""
 
     def __init__(self, folder: Path) -> None:
-        self.port = free_port()
+        self.port, self.grpc_port = free_port(), free_port()
         self.functions = folder / "functions"
         shutil.copytree(ROOT / "functions", self.functions)
         self._limits = folder / "limits.yml"
         self._limits.write_text("services: {worker: {mem_limit: 400m, memswap_limit: 400m}}")
         self._env = os.environ | {
             "LANEWORK_PORT": str(self.port),
+            "LANEWORK_GRPC_PORT": str(self.grpc_port),
             "LANEWORK_FUNCTIONS": str(self.functions),
             "DOCKER_BUILDKIT": "0",
         }
@@ -74,6 +76,15 @@ def test_jobs_run_in_containers_with_as_many_workers_as_asked_for(stack):
     with stack.http() as http:
         assert run(http, "math", {"a": "5", "b": "3"})["result"] == 8
         assert len(http.get("/workers").json()["workers"]) == 2
+
+
+def test_grpc_is_there_and_known_by_reflection(stack):
+    client = Client.get_by_endpoint(f"127.0.0.1:{stack.grpc_port}")
+
+    job = client.request("lanework.v1.JobService", "EnqueueJob", {"type": "print", "payload": "SGVsbG8="})["job"]
+
+    assert job["type"] == "print"
+    client._channel.close()
 
 
 def test_the_image_runs_as_a_user_without_rights(stack):
