@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from runtime import log
-from runtime.errors import Stopped
+from runtime.errors import Permanent, Stopped
 from runtime.handlers.context import Context, JobInfo
 from runtime.handlers.spec import Function
 from runtime.jobs.failure import failure
@@ -19,6 +19,25 @@ from runtime.values import codec
 from runtime.worker.threads import Threads
 
 Send = Callable[[pb.WorkRequest], None]
+
+
+class RemoteContext(Context):
+    """The context of a handler that Lanework does not run: what it starts would not be a part of its attempt."""
+
+    __slots__ = ()
+
+    def enqueue(self, type: str, payload: Any = None, **options: Any) -> str:
+        raise _not_here("enqueue")
+
+    def publish(self, type: str, data: Any = None, **attributes: Any) -> str:
+        raise _not_here("publish")
+
+    def when_all_settled(self, type: str, payload: Any = None, **options: Any) -> str:
+        raise _not_here("when_all_settled")
+
+
+def _not_here(method: str) -> Permanent:
+    return Permanent(f"ctx.{method} is for functions of a folder; a remote worker asks a gateway (docs/grpc.md)")
 
 
 class Running(log.Speaker):
@@ -35,7 +54,7 @@ class Running(log.Speaker):
         self._send = send
         info = _info(message)
         super().__init__(info)
-        self._context = Context(info, self._progress, self._emit, files)
+        self._context = RemoteContext(info, self._progress, self._emit, files)
         self._task: asyncio.Task[Any] | None = None
 
     async def run(self) -> None:
