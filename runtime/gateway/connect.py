@@ -71,9 +71,14 @@ def paths(lanework: Lanework) -> Paths:
     }
 
 
+def is_method(path: str) -> bool:
+    """Whether this is a service's method, and so described by its .proto file."""
+    return _PATH.fullmatch(path) is not None
+
+
 def explain(path: str, error: LaneworkError) -> Response:
     """The error as a client on this path understands it."""
-    if not _PATH.fullmatch(path):
+    if not is_method(path):
         return from_error(error)
     if (
         isinstance(error, BadRequest) and error.status == 415

@@ -19,7 +19,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from tests.benchmarks import children, drain, fanout, gateway, growth, history, idle, peers, post, soak
+from tests.benchmarks import children, drain, fanout, gateway, growth, history, idle, peers, post, rpc, soak
 from tests.benchmarks.machine import Disturbance, describe
 
 Figures = dict[str, float]
@@ -29,6 +29,7 @@ MEASURES: dict[str, Callable[[], Figures]] = {
     "bulk": drain.bulk_enqueue,
     "post": post.measure,
     "gateway": gateway.measure,
+    "rpc": rpc.measure,
     "children": children.measure,
     "fanout": fanout.measure,
     "growth": growth.measure,

@@ -15,6 +15,7 @@ import httpx
 import pytest
 
 from runtime.gateway.app import create_app
+from runtime.gateway.connect import is_method
 from tests.servers import free_port
 
 COUNT = 10_000
@@ -162,7 +163,8 @@ async def send_all(http, requests):
             reply = await http.request(method, path, headers=headers, content=body)
             statuses[reply.status_code] += 1
             kind = reply.headers.get("content-type", "")
-            if reply.status_code >= 500 or (reply.status_code >= 400 and kind != "application/problem+json"):
+            wanted = "application/json" if is_method(path) and method == "POST" else "application/problem+json"
+            if reply.status_code >= 500 or (reply.status_code >= 400 and kind != wanted):
                 faults.append((reply.status_code, method, path, headers, body[:200], reply.text[:200]))
 
     await asyncio.gather(*(send() for _ in range(AT_ONCE)))

@@ -28,7 +28,6 @@ class Session:
     """From the hello to the end."""
 
     def __init__(self, announced: Announced, guard: Guard, settings: Settings) -> None:
-        """`working`: until all that it held is settled or handed back."""
         self._guard = guard
         self._lease = settings.lease
         self._result_limit = settings.result_limit
@@ -41,7 +40,7 @@ class Session:
         make_caller = partial(self._make_calls, announced.name, own)
         self._worker = Worker(own, announced.catalogue, make_caller=make_caller, name=announced.name)
         self._log = log.get("gateway").bind(worker=self._worker.id)
-        # in a context of its own: what attempts come to is not a part of the call
+        # until all that it held is settled or handed back; in a context of its own, since that is no part of the call
         self.working = asyncio.get_running_loop().create_task(self._work(), context=Context())
 
     def _make_calls(self, name: str, settings: Settings, reports: Reporting) -> RemoteCalls:
