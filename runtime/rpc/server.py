@@ -31,6 +31,7 @@ _numbers = itertools.count(1)
 _ID = "x-request-id"
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
 _ALIVE_MS, _ANSWER_MS = 20_000, 10_000  # until a silent peer is asked whether it lives, and for its answer
+_MESSAGE = 4 << 20  # bytes, as gRPC has it; a message of many small ones takes fifty times as much memory
 _STREAMS = 1000  # at once on one connection
 _CODES = {code.value[0]: code.name for code in grpc.StatusCode}
 # reflection as clients ask for it: the older of both has the same messages
@@ -46,7 +47,7 @@ class Server:
         self._log = log.get("gateway")
         self._server = grpc.aio.server(
             options=[
-                ("grpc.max_receive_message_length", max(settings.body_limit, settings.batch_limit)),
+                ("grpc.max_receive_message_length", max(_MESSAGE, 2 * settings.body_limit)),
                 ("grpc.max_concurrent_streams", _STREAMS),
                 ("grpc.keepalive_time_ms", _ALIVE_MS),
                 ("grpc.keepalive_timeout_ms", _ANSWER_MS),

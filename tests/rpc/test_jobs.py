@@ -258,7 +258,7 @@ async def test_bytes_that_are_no_message_are_refused(served):
 
 
 async def test_a_message_beyond_the_limit_of_the_port_is_refused(served):
-    too_large = pb.EnqueueJobRequest(type="echo", payload=b"x" * (33 << 20))
+    too_large = pb.EnqueueJobRequest(type="echo", payload=b"x" * (4 << 20))
 
     with pytest.raises(grpc.aio.AioRpcError) as raised:
         await served.call("EnqueueJob", too_large)

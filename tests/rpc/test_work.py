@@ -394,6 +394,17 @@ async def test_a_silent_worker_is_lost(settings, client, stream):
     assert (await client.get(job.id)).attempts[0]["outcome"] == "lost"
 
 
+async def test_a_silent_worker_is_lost_before_its_welcome_too(settings, stream):
+    away = {"redis_url": "redis://127.0.0.1:1/0", "lease": 0.4, "grace": 0.1}
+    async with grpc_serving(settings.model_copy(update=away)) as served:
+        far = stream(served)
+        await far.send(hello=Hello(name="far", slots=1, functions=[RemoteFunction(name="echo")]))
+
+        error, _ = await refused(drained(far.call))
+
+    assert error.code() == grpc.StatusCode.UNAVAILABLE
+
+
 async def test_a_worker_that_renews_may_take_its_time(settings, client, stream):
     async with grpc_serving(settings.model_copy(update={"lease": 0.4, "grace": 1.0})) as served:
         far = stream(served)
@@ -498,7 +509,7 @@ async def test_a_worker_whose_key_is_revoked_is_lost(settings, client, stream, k
         ({"name": ""}, "hello.name"),
         ({"name": "A b"}, "hello.name"),
         ({"slots": 0}, "hello.slots"),
-        ({"slots": 10_001}, "hello.slots"),
+        ({"slots": 1001}, "hello.slots"),
         ({"functions": []}, "hello.functions"),
         ({"functions": [RemoteFunction(name="No")]}, "hello.functions[0].name"),
         ({"functions": [RemoteFunction(name="job_callback")]}, "hello.functions[0].name"),

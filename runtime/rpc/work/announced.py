@@ -18,7 +18,7 @@ from runtime.settings import Settings
 from runtime.store.registry import describe
 from runtime.values import codec
 
-MAX_SLOTS = 10_000
+MAX_SLOTS = 1000  # as many payloads the gateway may hold for the worker
 _MAX_FUNCTIONS = 1000
 _SCHEMA = 64 << 10  # characters
 _DOC = 4096

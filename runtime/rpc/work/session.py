@@ -40,7 +40,7 @@ class Session:
         make_caller = partial(self._make_calls, announced.name, own)
         self._worker = Worker(own, announced.catalogue, make_caller=make_caller, name=announced.name)
         self._log = log.get("gateway").bind(worker=self._worker.id)
-        # until all that it held is settled or handed back; in a context of its own, since that is no part of the call
+        # until all that it held is settled or handed back, which is no part of the call: in a context of its own
         self.working = asyncio.get_running_loop().create_task(self._work(), context=Context())
 
     def _make_calls(self, name: str, settings: Settings, reports: Reporting) -> RemoteCalls:
@@ -62,11 +62,10 @@ class Session:
         """What goes to the worker, while what it sends is read. Raises what the stream ends with."""
         loop = asyncio.get_running_loop()
         self._heard_at = time.monotonic()
-        beside = [loop.create_task(self._read(requests)), loop.create_task(self._look_after())]
+        roles = (self._welcome(), self._read(requests), self._look_after())
+        beside = [loop.create_task(role) for role in roles]
         why = "its stream broke"
         try:
-            if await self._is_started():
-                yield pb.WorkResponse(welcome=self._welcome)
             while (response := await self._responses.get()) is not None:
                 yield response
             why = str(self._error or why)
@@ -77,19 +76,12 @@ class Session:
         if self._error is not None:
             raise self._error
 
-    async def _is_started(self) -> bool:
-        """Once its functions are known and it takes jobs; False where that does not come to be."""
-        started = asyncio.get_running_loop().create_task(self._worker.started.wait())
-        try:
-            await asyncio.wait({started, self.working}, return_when=asyncio.FIRST_COMPLETED)
-            return started.done()
-        finally:
-            started.cancel()
-
-    @property
-    def _welcome(self) -> pb.Welcome:
+    async def _welcome(self) -> None:
+        """Once its functions are known; it takes jobs from then on."""
+        await self._worker.started.wait()
         lease_ms = int(self._lease * 1000)
-        return pb.Welcome(worker_id=self._worker.id, lease_ms=lease_ms, result_limit=self._result_limit)
+        welcome = pb.Welcome(worker_id=self._worker.id, lease_ms=lease_ms, result_limit=self._result_limit)
+        self._send(pb.WorkResponse(welcome=welcome))
 
     def leave(self) -> None:
         """The gateway leaves: no more is taken, and what runs has the usual grace to end."""
@@ -148,6 +140,6 @@ class Session:
     def _lose(self, why: str) -> None:
         self._worker.stop()
         if self._calls is not None:
-            if running := self._calls.running:
+            if (running := self._calls.running) and not self.working.done():
                 self._log.warning("remote.lost", running=running, why=why)
             self._calls.lose(why, self._worker.taken_no_more)
