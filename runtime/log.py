@@ -14,7 +14,7 @@ from runtime import tracing
 from runtime.settings import Settings
 
 _METHODS = ("debug", "info", "warning", "error", "critical", "exception")
-_TAKEN = ("self", "event", "job", "function", "attempt", "version", "exc_info")
+_TAKEN = ("self", "event", "job", "function", "attempt", "version", "exc_info", "part", "worker", "request")
 _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
 

@@ -41,7 +41,8 @@ const running = new Map(); // what can be told to stop, by job and attempt
 let leaves = false;
 
 function connect() {
-  const client = new WorkerService(target, credentials);
+  // a payload as JSON may be several times as large as its limit of 1 MiB
+  const client = new WorkerService(target, credentials, { 'grpc.max_receive_message_length': 16 << 20 });
   const stream = client.Work(metadata);
   let renewing;
 

@@ -100,7 +100,7 @@ def _handler(service: Service, method: str, call: Unary, limit: int) -> Handler:
         requests.refuse_unknown(request, set())
         media_type = requests.media_type(request)
         if media_type not in (_JSON, _BINARY):
-            raise BadRequest(415, "not-connect", f"send {_JSON}, or {_BINARY}")
+            raise BadRequest(415, "not-json", f"send {_JSON}, or {_BINARY}")
         message = _read(kind, await _body(request, limit), media_type)
         caller = request.scope.get("lanework.caller") or requests.header(request, b"authorization")
         seconds = _seconds(request)
@@ -133,16 +133,18 @@ def _read(kind: type[Message], body: bytes, media_type: str) -> Any:
         return parsed(kind, body)
     try:
         fields = codec.from_json(body or b"{}")
+        if not isinstance(fields, dict):
+            raise ValueError("it is no object")
         _check_bytes(kind, fields)
         return json_format.ParseDict(fields, kind())
     except (json_format.Error, ValueError, RecursionError) as error:
-        raise BadRequest(400, "request-invalid", f"this is no {kind.DESCRIPTOR.full_name}: {error}") from None
+        raise BadRequest(400, "bad-json", f"this is no {kind.DESCRIPTOR.full_name}: {error}") from None
 
 
-def _check_bytes(kind: type[Message], fields: Any) -> None:
+def _check_bytes(kind: type[Message], fields: dict[str, Any]) -> None:
     """The parser takes what is no base64 for some bytes or other. Raises ValueError."""
     for field in kind.DESCRIPTOR.fields:
-        if field.type != field.TYPE_BYTES or not isinstance(fields, dict):
+        if field.type != field.TYPE_BYTES:
             continue
         text = fields.get(field.json_name, fields.get(field.name))
         if isinstance(text, str) and not _BASE64.fullmatch(text):
@@ -155,7 +157,7 @@ def _seconds(request: Request) -> float | None:
     if not text:
         return None
     if not _MILLISECONDS.fullmatch(text):
-        raise BadRequest(400, "request-invalid", "Connect-Timeout-Ms has up to ten digits")
+        raise BadRequest(400, "bad-json", "Connect-Timeout-Ms has up to ten digits")
     return int(text) / 1000
 
 

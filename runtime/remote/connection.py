@@ -46,6 +46,7 @@ class Connection:
         self._loop = asyncio.get_running_loop()
         self._running: dict[tuple[str, int], Running] = {}
         self._was_welcome = False
+        self._result_limit = 0
         self._ended: asyncio.Future[Ended] = self._loop.create_future()
         self._log = log.get("remote")
         self._stream = Stream(channel, hello, key, self._on_message, self._on_end)
@@ -83,20 +84,28 @@ class Connection:
         kind = message.WhichOneof("message")
         if kind == "welcome":
             self._was_welcome = True
+            self._result_limit = message.welcome.result_limit
             self._log.info("remote.started", worker=message.welcome.worker_id, functions=sorted(self._functions))
         elif kind == "attempt":
             self._start(message.attempt)
         elif kind == "cancel":
-            running = self._running.get((message.cancel.job_id, message.cancel.attempt))
-            if running is not None:
-                running.cancel()
+            self._cancel(message.cancel.job_id, message.cancel.attempt)
         elif kind == "leaving":
             self._log.info("remote.gateway_leaving", running=len(self._running))
+
+    def _cancel(self, job_id: str, attempt: int) -> None:
+        running = self._running.get((job_id, attempt))
+        if running is not None:
+            running.cancel()
+        else:  # it has ended, and the gateway will hear of it, or has
+            self._stream.send(pb.WorkRequest(job_id=job_id, attempt=attempt, stopped=pb.Stopped()))
 
     def _start(self, message: pb.Attempt) -> None:
         key = (message.job_id, message.attempt)
         function = self._functions[message.type]
-        running = self._running[key] = Running(message, function, self._threads, self._files, self._stream.send)
+        running = self._running[key] = Running(
+            message, function, self._threads, self._files, self._result_limit, self._stream.send
+        )
         task = self._loop.create_task(running.run())
         self._busy.add(task)
 

@@ -11,13 +11,16 @@ from runtime import log
 from runtime.errors import Permanent, Stopped
 from runtime.handlers.context import Context, JobInfo
 from runtime.handlers.spec import Function
-from runtime.jobs.failure import failure
+from runtime.jobs.failure import ResultTooLarge, failure
 from runtime.rpc.encoding import decode, encode
 from runtime.rpc.generated.lanework.v1 import worker_pb2 as pb
 from runtime.rpc.job_messages import progress_message, text
 from runtime.values import codec
 from runtime.worker.threads import Threads
 
+_LONGEST = 10 * 365 * 86_400.0  # seconds until another attempt
+_FIELDS = 16 << 10  # characters of a line's fields
+_EVENT = 4000
 Send = Callable[[pb.WorkRequest], None]
 
 
@@ -43,10 +46,19 @@ def _not_here(method: str) -> Permanent:
 class Running(log.Speaker):
     """Runs a handler, and sends what it tells and what comes of it."""
 
-    __slots__ = ("_context", "_files", "_function", "_message", "_send", "_task", "_threads")
+    __slots__ = ("_context", "_files", "_function", "_message", "_result_limit", "_send", "_task", "_threads")
 
-    def __init__(self, message: pb.Attempt, function: Function, threads: Threads, files: Path, send: Send) -> None:
-        """`send`: from any thread."""
+    def __init__(
+        self,
+        message: pb.Attempt,
+        function: Function,
+        threads: Threads,
+        files: Path,
+        result_limit: int,
+        send: Send,
+    ) -> None:
+        """`result_limit`: bytes. `send`: from any thread."""
+        self._result_limit = result_limit
         self._message = message
         self._function = function
         self._threads = threads
@@ -61,13 +73,23 @@ class Running(log.Speaker):
         """Until the handler has ended, whatever it does."""
         outside = log.SPEAKER.set(self)
         try:
-            value = await self._value()
-            result, encoding = encode(codec.unpack(codec.pack_shown(value)))
-            self._tell(pb.WorkRequest(completed=pb.Completed(result=result, result_encoding=encoding)))
-        except BaseException as error:  # a handler may raise what it likes: it ends its attempt alone
-            self._tell(self._end(error))
+            try:
+                end = self._completed(await self._value())
+            except BaseException as error:  # a handler may raise what it likes: it ends its attempt alone
+                end = self._end(error)
+        except Exception as error:  # whatever it was, an end must be told: the slot waits for it
+            end = pb.WorkRequest(failed=pb.Failed(type=type(error).__name__, message="its end could not be told"))
         finally:
             log.SPEAKER.reset(outside)
+        self._tell(end)
+
+    def _completed(self, value: Any) -> pb.WorkRequest:
+        packed = codec.pack_shown(value)
+        result, encoding = encode(codec.unpack(packed))
+        size = max(len(packed), len(result) // 2)  # the gateway takes messages of twice its limit
+        if size > self._result_limit:
+            raise ResultTooLarge(size, self._result_limit)
+        return pb.WorkRequest(completed=pb.Completed(result=result, result_encoding=encoding))
 
     def cancel(self) -> None:
         """Asks the handler to stop. A `def` handler has to look at `ctx.cancelled`: a thread cannot be ended."""
@@ -95,7 +117,7 @@ class Running(log.Speaker):
                 message=text(shown["message"]),
                 traceback=text(shown["traceback"]),
                 permanent=failed.final,
-                retry_after_ms=None if failed.seconds is None else int(failed.seconds * 1000),
+                retry_after_ms=None if failed.seconds is None else int(min(failed.seconds, _LONGEST) * 1000),
             )
         )
 
@@ -105,8 +127,9 @@ class Running(log.Speaker):
         names = log.names(self.taken)
         shown = {str(name): codec.showable(value) for name, value in fields.items() if name not in names}
         shown.pop("event", None)
-        line = pb.Line(level=level, event=text(event), fields=codec.to_json(codec.showable(shown)).decode())
-        self._tell(pb.WorkRequest(line=line))
+        packed = codec.to_json(codec.showable(shown)).decode()
+        kept = packed if len(packed) <= _FIELDS else '{"cut": true}'
+        self._tell(pb.WorkRequest(line=pb.Line(level=level, event=text(event)[:_EVENT], fields=kept)))
 
     def _progress(self, report: dict[str, Any]) -> None:
         self._tell(pb.WorkRequest(progress=progress_message(report)))

@@ -22,6 +22,7 @@ from runtime.handlers.spec import Function
 from runtime.remote.announce import announced
 from runtime.remote.connection import Connection
 from runtime.rpc.generated.lanework.v1 import worker_pb2 as pb
+from runtime.rpc.work.announced import MAX_SLOTS
 from runtime.worker import exits_and_forks
 from runtime.worker.threads import Threads
 
@@ -31,9 +32,13 @@ _REFUSED: dict[grpc.StatusCode, type[LaneworkError]] = {
     grpc.StatusCode.UNAUTHENTICATED: AccessDenied,
     grpc.StatusCode.PERMISSION_DENIED: AccessForbidden,
     grpc.StatusCode.INVALID_ARGUMENT: FunctionInvalid,
-    grpc.StatusCode.UNIMPLEMENTED: SettingsInvalid,
 }
-_OPTIONS = (("grpc.keepalive_time_ms", 10_000), ("grpc.keepalive_timeout_ms", 5_000))
+_OPTIONS = (
+    ("grpc.keepalive_time_ms", 10_000),
+    ("grpc.keepalive_timeout_ms", 5_000),
+    ("grpc.max_receive_message_length", -1),  # a payload as JSON may be several times as large as its limit
+)
+_KEY = re.compile(r"[!-~]*")
 
 
 class Worker:
@@ -60,8 +65,14 @@ class Worker:
         self._url = url
         self._target, self._is_secure = _target(url)
         self._ca = ca
-        self._key = self._settings.key.get_secret_value() if key is None else key
+        self._key = (self._settings.key.get_secret_value() if key is None else key).strip()
         self._name = re.sub(r"[^a-z0-9._-]+", "-", (name or socket.gethostname()).lower()).strip("-._")[:40]
+        if type(slots) is not int or not 1 <= slots <= MAX_SLOTS:
+            raise SettingsInvalid(f"slots is a number from 1 to {MAX_SLOTS}")
+        if not _KEY.fullmatch(self._key):
+            raise SettingsInvalid("this is no access key: one looks as lw_web-shop_…, without spaces")
+        if ca is not None and not ca.is_file():
+            raise SettingsInvalid(f"there is no file {ca}")
         self._slots = slots
         self._version = version
         self._functions: dict[str, Function] = {}
@@ -92,16 +103,20 @@ class Worker:
         """Until `stop`, SIGTERM or SIGINT: then nothing more is taken, and what runs may finish. A second signal
         ends the process at once.
 
-        Raises AccessDenied, AccessForbidden, FunctionInvalid and SettingsInvalid where the gateway refuses it.
+        Raises AccessDenied, AccessForbidden and FunctionInvalid where the gateway refuses it.
         """
         if not self._functions:
             raise FunctionInvalid('register a function first: worker.register("email", send)')
+        if self._loop is not None:
+            raise SettingsInvalid("this worker runs already")
         log.configure(self._settings)
         asyncio.run(self._run())
 
     def stop(self) -> None:
-        """From any thread."""
-        if self._loop is not None:
+        """From any thread. A worker that was stopped does not run again."""
+        if self._loop is None:
+            self._stopping.set()
+        else:
             self._loop.call_soon_threadsafe(self._leave)
 
     def _leave(self) -> None:
@@ -124,8 +139,9 @@ class Worker:
     async def _stay_connected(self, threads: Threads) -> None:
         pause = _FIRST_PAUSE
         while not self._stopping.is_set():
-            while len(self._busy) >= self._slots:  # by handlers that ignore that they should stop
-                await asyncio.wait(self._busy, return_when=asyncio.FIRST_COMPLETED)
+            if len(self._busy) >= self._slots:  # by handlers that ignore that they should stop
+                await self._until_free()
+                continue
             was_welcome, code, details = await self._serve(threads)
             if code in _REFUSED:
                 raise _REFUSED[code](details)
@@ -136,6 +152,11 @@ class Worker:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), pause)
         self._log.info("remote.left")
+
+    async def _until_free(self) -> None:
+        stopping = asyncio.get_running_loop().create_task(self._stopping.wait())
+        await asyncio.wait({*self._busy, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
 
     async def _serve(self, threads: Threads) -> tuple[bool, grpc.StatusCode, str]:
         hello = pb.Hello(name=self._name, slots=self._slots - len(self._busy), functions=self._announced)

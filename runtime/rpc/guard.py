@@ -21,5 +21,8 @@ class Guard(Protocol):
     def require_function(self, name: str) -> None:
         """Raises AccessForbidden where the caller is not for this function."""
 
+    def require_all(self, what: str) -> None:
+        """For what may come of any function. Raises AccessForbidden where the caller is for some alone."""
+
     async def is_valid(self) -> bool:
         """Whether the caller would be let in still. Raises StoreUnavailable."""

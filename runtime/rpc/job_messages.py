@@ -18,6 +18,7 @@ STATUSES: dict[Status, pb.JobStatus] = {
     "scheduled": pb.JOB_STATUS_SCHEDULED,
     "cancelled": pb.JOB_STATUS_CANCELLED,
 }
+_INT32 = (1 << 31) - 1
 NAMES: dict[int, Status] = {number: name for name, number in STATUSES.items()}
 
 
@@ -31,7 +32,7 @@ def job_message(job: Job) -> pb.Job:
         updated_at=job.updated_at or job.created_at,
         lane=job.lane,
         attempt=job.attempt,
-        max_attempts=job.max_attempts,
+        max_attempts=min(job.max_attempts, _INT32),
         started_at=job.started_at,
         finished_at=job.finished_at,
         tags=job.tags,

@@ -47,7 +47,10 @@ class Server:
         self._log = log.get("gateway")
         self._server = grpc.aio.server(
             options=[
-                ("grpc.max_receive_message_length", max(_MESSAGE, 2 * settings.body_limit)),
+                (
+                    "grpc.max_receive_message_length",
+                    max(_MESSAGE, 2 * settings.body_limit, 2 * settings.result_limit),
+                ),
                 ("grpc.max_concurrent_streams", _STREAMS),
                 ("grpc.keepalive_time_ms", _ALIVE_MS),
                 ("grpc.keepalive_timeout_ms", _ANSWER_MS),
@@ -152,6 +155,8 @@ class Server:
             packed = rpc_status.to_status(status)
             metadata_of_error = ((_ID, request_id), *packed.trailing_metadata)
             await context.abort(packed.code, packed.details, metadata_of_error)
+        except _PeerGone:
+            code = "CANCELLED"
         except asyncio.CancelledError:  # by the caller, its deadline or the server's stop
             code = "CANCELLED"
             raise
@@ -164,10 +169,17 @@ class Server:
             metrics.rpcs[service.descriptor.full_name, method, code] += 1
 
 
+class _PeerGone(Exception):
+    """Who called is no longer there."""
+
+
 async def _write(context: Context, responses: AsyncIterator[Message]) -> None:
     try:
         async for response in responses:
-            await context.write(response)
+            try:
+                await context.write(response)
+            except grpc.aio.BaseError:
+                raise _PeerGone from None
     finally:
         await responses.aclose()  # type: ignore[attr-defined]
 

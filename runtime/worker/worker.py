@@ -118,6 +118,7 @@ class Worker:
             finally:
                 await parts.close()
         finally:
+            self.taken_no_more.set()  # whatever has happened: who waits for it must not do so for ever
             if self._deployer is not None:
                 await self._deployer.close()
             await pool.close()
@@ -173,8 +174,10 @@ class Worker:
         try:
             done, _ = await asyncio.wait([*self._roles, stopping], return_when=asyncio.FIRST_COMPLETED)
         finally:
-            await _ended([*readers, stopping])
-            await parts.take_no_more()
+            try:
+                await _ended([*readers, stopping])
+            finally:
+                await parts.take_no_more()
         for role in done - {stopping}:
             self._log.error("worker.failed", role=role.get_name())
             role.result()

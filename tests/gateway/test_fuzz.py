@@ -163,7 +163,8 @@ async def send_all(http, requests):
             reply = await http.request(method, path, headers=headers, content=body)
             statuses[reply.status_code] += 1
             kind = reply.headers.get("content-type", "")
-            wanted = "application/json" if is_method(path) and method == "POST" else "application/problem+json"
+            is_call = method == "POST" and is_method(path.partition("?")[0])
+            wanted = "application/json" if is_call else "application/problem+json"
             if reply.status_code >= 500 or (reply.status_code >= 400 and kind != wanted):
                 faults.append((reply.status_code, method, path, headers, body[:200], reply.text[:200]))
 

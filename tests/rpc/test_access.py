@@ -152,6 +152,18 @@ async def code_of(call):
     return await call.code()
 
 
+@pytest.mark.parametrize("options", ['{"on_success": "echo"}', '{"on_failure": "echo"}', '{"on": "order.*"}'])
+async def test_what_a_worker_reaches_by_itself_must_be_its_keys_too(served, key, options):
+    own = await key("work", functions=["mail_*"])
+    call = served.work(metadata=own)
+    mine = worker_pb2.RemoteFunction(name="mail_send", options=options)
+
+    await call.write(worker_pb2.WorkRequest(hello=worker_pb2.Hello(name="w", slots=1, functions=[mine])))
+    error, _ = await refused(call.read())
+
+    assert error.code() == grpc.StatusCode.PERMISSION_DENIED
+
+
 async def test_a_worker_registers_only_functions_that_its_key_is_for(served, key):
     own = await key("work", functions=["mail_*"])
 

@@ -115,6 +115,13 @@ async def test_errors_are_those_of_the_protocol(http, method, fields, status, co
     assert reply.headers["X-Request-Id"]
 
 
+@pytest.mark.parametrize("body", [b"null", b"1", b"true", b"[]", b'"x"'])
+async def test_json_that_is_no_object_is_refused(http, body):
+    reply = await http.post(f"{JOBS}/ListJobs", content=body, headers={"Content-Type": "application/json"})
+
+    assert (reply.status_code, reply.json()["code"]) == (400, "invalid_argument")
+
+
 @pytest.mark.parametrize("body", [b"{", b"\xff", b'{"type": "' + b"\xed\xa0\x80" + b'"}', b"[" * 5000])
 async def test_a_body_that_is_no_message_is_refused(http, body):
     for headers in (BINARY, {"Content-Type": "application/json"}):

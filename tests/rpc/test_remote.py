@@ -8,6 +8,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from pathlib import Path
 
 import pytest
 
@@ -155,6 +156,48 @@ async def test_a_result_that_json_cannot_show_fails_the_job(served, client, remo
     assert (job.status, job.error["type"]) == ("failed", "ValueError")
 
 
+async def test_a_result_beyond_the_limit_fails_its_job_and_no_other(served, client, remote):
+    @function(retry=1)
+    async def large(size: int) -> str:
+        return "\x01" * size
+
+    async def slow(ctx: Context) -> str:
+        ctx.progress(0)
+        await asyncio.Event().wait()
+        return ""
+
+    async with remote(served.url, large=large, slow=slow):
+        await until_known(client, "slow", "large")
+        other = await client.enqueue("slow")
+        too_large = [await call(client, "large", {"size": size}) for size in (34 << 20, 2 << 20, 900_000)]
+        still = await client.get(other.id)
+        await client.cancel(other.id)
+
+    assert [job.error["type"] for job in too_large] == ["ResultTooLarge"] * 3
+    assert (still.status, still.attempt) == ("running", 1)
+
+
+@pytest.mark.parametrize("seconds", [float("inf"), 1e30, float("nan"), -1])
+async def test_an_odd_time_to_try_again_leaves_the_slot_free(served, client, remote, seconds):
+    @function(retry=2)
+    async def later() -> None:
+        raise RetryLater(seconds)
+
+    async with remote(served.url, options={"slots": 1}, later=later, echo=echo):
+        await until_known(client, "later")
+        await client.enqueue("later")
+
+        assert (await call(client, "echo", 1)).result == 1
+
+
+async def test_a_worker_takes_payloads_that_are_large_as_json(served, client, remote):
+    async def size(payload) -> int:
+        return len(payload["x"])
+
+    async with remote(served.url, size=size):
+        assert (await call(client, "size", {"x": "\x01" * 1_000_000})).result == 1_000_000
+
+
 async def test_what_is_cancelled_or_takes_too_long_is_stopped(served, client, remote):
     stopped = []
 
@@ -294,6 +337,22 @@ async def test_what_the_gateway_refuses_ends_it_with_the_reason(served):
 def test_a_url_that_is_none_is_refused(url):
     with pytest.raises(SettingsInvalid, match="gRPC port, such as"):
         Worker(url)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"slots": 0}, {"slots": "3"}, {"slots": 2.5}, {"slots": 10**6}, {"key": "a b"}, {"ca": Path("none.pem")}],
+)
+def test_odd_arguments_are_refused(options):
+    with pytest.raises(SettingsInvalid):
+        Worker("http://localhost:1", **options)
+
+
+def test_a_worker_that_was_stopped_does_not_run():
+    worker = Worker("http://localhost:1").register("echo", echo)
+    worker.stop()
+
+    worker.run()
 
 
 def test_functions_that_need_a_process_of_laneworks_are_refused():

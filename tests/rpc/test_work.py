@@ -201,6 +201,7 @@ async def test_progress_output_and_lines_are_those_of_any_function(stream, clien
         {"output": Output(value=b"x", encoding=UNKNOWN)},
         {"line": Line(level="info", event="e", fields="not json")},
         {"line": Line(level="info", event="e", fields="[1]")},
+        {"line": Line(level="info", event="e", fields='{"x": "' + "y" * 20_000 + '"}')},
     ],
 )
 async def test_an_odd_report_is_told_in_the_jobs_log_and_harms_nothing(stream, client, logged, odd):
@@ -215,6 +216,17 @@ async def test_an_odd_report_is_told_in_the_jobs_log_and_harms_nothing(stream, c
     assert (await settled(client, job)).status == "completed"
     (line,) = await client.log(job.id)
     assert (line["event"], line["fields"]["report"]) == ("report.refused", next(iter(odd)))
+
+
+async def test_what_a_failure_says_is_bounded(stream, client):
+    far = stream()
+    await far.hello(RemoteFunction(name="echo", options='{"retry": 1}'))
+    job = await client.enqueue("echo", {})
+
+    await far.send(await far.attempt(), failed=Failed(type="T" * 10**6, message="m" * 10**6, traceback="t" * 10**6))
+
+    error = (await settled(client, job)).error
+    assert [len(error[name]) for name in ("type", "message", "traceback")] == [200, 2000, 4000]
 
 
 async def test_what_is_said_of_an_attempt_that_it_does_not_have_changes_nothing(stream, client):
@@ -481,7 +493,7 @@ async def test_a_worker_that_ends_its_side_without_leaving_is_lost(stream, clien
     await far.call.done_writing()
     error, _ = await refused(drained(far.call))
 
-    assert "before it had left" in error.details()
+    assert "before the worker had left" in error.details()
     async for event in client.watch(job.id):
         if event.status == "pending":
             break
@@ -501,6 +513,23 @@ async def test_a_worker_whose_key_is_revoked_is_lost(settings, client, stream, k
 
 
 # what a worker may say of itself
+
+
+OPTIONS = "hello.functions[0].options"
+
+
+def _many_aliases():
+    return json.dumps({"aliases": [f"a{n}" for n in range(100)]})
+
+
+def _deep_schedule():
+    return '{"schedule": {"0 0 1 1 *": ' + "[" * 250 + "]" * 250 + "}}"
+
+
+def _doubling():
+    """A schema of 2 KB that a payload is held against a million times."""
+    definitions = {f"d{n}": {"anyOf": [{"$ref": f"#/$defs/d{n + 1}"}] * 2} for n in range(20)}
+    return json.dumps({"$defs": {**definitions, "d20": {"type": "integer"}}, "$ref": "#/$defs/d0"})
 
 
 @pytest.mark.parametrize(
@@ -536,6 +565,18 @@ async def test_a_worker_whose_key_is_revoked_is_lost(settings, client, stream, k
         ({"functions": [RemoteFunction(name="a", options='{"schedule": "moon"}')]}, "hello.functions[0].options"),
         ({"functions": [RemoteFunction(name="a", options='{"on_success": 5}')]}, "hello.functions[0].options"),
         ({"functions": [RemoteFunction(name="a", options='{"concurrency": 1.5}')]}, "hello.functions[0].options"),
+        ({"functions": [RemoteFunction(name="a", options='{"concurrency": true}')]}, "hello.functions[0].options"),
+        ({"functions": [RemoteFunction(name="a", options='{"concurrency": 1180591620717411303424}')]}, OPTIONS),
+        ({"functions": [RemoteFunction(name="a", options='{"retry": true}')]}, OPTIONS),
+        ({"functions": [RemoteFunction(name="a", options='{"retry": 1000000}')]}, OPTIONS),
+        ({"functions": [RemoteFunction(name="a", options='{"retry": {"max_attempts": 2.5}}')]}, OPTIONS),
+        ({"functions": [RemoteFunction(name="a", options='{"unique": 5}')]}, OPTIONS),
+        ({"functions": [RemoteFunction(name="a", options='{"lane": {"a": 1}}')]}, OPTIONS),
+        ({"functions": [RemoteFunction(name="a", options='{"concurrency": 1, "concurrency_key": {}}')]}, OPTIONS),
+        ({"functions": [RemoteFunction(name="a", options='{"timeout": 1e30}')]}, OPTIONS),
+        ({"functions": [RemoteFunction(name="a", options=_many_aliases())]}, OPTIONS),
+        ({"functions": [RemoteFunction(name="a", options=_deep_schedule())]}, "hello.functions[0]"),
+        ({"functions": [RemoteFunction(name="a", schema=_doubling())]}, "hello.functions[0].schema"),
     ],
 )
 async def test_a_hello_that_cannot_be_is_refused_and_reaches_nobody(stream, client, hello, field):
@@ -548,6 +589,24 @@ async def test_a_hello_that_cannot_be_is_refused_and_reaches_nobody(stream, clie
     assert (error.code(), details["ErrorInfo"].reason) == (grpc.StatusCode.INVALID_ARGUMENT, "REQUEST_INVALID")
     assert [violation.field for violation in details["BadRequest"].field_violations] == [field]
     assert await client.functions() == {}
+
+
+async def test_a_schema_that_contains_itself_is_taken(stream, client):
+    tree = {"$defs": {"t": {"type": "object", "properties": {"kids": {"items": {"$ref": "#/$defs/t"}}}}}}
+    await stream().hello(RemoteFunction(name="tree", schema=json.dumps({**tree, "$ref": "#/$defs/t"})))
+
+    assert (await client.enqueue("tree", {"kids": [{"kids": []}]})).status == "pending"
+
+
+async def test_a_hello_that_comes_once_the_gateway_leaves_is_refused(served, stream):
+    far = stream()
+    await far.call.wait_for_connection()
+    served.port.leave()
+
+    await far.send(hello=Hello(name="far", slots=1, functions=[RemoteFunction(name="echo")]))
+    error, _ = await refused(far.call.read())
+
+    assert error.code() == grpc.StatusCode.UNAVAILABLE
 
 
 async def test_a_stream_begins_with_one_hello(stream):

@@ -49,6 +49,13 @@ class RpcGuard:
         if key is not None and not key.covers(name):
             raise AccessForbidden(f"the access key {key.name} is for {', '.join(key.functions)}, not {name[:50]}")
 
+    def require_all(self, what: str) -> None:
+        key = CALLER.get()
+        if key is not None and key.functions:
+            raise AccessForbidden(
+                f"{what}, which may come of any function, and the access key {key.name} is for some"
+            )
+
     async def is_valid(self) -> bool:
         return await self._lanework.keyring.is_valid(CALLER.get())
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import asdict
 from typing import Any, NamedTuple
 
 from runtime.client.contracts import Contract, validator
@@ -11,15 +12,16 @@ from runtime.handlers.catalogue import Catalogue
 from runtime.handlers.policy import MARK, NAME, Policy, function
 from runtime.handlers.spec import Spec
 from runtime.jobs.built_in import NAMES
-from runtime.jobs.retry import Retry
 from runtime.rpc.generated.lanework.v1 import worker_pb2 as pb
 from runtime.rpc.status import RequestInvalid
+from runtime.rpc.work.complexity import is_complex
+from runtime.rpc.work.options import options
 from runtime.settings import Settings
 from runtime.store.registry import describe
 from runtime.values import codec
 
 MAX_SLOTS = 1000  # as many payloads the gateway may hold for the worker
-_MAX_FUNCTIONS = 1000
+_MAX_FUNCTIONS = 200
 _SCHEMA = 64 << 10  # characters
 _DOC = 4096
 _WORKER = re.compile(r"[a-z0-9][a-z0-9._-]{0,39}")
@@ -65,11 +67,12 @@ def _spec(announced: pb.RemoteFunction, place: str, settings: Settings) -> Spec:
     spec.returns = _schema(announced.returns, f"{place}.returns")
     spec.policy = _policy(announced.options, f"{place}.options")
     spec.hook, spec.is_async, spec.isolation, spec.source = None, True, "remote", None
-    for name in (spec.name, *spec.policy.aliases):
-        try:
-            Contract(describe(name, spec, settings))
-        except Exception as error:  # whatever is odd in it: it would keep all functions from being read
-            raise RequestInvalid(f"cannot be used: {error}", f"{place}.schema") from None
+    try:
+        deployed = describe(spec.name, spec, settings)
+        Contract(deployed)
+        codec.pack_shown(asdict(deployed))
+    except Exception as error:  # whatever is odd in it: it would keep all functions from being read
+        raise RequestInvalid(f"cannot be used: {error}", place) from None
     return spec
 
 
@@ -81,26 +84,23 @@ def _schema(text: str, field: str) -> dict[str, Any]:
     schema = _object(text, field)
     try:
         validator(schema)
-    except ValueError as error:
+        if is_complex(schema):
+            raise ValueError("what it refers to unfolds to too much")
+    except (ValueError, RecursionError) as error:
         raise RequestInvalid(f"is no JSON Schema: {str(error)[:300]}", field) from None
     return schema
 
 
 def _policy(text: str, field: str) -> Policy:
-    options = _object(text, field) if text else {}
-    if own := sorted(options.keys() & set(_OF_FILES)):
+    given = _object(text, field) if text else {}
+    if own := sorted(given.keys() & set(_OF_FILES)):
         raise RequestInvalid(f"{', '.join(own)}: a remote worker runs its functions itself", field)
+
+    async def stand_in() -> None: ...
+
     try:
-        if isinstance(retry := options.get("retry"), dict):
-            options["retry"] = Retry(**retry)
-        aliases = options.get("aliases", [])
-        if not isinstance(aliases, list) or not all(isinstance(a, str) and NAME.fullmatch(a) for a in aliases):
-            raise ValueError("aliases is a list of names")
-
-        async def stand_in() -> None: ...
-
-        function(**options)(stand_in)
-    except Exception as error:  # options may be anything that JSON can say
+        function(**options(given))(stand_in)
+    except (FunctionInvalid, TypeError, ValueError) as error:
         raise RequestInvalid(f"{error} (they are those of @function)", field) from None
     policy: Policy = getattr(stand_in, MARK)
     return policy

@@ -14,7 +14,6 @@ from runtime.handlers.context import Context
 from runtime.jobs.failure import Failure, HandlerFailed, RemoteLost, record
 from runtime.rpc.encoding import decode, encode
 from runtime.rpc.generated.lanework.v1 import worker_pb2 as pb
-from runtime.rpc.job_messages import text
 from runtime.settings import Settings
 from runtime.store.attempts import Taken
 from runtime.values import codec
@@ -31,6 +30,8 @@ _REASONS = {
     "released": pb.CANCEL_REASON_RELEASED,
 }
 _MESSAGE = 500
+_NAME = 200
+_FIELDS = 16 << 10
 
 
 class RemoteCalls:
@@ -60,11 +61,12 @@ class RemoteCalls:
         key = (taken.id, taken.attempt)
         outcome: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
         outcome.add_done_callback(lambda done: done.cancelled() or done.exception())
+        message = pb.WorkResponse(attempt=_message(attempt))
         self._outcomes[key], self._attempts[key] = outcome, attempt
         attempt.ctx = self._context(attempt)
         outcome.add_done_callback(partial(self._forget, key))
         timer = timeout_timer(attempt.function, attempt)
-        self._send(pb.WorkResponse(attempt=_message(attempt)))
+        self._send(message)
         try:
             return await asyncio.shield(outcome)
         except asyncio.CancelledError:
@@ -151,6 +153,8 @@ class RemoteCalls:
             self._tell_line(attempt, "warning", "report.refused", {"report": kind, "error": str(error)})
 
     def _tell(self, attempt: Attempt, line: pb.Line) -> None:
+        if len(line.fields) > _FIELDS:
+            raise ValueError(f"fields have at most {_FIELDS} characters")
         fields = codec.from_json(line.fields.encode()) if line.fields else {}
         if not isinstance(fields, dict):
             raise ValueError("fields: an object")
@@ -192,11 +196,11 @@ def _message(attempt: Attempt) -> pb.Attempt:
 
 
 def _failure(attempt: Attempt, failed: pb.Failed) -> Failure:
-    name = text(failed.type) or "Error"
-    final = failed.permanent or not attempt.function.policy.retry.helps_with({name})
+    name = failed.type[:_NAME] or "Error"
     seconds = max(0, failed.retry_after_ms) / 1000 if failed.HasField("retry_after_ms") else None
+    may_help = seconds is not None or attempt.function.policy.retry.helps_with({name})
     packed = record(name, failed.message, failed.traceback or None)
-    return Failure(packed, final and seconds is None, seconds, f"{name}: {failed.message}"[:_MESSAGE])
+    return Failure(packed, failed.permanent or not may_help, seconds, f"{name}: {failed.message}"[:_MESSAGE])
 
 
 def _stopped_by_itself() -> Failure:

@@ -32,17 +32,31 @@ class Work:
         return Service(descriptor, {}, {}, {}, {"Work": self.work})
 
     async def work(self, requests: AsyncIterator[pb.WorkRequest], _: str) -> AsyncIterator[pb.WorkResponse]:
-        if self._leaves:
-            raise StreamCut("this gateway leaves: connect anew, to another or in a second")
-        worker = announced.read(await _hello(requests), self._settings)
-        for name in worker.catalogue.functions:
-            self._guard.require_function(name)
+        self._require_staying()
+        hello = await _hello(requests)
+        worker = await asyncio.to_thread(announced.read, hello, self._settings)  # it takes its time
+        self._require_allowed(worker)
+        self._require_staying()
         session = Session(worker, self._guard, self._settings)
         self._sessions.add(session)
         session.working.add_done_callback(lambda _: self._sessions.discard(session))
         async with aclosing(session.responses(requests)) as responses:
             async for response in responses:
                 yield response
+
+    def _require_staying(self) -> None:
+        if self._leaves:
+            raise StreamCut("this gateway leaves: connect anew, to another or in a second")
+
+    def _require_allowed(self, worker: announced.Announced) -> None:
+        """Its functions, and what they reach by themselves, are the caller's. Raises AccessForbidden."""
+        for name, function in worker.catalogue.functions.items():
+            policy = function.policy
+            for reached in (name, policy.on_success, policy.on_failure):
+                if reached is not None:
+                    self._guard.require_function(reached)
+            if policy.on:
+                self._guard.require_all(f"{name} subscribes to events")
 
     def leave(self) -> None:
         """No more is taken from now on, and no worker comes."""

@@ -105,7 +105,7 @@ class Session:
             self._end(StreamCut(f"the stream cannot be read: {error}"))
             return
         if not self._leaves or (self._calls is not None and self._calls.running):
-            self._end(StreamCut("the worker ended its side of the stream before it had left"))
+            self._end(StreamCut("the stream ended before the worker had left"))
 
     def _receive(self, request: pb.WorkRequest) -> None:
         kind = request.WhichOneof("message")
