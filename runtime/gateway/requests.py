@@ -64,8 +64,8 @@ def refuse_unknown(request: Request, known: set[str]) -> None:
         return
     query = request.query_params
     if unknown := set(query) - known:
-        names = f"{', '.join(sorted(unknown))}: {', '.join(sorted(known))}"
-        raise BadRequest(422, "query-invalid", f"no parameter {names}")
+        there_are = f": there are {', '.join(sorted(known))}" if known else " here: there is none"
+        raise BadRequest(422, "query-invalid", f"no parameter {', '.join(sorted(unknown))}{there_are}")
     if len(pairs := query.multi_items()) > len(query):
         names = ", ".join(sorted({name for name in query if sum(one == name for one, _ in pairs) > 1}))
         raise BadRequest(422, "query-invalid", f"{names}: given more than once; give one value")
