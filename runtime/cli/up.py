@@ -24,6 +24,7 @@ from runtime.client import Lanework
 from runtime.errors import SettingsInvalid, StoreUnavailable
 from runtime.gateway.access.keyring import needs_keys
 from runtime.gateway.grpc_port import require_installed
+from runtime.jobs.built_in import NAMES
 from runtime.settings import PREFIX, Settings
 from runtime.store import embedded
 from runtime.store.access import AccessKeys
@@ -171,13 +172,15 @@ async def _until_ready(data: Path, stop: asyncio.Event) -> bool:
 
 
 async def _until_serving(lanework: Lanework, stop: asyncio.Event) -> bool:
-    """Until the gateway is ready and there is a worker, so that what the welcome suggests works."""
+    """Until the gateway is ready and a worker has loaded a module, so that what the welcome suggests works."""
+    modules = any(lanework.settings.functions_dir.glob("*.py"))
     deadline = time.monotonic() + _START
     ready = f"http://{lanework.settings.host}:{lanework.settings.port}/readyz"
     async with httpx.AsyncClient(trust_env=False) as client:
         while not stop.is_set() and time.monotonic() < deadline:
             with contextlib.suppress(httpx.HTTPError, StoreUnavailable):
-                if await lanework.workers() and (await client.get(ready)).is_success:
+                is_known = not modules or (await lanework.functions()).keys() - NAMES
+                if is_known and await lanework.workers() and (await client.get(ready)).is_success:
                     return True
             await asyncio.sleep(0.05)
     return False
@@ -224,7 +227,7 @@ def _grpc_port(settings: Settings) -> int | None:
 
 def _welcome(settings: Settings, data: Path, deployed: Mapping[str, Deployed], *, is_keyed: bool) -> None:
     """What it suggests works with the functions that are there."""
-    functions = [name for name, function in deployed.items() if function.broken is None]
+    functions = [name for name, function in deployed.items() if function.broken is None and name not in NAMES]
     url = f"http://localhost:{settings.port}"
     name, payload = ("math", '{"a":"5","b":"3"}')
     if "math" not in functions:

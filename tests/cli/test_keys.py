@@ -85,7 +85,7 @@ async def test_up_does_not_start_for_others_without_keys(process, tmp_path, fold
     ("arguments", "problem"),
     [
         (["new", "Shop"], "name"),
-        (["new", "--scopes", "write"], "enqueue, read, metrics, operate, admin"),
+        (["new", "--scopes", "write"], "enqueue, read, metrics, work, operate, admin"),
         (["new", "--rate", "fast"], "rate"),
         (["new", "--rate", ""], "rate"),
         (["new", "--functions", ""], "functions"),
