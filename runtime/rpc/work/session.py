@@ -125,7 +125,7 @@ class Session:
             if silent > self._lease:
                 self._end(StreamCut(f"nothing was heard of the worker for {silent:.1f} s"))
             elif not await self._is_valid():
-                self._end(AccessDenied("the access key is no longer valid"))
+                self._end(AccessDenied("the access key is no longer valid, or this gateway asks for one now"))
 
     async def _is_valid(self) -> bool:
         try:
