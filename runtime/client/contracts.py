@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import jsonschema_rs
 
 from runtime import log
+from runtime.client.complexity import has_more_parts
 from runtime.client.deadline import within
 from runtime.errors import ERRORS_SHOWN, FieldError, FunctionBroken, FunctionUnknown, PayloadInvalid
 from runtime.jobs.event import Event, Subscription
@@ -25,6 +26,7 @@ _FRESH = 1.0
 _STALE = 1.5
 _MAX_DEPTH_CHECKED = 8  # levels of a payload whose contract contains itself
 _MAX_DEPTH_EXPLAINED = 4
+_EXPLAINED = 20_000  # parts of a schema, of which each may be a reason
 _LONGEST = 100  # characters of a name that is looked for among others
 _SOON = 0.1  # an unknown name is looked up again, but not for every request of a flood
 
@@ -32,7 +34,16 @@ _SOON = 0.1  # an unknown name is looked up again, but not for every request of 
 class Contract:
     """One deployed function and its validator."""
 
-    __slots__ = ("_recursive", "_validator", "deployed", "is_followed", "plain", "secret", "subscription")
+    __slots__ = (
+        "_is_large",
+        "_recursive",
+        "_validator",
+        "deployed",
+        "is_followed",
+        "plain",
+        "secret",
+        "subscription",
+    )
 
     def __init__(self, deployed: Deployed) -> None:
         self.deployed = deployed
@@ -51,6 +62,9 @@ class Contract:
         )
         self.is_followed = bool(deployed.on_success or deployed.on_failure)
         self._recursive = _is_recursive(deployed.schema)
+        self._is_large = has_more_parts(
+            deployed.schema, _EXPLAINED
+        )  # telling why something does not fit takes too long
         self._validator: jsonschema_rs.Validator | None = None
         try:
             if deployed.schema:
@@ -74,6 +88,8 @@ class Contract:
             return
         if self._is_valid(payload):
             return
+        if self._is_large:
+            raise PayloadInvalid(self.deployed.name, [{"field": "", "message": "does not fit the schema"}])
         try:
             wrong = list(itertools.islice(self._validator.iter_errors(payload), ERRORS_SHOWN))
         except ValueError as error:  # jsonschema-rs has a limit of its own there

@@ -10,7 +10,7 @@ from runtime.client.contracts import Contract
 from runtime.errors import PayloadInvalid
 from runtime.handlers.spec import Function
 from runtime.settings import Settings
-from runtime.store.registry import describe
+from runtime.store.registry import Deployed, describe
 from runtime.values import codec
 
 
@@ -71,6 +71,19 @@ def test_a_union_that_contains_itself_is_checked_in_no_time(levels):
 
     assert time.process_time() - begun < 0.5
     of.check(nested(min(levels, 100), 1))
+
+
+@pytest.mark.parametrize(("levels", "why"), [(5, "is not of type"), (18, "does not fit the schema")])
+def test_a_schema_that_doubles_at_each_level_is_checked_in_no_time(levels, why):
+    definitions: dict[str, Any] = {f"d{n}": {"anyOf": [{"$ref": f"#/$defs/d{n + 1}"}] * 2} for n in range(levels)}
+    schema = {"$defs": {**definitions, f"d{levels}": {"type": "integer"}}, "$ref": "#/$defs/d0"}
+    begun = time.process_time()
+
+    of = Contract(Deployed("f", "normal", 1, 1, "", schema, "f"))
+
+    assert why in told(of, "x")[0]["message"]
+    assert time.process_time() - begun < 0.5
+    of.check(1)
 
 
 def test_a_union_with_tags_says_what_its_tag_lacks():

@@ -6,6 +6,7 @@ import re
 from dataclasses import asdict
 from typing import Any, NamedTuple
 
+from runtime.client.complexity import has_more_parts
 from runtime.client.contracts import Contract, validator
 from runtime.errors import FunctionInvalid
 from runtime.handlers.catalogue import Catalogue
@@ -14,7 +15,6 @@ from runtime.handlers.spec import Spec
 from runtime.jobs.built_in import NAMES
 from runtime.rpc.generated.lanework.v1 import worker_pb2 as pb
 from runtime.rpc.status import RequestInvalid
-from runtime.rpc.work.complexity import is_complex
 from runtime.rpc.work.options import options
 from runtime.settings import Settings
 from runtime.store.registry import describe
@@ -23,6 +23,7 @@ from runtime.values import codec
 MAX_SLOTS = 1000  # as many payloads the gateway may hold for the worker
 _MAX_FUNCTIONS = 200
 _SCHEMA = 64 << 10  # characters
+_PARTS = 10_000  # of a schema, unfolded
 _DOC = 4096
 _WORKER = re.compile(r"[a-z0-9][a-z0-9._-]{0,39}")
 _VERSION = re.compile(r"[A-Za-z0-9._+-]{0,64}")
@@ -84,7 +85,7 @@ def _schema(text: str, field: str) -> dict[str, Any]:
     schema = _object(text, field)
     try:
         validator(schema)
-        if is_complex(schema):
+        if has_more_parts(schema, _PARTS):
             raise ValueError("what it refers to unfolds to too much")
     except (ValueError, RecursionError) as error:
         raise RequestInvalid(f"is no JSON Schema: {str(error)[:300]}", field) from None

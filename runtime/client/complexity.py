@@ -6,14 +6,13 @@ from collections import Counter
 from typing import Any
 
 _DEFS = "#/$defs/"
-_MOST = 10_000  # parts
 _DEEP = 8  # times that a definition is unfolded within itself: a payload that is nested deeper is not checked
 
 
-def is_complex(schema: dict[str, Any]) -> bool:
-    """Whether it has more than 10,000 parts, with what it refers to in place of each reference."""
+def has_more_parts(schema: dict[str, Any], most: int) -> bool:
+    """Whether it has more than so many parts, with what it refers to in place of each reference."""
     definitions = schema.get("$defs")
-    unfolding = _Unfolding(definitions if isinstance(definitions, dict) else {})
+    unfolding = _Unfolding(definitions if isinstance(definitions, dict) else {}, most)
     try:
         unfolding.count({name: part for name, part in schema.items() if name != "$defs"})
     except _TooManyError:
@@ -26,10 +25,10 @@ class _TooManyError(Exception):
 
 
 class _Unfolding:
-    def __init__(self, definitions: dict[str, Any]) -> None:
+    def __init__(self, definitions: dict[str, Any], most: int) -> None:
         self._definitions = definitions
         self._within: Counter[str] = Counter()
-        self._left = _MOST
+        self._left = most
 
     def count(self, part: Any) -> None:
         """Raises _TooManyError."""
