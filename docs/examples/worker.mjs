@@ -88,7 +88,8 @@ async function run(stream, { job_id, attempt, type, payload, payload_encoding })
   try {
     const given = payload_encoding === 'ENCODING_JSON' ? JSON.parse(payload.toString()) : payload;
     const result = await functions[type].handle(given, context);
-    tell({ completed: { result: Buffer.from(JSON.stringify(result ?? null)), result_encoding: 'ENCODING_JSON' } });
+    if (stopping.signal.aborted) tell({ stopped: {} }); // what it returned may be half-done work
+    else tell({ completed: { result: Buffer.from(JSON.stringify(result ?? null)), result_encoding: 'ENCODING_JSON' } });
   } catch (error) {
     if (stopping.signal.aborted) tell({ stopped: {} });
     else tell({ failed: { type: error.name, message: error.message, traceback: error.stack } });

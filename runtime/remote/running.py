@@ -84,6 +84,8 @@ class Running(log.Speaker):
         self._tell(end)
 
     def _completed(self, value: Any) -> pb.WorkRequest:
+        if self._context.cancelled:  # what it returned may be half-done work
+            return pb.WorkRequest(stopped=pb.Stopped())
         packed = codec.pack_shown(value)
         result, encoding = encode(codec.unpack(packed))
         size = max(len(packed), len(result) // 2)  # the gateway takes messages of twice its limit

@@ -310,6 +310,27 @@ async def test_what_runs_when_it_stops_may_finish(served, client, remote):
     assert (await client.get(job.id)).result == "done"
 
 
+async def test_what_a_handler_returns_because_it_was_told_to_stop_is_no_result(settings, client, remote):
+    async with grpc_serving(settings.model_copy(update={"grace": 0.1})) as served:
+
+        def half(ctx: Context) -> str:
+            ctx.progress(0)
+            while not ctx.cancelled:
+                time.sleep(0.01)
+            return "half of it"
+
+        async with remote(served.url, half=half) as running:
+            await until_known(client, "half")
+            job = await client.enqueue("half")
+            async for event in client.watch(job.id):
+                if event.progress is not None:
+                    break
+            running.worker.stop()
+
+    back = await client.get(job.id)
+    assert (back.status, back.result, back.attempts[0]["outcome"]) == ("pending", None, "released")
+
+
 async def test_a_key_that_does_not_fit_ends_it(settings, client):
     made, token = issue("enqueues", ["enqueue"])
     assert await client.access.add(made)
