@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
 import re
-import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 
@@ -43,11 +41,9 @@ from runtime.gateway.problems import problem
 from runtime.gateway.requests import named_headers
 from runtime.log import REQUEST
 from runtime.settings import Settings
+from runtime.values import request_ids
 
-_PROCESS = secrets.token_hex(6)
-_numbers = itertools.count(1)
 _LAST = re.compile(r"(/[^{}]*)/\{(\w+)\}")  # a path with one parameter, which is its last segment
-_REQUEST_ID = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}")
 
 # the core first; each further part is put on beside it, and knows nothing of the others
 PARTS: tuple[Callable[[GuardedLanework], Paths], ...] = (
@@ -123,7 +119,8 @@ class Gateway:
             return
         # all of them, whatever they are: the server may have made this task in the context of an earlier request
         headers = named_headers(scope)
-        REQUEST.set(_request_id(headers))
+        own = headers.get(b"x-request-id")
+        REQUEST.set(request_ids.named(None if own is None else own.decode("latin-1")))
         CALLER.set(None)
         tracing.CURRENT.set(_trace(headers))
         scope["lanework.origins"] = self._origins
@@ -156,14 +153,6 @@ def _trace(headers: Mapping[bytes, bytes]) -> tracing.Trace | None:
     if parent is None:
         return None
     return tracing.parse(parent.decode("latin-1"), headers.get(b"tracestate", b"").decode("latin-1"))
-
-
-def _request_id(headers: Mapping[bytes, bytes]) -> str:
-    """As the client or a proxy gave it, unless it could be mistaken for something else in a log."""
-    own = headers.get(b"x-request-id")
-    if own is not None and _REQUEST_ID.fullmatch(own):
-        return str(own, "ascii")
-    return f"{_PROCESS}-{next(_numbers)}"
 
 
 async def _http_problem(request: Request, error: HTTPException) -> Response:

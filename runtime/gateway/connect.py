@@ -24,10 +24,11 @@ from runtime.gateway.problems import BadRequest, from_error, json_reply
 from runtime.values import codec
 
 if TYPE_CHECKING:
+    from google.protobuf.descriptor import MethodDescriptor
     from google.protobuf.message import Message
     from google.rpc.status_pb2 import Status
 
-    from runtime.rpc.service import Service, Unary
+    from runtime.rpc.service import Call
 
 _PATH = re.compile(r"/[a-z0-9.]+\.[A-Z][A-Za-z]+/[A-Z][A-Za-z]+")
 _JSON, _BINARY = "application/json", "application/proto"
@@ -65,9 +66,9 @@ def paths(lanework: Lanework) -> Paths:
     jobs = Jobs(lanework)
     limit = 2 * lanework.settings.body_limit  # base64 makes a third more of a payload, which has a limit of its own
     return {
-        service.path(method): {"POST": _handler(service, method, call, limit)}
+        service.path(method.name): {"POST": _handler(method, service.methods[method.name], limit)}
         for service in (job_service(jobs), go_job_queue_service(jobs))
-        for method, call in service.unary.items()
+        for method in service.unary
     }
 
 
@@ -91,10 +92,10 @@ def explain(path: str, error: LaneworkError) -> Response:
     return _error_reply(status_of(error))
 
 
-def _handler(service: Service, method: str, call: Unary, limit: int) -> Handler:
+def _handler(method: MethodDescriptor, call: Call, limit: int) -> Handler:
     from runtime.rpc.service import request_type
 
-    kind = request_type(service.descriptor.methods_by_name[method])
+    kind = request_type(method)
 
     async def answer(request: Request) -> Response:
         requests.refuse_unknown(request, set())

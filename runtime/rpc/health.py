@@ -36,7 +36,7 @@ class Health:
     @property
     def service(self) -> Service:
         descriptor: Any = pb.DESCRIPTOR.services_by_name["Health"]
-        return Service(descriptor, {"Check": self.check}, {}, {"Watch": self.watch})
+        return Service(descriptor, {"Check": self.check, "Watch": self.watch})
 
     async def check(self, request: pb.HealthCheckRequest, _: str) -> pb.HealthCheckResponse:
         if request.service not in self._services:

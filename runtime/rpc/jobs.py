@@ -38,9 +38,9 @@ def job_service(jobs: Jobs) -> Service:
             "PauseFunction": jobs.pause,
             "ResumeFunction": jobs.resume,
             "GetStats": jobs.stats,
+            "EnqueueJobs": jobs.enqueue_many,
+            "WatchJob": jobs.watch,
         },
-        {"EnqueueJobs": jobs.enqueue_many},
-        {"WatchJob": jobs.watch},
     )
 
 

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
-import re
-import secrets
 import ssl
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import grpc
+from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.message import Message
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 from grpc_reflection.v1alpha.reflection import aio as reflection_aio
@@ -24,16 +23,21 @@ from runtime.rpc.guard import Guard
 from runtime.rpc.service import Service, parsed, request_type
 from runtime.rpc.status import status_of
 from runtime.settings import Settings
+from runtime.values import request_ids
 
 Context = grpc.aio.ServicerContext[Any, Any]
-_PROCESS = secrets.token_hex(6)
-_numbers = itertools.count(1)
 _ID = "x-request-id"
-_REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
 _ALIVE_MS, _ANSWER_MS = 20_000, 10_000  # until a silent peer is asked whether it lives, and for its answer
 _MESSAGE = 4 << 20  # bytes, as gRPC has it; a message of many small ones takes fifty times as much memory
 _STREAMS = 1000  # at once on one connection
 _CODES = {code.value[0]: code.name for code in grpc.StatusCode}
+# by whether requests come as a stream, and responses go as one
+_HANDLERS: dict[tuple[bool, bool], Any] = {
+    (False, False): grpc.unary_unary_rpc_method_handler,
+    (False, True): grpc.unary_stream_rpc_method_handler,
+    (True, False): grpc.stream_unary_rpc_method_handler,
+    (True, True): grpc.stream_stream_rpc_method_handler,
+}
 # reflection as clients ask for it: the older of both has the same messages
 _REFLECTIONS = (reflection.SERVICE_NAME, "grpc.reflection.v1.ServerReflection")
 
@@ -83,57 +87,31 @@ class Server:
         await self._server.stop(grace)
 
     def _handlers(self, service: Service) -> grpc.GenericRpcHandler:
-        name = service.descriptor.full_name
         handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
         for method in service.descriptor.methods:
-            kind = request_type(method)
-            if (unary := service.unary.get(method.name)) is not None:
-                handlers[method.name] = grpc.unary_unary_rpc_method_handler(
-                    self._single(service, method.name, kind, unary), None, _bytes
-                )
-            elif (collecting := service.collecting.get(method.name)) is not None:
-                handlers[method.name] = grpc.stream_unary_rpc_method_handler(
-                    self._collected(service, method.name, kind, collecting), None, _bytes
-                )
-            elif (streaming := service.streaming.get(method.name)) is not None:
-                handlers[method.name] = grpc.unary_stream_rpc_method_handler(
-                    self._streamed(service, method.name, kind, streaming), None, _bytes
-                )
-            elif (conversing := service.conversing.get(method.name)) is not None:
-                handlers[method.name] = grpc.stream_stream_rpc_method_handler(
-                    self._conversed(service, method.name, kind, conversing), None, _bytes
-                )
-        return grpc.method_handlers_generic_handler(name, handlers)
+            if method.name in service.methods:
+                answer = self._streamed if method.server_streaming else self._answered
+                make = _HANDLERS[method.client_streaming, method.server_streaming]
+                handlers[method.name] = make(answer(service, method), None, _bytes)
+        return grpc.method_handlers_generic_handler(service.descriptor.full_name, handlers)
 
-    def _single(self, service: Service, method: str, kind: type[Message], call: Any) -> Any:
-        async def answer(data: bytes, context: Context) -> Message:
-            async with self._call(service, method, context) as caller:
-                response: Message = await call(parsed(kind, data), caller)
+    def _answered(self, service: Service, method: MethodDescriptor) -> Any:
+        read, call = _reader(method), service.methods[method.name]
+
+        async def answer(data: Any, context: Context) -> Message:
+            async with self._call(service, method.name, context) as caller:
+                response: Message = await call(read(data), caller)
                 return response
             raise AssertionError  # the call was aborted
 
         return answer
 
-    def _collected(self, service: Service, method: str, kind: type[Message], call: Any) -> Any:
-        async def answer(data: AsyncIterator[bytes], context: Context) -> Message:
-            async with self._call(service, method, context) as caller:
-                response: Message = await call(_each(kind, data), caller)
-                return response
-            raise AssertionError
+    def _streamed(self, service: Service, method: MethodDescriptor) -> Any:
+        read, call = _reader(method), service.methods[method.name]
 
-        return answer
-
-    def _streamed(self, service: Service, method: str, kind: type[Message], call: Any) -> Any:
-        async def answer(data: bytes, context: Context) -> None:
-            async with self._call(service, method, context) as caller:
-                await _write(context, call(parsed(kind, data), caller))
-
-        return answer
-
-    def _conversed(self, service: Service, method: str, kind: type[Message], call: Any) -> Any:
-        async def answer(data: AsyncIterator[bytes], context: Context) -> None:
-            async with self._call(service, method, context) as caller:
-                await _write(context, call(_each(kind, data), caller))
+        async def answer(data: Any, context: Context) -> None:
+            async with self._call(service, method.name, context) as caller:
+                await _write(context, call(read(data), caller))
 
         return answer
 
@@ -141,7 +119,7 @@ class Server:
     async def _call(self, service: Service, method: str, context: Context) -> AsyncIterator[str]:
         """One call: who calls, and what it comes to."""
         metadata = _texts(context)
-        request_id = _request_id(metadata)
+        request_id = request_ids.named(metadata.get(_ID))
         REQUEST.set(request_id)
         tracing.CURRENT.set(_trace(metadata))
         context.set_trailing_metadata(((_ID, request_id),))
@@ -189,6 +167,11 @@ async def _each(kind: type[Message], data: AsyncIterator[bytes]) -> AsyncIterato
         yield parsed(kind, one)
 
 
+def _reader(method: MethodDescriptor) -> Callable[[Any], Any]:
+    """From bytes to a request, or from a stream of bytes to one of requests."""
+    return partial(_each if method.client_streaming else parsed, request_type(method))
+
+
 def _bytes(message: Message) -> bytes:
     return message.SerializeToString()
 
@@ -197,11 +180,6 @@ def _texts(context: Context) -> Mapping[str, str]:
     """Metadata that are text, the first of each name."""
     pairs = [(str(name), value) for name, value in context.invocation_metadata() or ()]
     return {name: value for name, value in reversed(pairs) if isinstance(value, str)}
-
-
-def _request_id(metadata: Mapping[str, str]) -> str:
-    own = metadata.get(_ID, "")
-    return own if _REQUEST_ID.fullmatch(own) else f"{_PROCESS}-{next(_numbers)}"
 
 
 def _trace(metadata: Mapping[str, str]) -> tracing.Trace | None:

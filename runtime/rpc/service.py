@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
@@ -11,22 +11,21 @@ from google.protobuf.message_factory import GetMessageClass
 
 from runtime.rpc.status import RequestInvalid
 
-# `caller`: who asks, in whose scope idempotency keys are
-Unary = Callable[[Any, str], Awaitable[Message]]
-Collecting = Callable[[AsyncIterator[Any], str], Awaitable[Message]]
-Streaming = Callable[[Any, str], AsyncIterator[Message]]
-Conversing = Callable[[AsyncIterator[Any], str], AsyncIterator[Message]]
+# from a request, or a stream of requests, and who asks, in whose scope idempotency keys are: a response, or a
+# stream of responses, as the descriptor says
+Call = Callable[[Any, str], Any]
 
 
 class Service(NamedTuple):
-    """`unary`: methods of one request and one response. `collecting`: of a stream of requests. `streaming`: of a
-    stream of responses. `conversing`: of both."""
+    """`methods`: what answers, by the methods' names; one that is not there is not implemented."""
 
     descriptor: ServiceDescriptor
-    unary: Mapping[str, Unary] = {}
-    collecting: Mapping[str, Collecting] = {}
-    streaming: Mapping[str, Streaming] = {}
-    conversing: Mapping[str, Conversing] = {}
+    methods: Mapping[str, Call]
+
+    @property
+    def unary(self) -> list[MethodDescriptor]:
+        """Those of one request and one response."""
+        return [m for m in self.descriptor.methods if not m.client_streaming and not m.server_streaming]
 
     def path(self, method: str) -> str:
         """As HTTP/2 has it, and Connect."""

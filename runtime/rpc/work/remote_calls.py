@@ -37,16 +37,12 @@ _FIELDS = 16 << 10
 class RemoteCalls:
     """The attempts that one remote worker runs, by job and number."""
 
-    def __init__(
-        self, name: str, send: Callable[[pb.WorkResponse], None], settings: Settings, reports: Reporting
-    ) -> None:
+    def __init__(self, send: Callable[[pb.WorkResponse], None], settings: Settings, reports: Reporting) -> None:
         """`send`: sends a message to it."""
-        self._name = name
         self._send = send
         self._settings = settings
         self._reports = reports
-        self._outcomes: dict[tuple[str, int], asyncio.Future[bytes]] = {}
-        self._attempts: dict[tuple[str, int], Attempt] = {}
+        self._running: dict[tuple[str, int], tuple[Attempt, asyncio.Future[bytes]]] = {}
         self._is_lost = False
 
     async def call(self, attempt: Attempt) -> bytes:
@@ -62,7 +58,7 @@ class RemoteCalls:
         outcome: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
         outcome.add_done_callback(lambda done: done.cancelled() or done.exception())
         message = pb.WorkResponse(attempt=_message(attempt))
-        self._outcomes[key], self._attempts[key] = outcome, attempt
+        self._running[key] = attempt, outcome
         attempt.ctx = self._context(attempt)
         outcome.add_done_callback(partial(self._forget, key))
         timer = timeout_timer(attempt.function, attempt)
@@ -82,7 +78,7 @@ class RemoteCalls:
     def receive(self, message: pb.WorkRequest) -> None:
         """What the worker tells of an attempt; of one that it has ended, or never had, nothing is wanted."""
         key = (message.job_id, message.attempt)
-        attempt, outcome = self._attempts.get(key), self._outcomes.get(key)
+        attempt, outcome = self._running.get(key, (None, None))
         if attempt is None or outcome is None or outcome.done():
             return
         kind = message.WhichOneof("message")
@@ -102,13 +98,13 @@ class RemoteCalls:
 
     async def _lose(self, why: str, taken_no_more: asyncio.Event) -> None:
         await taken_no_more.wait()
-        for outcome in list(self._outcomes.values()):
+        for _, outcome in list(self._running.values()):
             if not outcome.done():
                 outcome.set_exception(RemoteLost(why))
 
     @property
     def running(self) -> int:
-        return len(self._outcomes)
+        return len(self._running)
 
     async def _stopped(self, outcome: asyncio.Future[bytes], attempt: Attempt) -> bytes | None:
         """What it completed with, if it did in time; a further cancellation does not interrupt this."""
@@ -122,8 +118,7 @@ class RemoteCalls:
         return None if outcome.exception() is not None else outcome.result()
 
     def _forget(self, key: tuple[str, int], _: object) -> None:
-        self._outcomes.pop(key, None)
-        self._attempts.pop(key, None)
+        self._running.pop(key, None)
 
     def _context(self, attempt: Attempt) -> Context:
         """What checks reports, as it does for handlers of Python."""

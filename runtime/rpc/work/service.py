@@ -29,7 +29,7 @@ class Work:
     @property
     def service(self) -> Service:
         descriptor = pb.DESCRIPTOR.services_by_name["WorkerService"]
-        return Service(descriptor, {}, {}, {}, {"Work": self.work})
+        return Service(descriptor, {"Work": self.work})
 
     async def work(self, requests: AsyncIterator[pb.WorkRequest], _: str) -> AsyncIterator[pb.WorkResponse]:
         self._require_staying()

@@ -37,14 +37,14 @@ class Session:
         self._heard_at = 0.0
         self._leaves = False
         own = settings.model_copy(update={"concurrency": announced.slots, "processes": 0})
-        make_caller = partial(self._make_calls, announced.name, own)
+        make_caller = partial(self._make_calls, own)
         self._worker = Worker(own, announced.catalogue, make_caller=make_caller, name=announced.name)
         self._log = log.get("gateway").bind(worker=self._worker.id)
         # until all that it held is settled or handed back, which is no part of the call: in a context of its own
         self.working = asyncio.get_running_loop().create_task(self._work(), context=Context())
 
-    def _make_calls(self, name: str, settings: Settings, reports: Reporting) -> RemoteCalls:
-        self._calls = RemoteCalls(name, self._send, settings, reports)
+    def _make_calls(self, settings: Settings, reports: Reporting) -> RemoteCalls:
+        self._calls = RemoteCalls(self._send, settings, reports)
         return self._calls
 
     async def _work(self) -> None:
