@@ -17,10 +17,10 @@ import uvloop
 from runtime import log, tracing
 from runtime.cli import show
 from runtime.errors import SettingsInvalid, StoreUnavailable
+from runtime.gateway import grpc_port
 from runtime.gateway.access.keyring import needs_keys
 from runtime.gateway.app import create_app
 from runtime.gateway.bounded_protocol import BoundedProtocol
-from runtime.gateway.grpc_port import require_installed
 from runtime.settings import Settings
 from runtime.store.access import AccessKeys
 from runtime.store.connect import Redis, check_server, opened
@@ -37,7 +37,7 @@ def gateway(settings: Settings) -> int:
     log.configure(settings)
     tracing.send_spans()
     if settings.grpc_port is not None:
-        require_installed()
+        grpc_port.check(settings)
         free_port(settings.host, settings.grpc_port, "--grpc-port")
     uvloop.run(_check(settings))
     app = create_app(settings)

@@ -148,7 +148,7 @@ def _check_bytes(kind: type[Message], fields: dict[str, Any]) -> None:
         if field.type != field.TYPE_BYTES:
             continue
         text = fields.get(field.json_name, fields.get(field.name))
-        if isinstance(text, str) and not _BASE64.fullmatch(text):
+        if text is not None and not (isinstance(text, str) and _BASE64.fullmatch(text)):
             raise ValueError(f"{field.name} is base64, such as e30= for {{}}")
 
 

@@ -23,6 +23,14 @@ def require_installed() -> None:
         raise SettingsInvalid("gRPC needs further packages: pip install 'lanework[grpc]'")
 
 
+def check(settings: Settings) -> None:
+    """Whether gRPC can be served, but for the port. Raises SettingsInvalid."""
+    require_installed()
+    from runtime.rpc.server import credentials
+
+    credentials(settings)
+
+
 class GrpcPort:
     """Serves gRPC beside HTTP, on the same connection to Lanework, where the settings name a port."""
 

@@ -71,11 +71,11 @@ class Server:
         """Listens; returns the port. Raises SettingsInvalid where that is not possible."""
         address = f"{_bracketed(self._settings.host)}:{self._settings.grpc_port}"
         try:
-            credentials = _credentials(self._settings)
+            tls = credentials(self._settings)
             port = (
                 self._server.add_insecure_port(address)
-                if credentials is None
-                else self._server.add_secure_port(address, credentials)
+                if tls is None
+                else self._server.add_secure_port(address, tls)
             )
         except RuntimeError:
             raise SettingsInvalid(f"{address} cannot be listened on; choose another with --grpc-port") from None
@@ -197,7 +197,7 @@ def _reflections(names: Sequence[str]) -> tuple[grpc.GenericRpcHandler, ...]:
     return tuple(grpc.method_handlers_generic_handler(name, methods) for name in _REFLECTIONS)
 
 
-def _credentials(settings: Settings) -> grpc.ServerCredentials | None:
+def credentials(settings: Settings) -> grpc.ServerCredentials | None:
     """Of the files that the settings name. Raises SettingsInvalid."""
     cert, key, ca = settings.grpc_tls_cert, settings.grpc_tls_key, settings.grpc_tls_ca
     if cert is None and key is None and ca is None:
@@ -212,7 +212,7 @@ def _credentials(settings: Settings) -> grpc.ServerCredentials | None:
         raise SettingsInvalid(f"{cert} and {key} are no certificate and its key: {error.reason or error}") from None
     except OSError as error:
         raise SettingsInvalid(f"{error.filename}: {error.strerror}") from None
-    return grpc.ssl_server_credentials([pair], roots, require_client_auth=roots is not None)
+    return grpc.ssl_servercredentials([pair], roots, require_client_auth=roots is not None)
 
 
 def _bracketed(host: str) -> str:

@@ -89,6 +89,13 @@ async def test_an_empty_body_is_an_empty_message(http):
 # errors
 
 
+@pytest.mark.parametrize("payload", [{"a": 1}, 5, "Hello, world"])
+async def test_a_payload_that_is_no_base64_is_told_what_it_must_be(http, payload):
+    reply = await http.post(f"{JOBS}/EnqueueJob", json={"type": "echo", "payload": payload})
+
+    assert "payload is base64, such as e30= for {}" in reply.json()["message"]
+
+
 @pytest.mark.parametrize(
     ("method", "fields", "status", "code", "reason"),
     [
@@ -98,6 +105,7 @@ async def test_an_empty_body_is_an_empty_message(http):
         ("EnqueueJob", {"type": "echo", "payload": "A" * 60_000}, 429, "resource_exhausted", "TOO_LARGE"),
         ("EnqueueJob", {"typ": "echo"}, 400, "invalid_argument", "REQUEST_INVALID"),
         ("EnqueueJob", {"type": 5}, 400, "invalid_argument", "REQUEST_INVALID"),
+        ("EnqueueJob", {"type": "echo", "payload": {"a": 1}}, 400, "invalid_argument", "REQUEST_INVALID"),
         ("EnqueueJob", {"type": "echo", "payload": "Hello, world"}, 400, "invalid_argument", "REQUEST_INVALID"),
         ("EnqueueJob", [], 400, "invalid_argument", "REQUEST_INVALID"),
         ("GetJob", {"id": "x"}, 404, "not_found", "JOB_NOT_FOUND"),

@@ -65,6 +65,14 @@ def test_a_port_that_is_taken_is_told_at_once(process):
     assert second.said("choose another with --grpc-port")
 
 
+def test_tls_that_cannot_be_is_told_at_once(process, tmp_path):
+    missing = process("gateway", "--port", "0", "--grpc-port", "0", GRPC_TLS_CERT=str(tmp_path / "none.pem"))
+
+    assert missing.popen.wait(20) == REFUSED
+    assert missing.said("TLS needs both")
+    assert not missing.said("Traceback")
+
+
 async def test_tls_by_files_is_shown_to_clients_and_workers(settings, client, certificate):
     cert, key = certificate
     async with grpc_serving(settings.model_copy(update={"grpc_tls_cert": cert, "grpc_tls_key": key})) as served:
