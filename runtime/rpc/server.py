@@ -212,7 +212,7 @@ def credentials(settings: Settings) -> grpc.ServerCredentials | None:
         raise SettingsInvalid(f"{cert} and {key} are no certificate and its key: {error.reason or error}") from None
     except OSError as error:
         raise SettingsInvalid(f"{error.filename}: {error.strerror}") from None
-    return grpc.ssl_servercredentials([pair], roots, require_client_auth=roots is not None)
+    return grpc.ssl_server_credentials([pair], roots, require_client_auth=roots is not None)
 
 
 def _bracketed(host: str) -> str:
