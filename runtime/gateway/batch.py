@@ -13,6 +13,7 @@ from starlette.responses import Response
 
 from runtime.client import Lanework
 from runtime.client.bulk import Stored
+from runtime.client.part import Part
 from runtime.errors import LaneworkError
 from runtime.gateway import requests
 from runtime.gateway.endpoint import Paths
@@ -22,8 +23,6 @@ from runtime.jobs.request import JobRequest
 from runtime.values import codec
 
 MAX_JOBS = 10_000
-_PART = 1000  # jobs that one script call stores: some 10 ms of the server
-_PART_BYTES = 4 << 20
 _ERRORS_SHOWN = 3  # of each job
 _DETAIL_SHOWN = 500  # characters
 _NDJSON = ("application/x-ndjson", "application/ndjson", "application/jsonl")
@@ -40,14 +39,15 @@ class BatchApi:
     async def create(self, request: Request) -> Response:
         """202 where every job was stored or found, else 207 with the problem of each that was refused."""
         requests.refuse_unknown(request, set())
-        part = _Part(self._lanework, request)
+        batch = _Batch(request)
+        part = Part(self._lanework, batch.note)
         try:
             async for size, item in self._items(request):
                 if part.count == MAX_JOBS:
                     raise BadRequest(
                         422, "batch-invalid", f"a batch has at most {MAX_JOBS} jobs: send the rest anew"
                     )
-                part.add(item, size)
+                part.add(batch.read(item), size)
                 if part.is_full:
                     await part.store()
         except BadRequest as error:
@@ -55,7 +55,7 @@ class BatchApi:
                 raise
             part.add(error, 0)  # what came before stands, and its sender must know
         await part.store()
-        return json_reply(part.reply(), 207 if part.refused else 202)
+        return json_reply(batch.reply(), 207 if batch.refused else 202)
 
     async def _items(self, request: Request) -> AsyncIterator[tuple[int, Any]]:
         """Each job's bytes, and the job as it was parsed, or the error that it is."""
@@ -84,35 +84,27 @@ def paths(lanework: Lanework) -> Paths:
     return {"/jobs/batch": {"POST": BatchApi(lanework).create}}
 
 
-class _Part:
-    """Jobs that are stored together, and what came of all so far."""
+class _Batch:
+    """Reads jobs for one caller, and keeps what came of each."""
 
-    def __init__(self, lanework: Lanework, request: Request) -> None:
-        self.count = 0
+    def __init__(self, request: Request) -> None:
         self.refused = 0
-        self._lanework = lanework
         self._request = request
         self._results: list[dict[str, Any]] = []
-        self._jobs: list[JobRequest | LaneworkError] = []
-        self._size = 0
 
-    @property
-    def is_full(self) -> bool:
-        return len(self._jobs) >= _PART or self._size >= _PART_BYTES
-
-    def add(self, item: Any, size: int) -> None:
-        self.count += 1
-        self._size += size
+    def read(self, item: Any) -> JobRequest | LaneworkError:
+        """The job that an item is, or why it is none."""
         try:
-            self._jobs.append(self._read(item))
+            return self._read(item)
         except LaneworkError as error:
-            self._jobs.append(error)
+            return error
 
-    async def store(self) -> None:
-        stored = iter(await self._lanework.submit_many([job for job in self._jobs if isinstance(job, JobRequest)]))
-        for job in self._jobs:
-            self._note(job if isinstance(job, LaneworkError) else next(stored))
-        self._jobs, self._size = [], 0
+    def note(self, result: Stored | LaneworkError) -> None:
+        if isinstance(result, LaneworkError):
+            self.refused += 1
+            self._results.append({"problem": _brief(describe(result))})
+        else:
+            self._results.append({"id": result.id, "new": result.new})
 
     def reply(self) -> dict[str, Any]:
         return {"stored": len(self._results) - self.refused, "refused": self.refused, "results": self._results}
@@ -126,13 +118,6 @@ class _Part:
         if own is not None and (not isinstance(own, str) or not 1 <= len(own) <= 255):
             raise BadRequest(422, "job-invalid", "idempotency_key has 1 to 255 characters")
         return JobRequest.parse(item, None if own is None else requests.scoped_key(self._request, own))
-
-    def _note(self, result: Stored | LaneworkError) -> None:
-        if isinstance(result, LaneworkError):
-            self.refused += 1
-            self._results.append({"problem": _brief(describe(result))})
-        else:
-            self._results.append({"id": result.id, "new": result.new})
 
 
 def _brief(problem: dict[str, Any]) -> dict[str, Any]:

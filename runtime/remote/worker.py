@@ -146,12 +146,14 @@ class Worker:
             if code in _REFUSED:
                 raise _REFUSED[code](details)
             if self._stopping.is_set():
+                if code is not grpc.StatusCode.OK:
+                    self._log.warning("remote.cut", url=self._url, why=details or code.name)
                 break
             pause = _FIRST_PAUSE if was_welcome else min(_LONGEST_PAUSE, 2 * pause)
             self._log.warning("remote.disconnected", url=self._url, why=details or code.name, again_in=pause)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), pause)
-        self._log.info("remote.left")
+        self._log.info("remote.left", still_running=len(self._busy))
 
     async def _until_free(self) -> None:
         stopping = asyncio.get_running_loop().create_task(self._stopping.wait())

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import aclosing
+from functools import partial
 from typing import Any, cast
 
 from runtime.client import Lanework
+from runtime.client.bulk import Stored
 from runtime.client.lists import LIST_FIELDS, JobQuery
+from runtime.client.part import Part
 from runtime.client.watching import Place
 from runtime.errors import LaneworkError
 from runtime.jobs.request import JobRequest
@@ -21,8 +24,6 @@ from runtime.rpc.status import RequestInvalid, StreamCut, TooLarge, code_of, fie
 from runtime.values import durations, ids
 
 MAX_JOBS = 50_000  # of one stream, whose response has an id for each
-_PART = 1000  # jobs that one script call stores
-_PART_BYTES = 4 << 20
 _FIELDS_SHOWN = 3  # of each job that is refused
 _MESSAGE_SHOWN = 500  # characters
 
@@ -59,13 +60,14 @@ class Jobs:
         self, requests: AsyncIterator[pb.EnqueueJobsRequest], caller: str
     ) -> pb.EnqueueJobsResponse:
         """What was stored before the stream broke stays so: idempotency keys let it come again."""
-        part = _Part(self._lanework)
+        response = pb.EnqueueJobsResponse()
+        part = Part(self._lanework, partial(_noted, response))
         async for request in requests:
             for job in request.jobs:
                 if part.count == MAX_JOBS:
                     part.add(RequestInvalid(f"a stream has at most {MAX_JOBS} jobs: send the rest in another"), 0)
                     await part.store()
-                    return part.response
+                    return response
                 try:
                     part.add(self._read(job, caller), len(job.payload))
                 except LaneworkError as error:
@@ -73,7 +75,7 @@ class Jobs:
                 if part.is_full:
                     await part.store()
         await part.store()
-        return part.response
+        return response
 
     def _read(self, request: pb.EnqueueJobRequest, caller: str) -> JobRequest:
         if len(request.payload) > self._limit:
@@ -155,36 +157,13 @@ class Jobs:
         return pb.GetStatsResponse(functions=functions, scheduled_partial=stats.scheduled_partial)
 
 
-class _Part:
-    """Jobs that are stored together, and what came of all so far."""
-
-    def __init__(self, lanework: Lanework) -> None:
-        self.count = 0
-        self.response = pb.EnqueueJobsResponse()
-        self._lanework = lanework
-        self._jobs: list[JobRequest | LaneworkError] = []
-        self._size = 0
-
-    @property
-    def is_full(self) -> bool:
-        return len(self._jobs) >= _PART or self._size >= _PART_BYTES
-
-    def add(self, job: JobRequest | LaneworkError, size: int) -> None:
-        self.count += 1
-        self._size += size
-        self._jobs.append(job)
-
-    async def store(self) -> None:
-        stored = iter(await self._lanework.submit_many([job for job in self._jobs if isinstance(job, JobRequest)]))
-        for job in self._jobs:
-            result = job if isinstance(job, LaneworkError) else next(stored)
-            if isinstance(result, LaneworkError):
-                self.response.refused += 1
-                self.response.results.add(refusal=_refusal(result))
-            else:
-                self.response.stored += 1
-                self.response.results.add(id=result.id, created=result.new)
-        self._jobs, self._size = [], 0
+def _noted(response: pb.EnqueueJobsResponse, result: Stored | LaneworkError) -> None:
+    if isinstance(result, LaneworkError):
+        response.refused += 1
+        response.results.add(refusal=_refusal(result))
+    else:
+        response.stored += 1
+        response.results.add(id=result.id, created=result.new)
 
 
 def _refusal(error: LaneworkError) -> pb.Refusal:
