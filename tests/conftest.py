@@ -9,8 +9,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fnmatch
+import json
 import os
 import secrets
+import shutil
 import socket
 import subprocess
 import sys
@@ -291,3 +293,30 @@ def start(process: Callable[..., Process], folder: Folder) -> Callable[..., Proc
 @pytest.fixture
 def until() -> Callable[..., None]:
     return servers.until
+
+
+@pytest.fixture
+def node(tmp_path: Path) -> Any:
+    """`await node(script, *arguments)` runs a module of JavaScript, in the test's folder, where the packages that
+    LANEWORK_TEST_NODE has are found; returns the JSON that it prints. `node.command` runs any command there."""
+    folder = os.environ.get("LANEWORK_TEST_NODE")
+    if not folder or not shutil.which("node"):
+        missing("node, and the npm packages that .ci/run installs (LANEWORK_TEST_NODE)")
+    assert folder is not None
+    (tmp_path / "node_modules").symlink_to(Path(folder).resolve() / "node_modules")
+
+    async def run(script: str, *arguments: str) -> Any:
+        (tmp_path / "script.mjs").write_text(script)
+        return json.loads(await command("node", "script.mjs", *arguments))
+
+    async def command(*line: str) -> bytes:
+        process = await asyncio.create_subprocess_exec(
+            *line, cwd=tmp_path, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+        )
+        async with asyncio.timeout(60):
+            out, err = await process.communicate()
+        assert process.returncode == 0, (out + err).decode()
+        return out
+
+    run.command = command  # type: ignore[attr-defined]
+    return run

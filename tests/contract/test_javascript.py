@@ -5,42 +5,10 @@ They are the packages @redocly/cli, cloudevents and eventsource of npm, in the f
 
 import asyncio
 import json
-import os
-import shutil
-from pathlib import Path
-
-import pytest
 
 from runtime import Context, Event, function
-from tests.servers import missing
 
 WAIT = 60
-
-
-@pytest.fixture
-def node(tmp_path):
-    """`await node(script, *arguments)` runs a module of JavaScript; returns the JSON that it prints."""
-    folder = os.environ.get("LANEWORK_TEST_NODE")
-    if not folder or not shutil.which("node"):
-        missing("node, and the npm packages that tests/contract/test_javascript.py names")
-    assert folder is not None
-    (tmp_path / "node_modules").symlink_to(Path(folder).resolve() / "node_modules")
-
-    async def run(script, *arguments):
-        (tmp_path / "script.mjs").write_text(script)
-        return json.loads(await command("node", "script.mjs", *arguments))
-
-    async def command(*line):
-        process = await asyncio.create_subprocess_exec(
-            *line, cwd=tmp_path, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
-        )
-        async with asyncio.timeout(WAIT):
-            out, err = await process.communicate()
-        assert process.returncode == 0, (out + err).decode()
-        return out
-
-    run.command = command
-    return run
 
 
 async def test_redocly_finds_nothing_in_the_document(node, http, worker, tmp_path):

@@ -61,8 +61,8 @@ def request_type_of_response(method):
 
 @contextlib.asynccontextmanager
 async def grpc_serving(settings):
-    """The port of a gateway with these settings."""
-    settings = settings.model_copy(update={"grpc_port": 0})
+    """The port of a gateway with these settings: the one that they name, or a free one."""
+    settings = settings.model_copy(update={"grpc_port": settings.grpc_port or 0})
     lanework = GuardedLanework(settings, required=settings.require_keys)
     port = Port(lanework, RpcGuard(lanework), settings)
     served = Served(port, await port.start(), lanework)

@@ -5,7 +5,6 @@ They are packages of npm, in the folder that LANEWORK_TEST_NODE names.
 
 import asyncio
 import json
-import os
 import shutil
 import signal
 from pathlib import Path
@@ -14,7 +13,6 @@ import pytest
 
 from runtime.rpc import PROTO
 from tests.conftest import serving
-from tests.servers import missing
 
 WAIT = 60
 EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
@@ -86,39 +84,6 @@ console.log(JSON.stringify(shown));
 """
 
 
-@pytest.fixture
-def folder_of_node(tmp_path):
-    """A folder where packages are found."""
-    folder = os.environ.get("LANEWORK_TEST_NODE")
-    if not folder or not shutil.which("node"):
-        missing("node, and the npm packages that tests/rpc/test_javascript.py names")
-    assert folder is not None
-    (tmp_path / "node_modules").symlink_to(Path(folder).resolve() / "node_modules")
-    return tmp_path
-
-
-@pytest.fixture
-def node(folder_of_node):
-    """`await node(script, *arguments)` runs a module of JavaScript; returns the JSON that it prints."""
-
-    async def run(script, *arguments):
-        (folder_of_node / "script.mjs").write_text(script)
-        process = await asyncio.create_subprocess_exec(
-            "node",
-            "script.mjs",
-            *arguments,
-            cwd=folder_of_node,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-        )
-        async with asyncio.timeout(WAIT):
-            out, err = await process.communicate()
-        assert process.returncode == 0, (out + err).decode()
-        return json.loads(out)
-
-    return run
-
-
 async def test_grpc_js_calls_every_kind_of_method_with_the_proto(node, served, worker):
     async def add(a: int, b: int = 0) -> int:
         return a + b
@@ -158,10 +123,10 @@ async def test_connects_own_client_calls_in_json_and_in_binary(node, settings):
     )
 
 
-async def test_the_example_of_a_worker_in_javascript_works(folder_of_node, served, client):
-    shutil.copy(EXAMPLES / "worker.mjs", folder_of_node)
+async def test_the_example_of_a_worker_in_javascript_works(node, tmp_path, served, client):
+    shutil.copy(EXAMPLES / "worker.mjs", tmp_path)
     process = await asyncio.create_subprocess_exec(
-        "node", "worker.mjs", served.target, str(PROTO), cwd=folder_of_node, stdout=asyncio.subprocess.PIPE
+        "node", "worker.mjs", served.target, str(PROTO), cwd=tmp_path, stdout=asyncio.subprocess.PIPE
     )
     try:
         async with asyncio.timeout(WAIT):

@@ -265,29 +265,9 @@ async def test_it_comes_back_when_the_gateway_does(settings, client, remote):
 
     async with remote(f"http://127.0.0.1:{port}", echo=echo):
         for n in range(2):
-            async with serving_on(settings, port):
+            async with grpc_serving(settings.model_copy(update={"grpc_port": port, "grace": 1.0})):
                 assert (await call(client, "echo", n)).result == n
                 assert len(await client.workers()) == 1
-
-
-def serving_on(settings, port):
-    from contextlib import asynccontextmanager
-
-    from runtime.gateway.access.guarded import GuardedLanework
-    from runtime.gateway.access.rpc_guard import RpcGuard
-    from runtime.rpc.port import Port
-
-    @asynccontextmanager
-    async def serve():
-        given = settings.model_copy(update={"grpc_port": port, "grace": 1.0})
-        lanework = GuardedLanework(given, required=False)
-        one = Port(lanework, RpcGuard(lanework), given)
-        await one.start()
-        yield
-        await one.stop()
-        await lanework.close()
-
-    return serve()
 
 
 async def test_what_runs_when_it_stops_may_finish(served, client, remote):
