@@ -7,8 +7,9 @@ from dataclasses import replace
 from typing import Any
 
 from runtime import tracing
-from runtime.client.contracts import Contract, Contracts
+from runtime.client.contracts import Contracts
 from runtime.client.follow_ups import FIELDS, Template
+from runtime.client.payload_check import Contract
 from runtime.errors import FunctionUnknown, JobInvalid, LaneUnknown, PayloadInvalid
 from runtime.jobs import built_in, callback
 from runtime.jobs.event import Subscribed

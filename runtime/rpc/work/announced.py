@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import Any, NamedTuple
 
 from runtime.client.complexity import has_more_parts
-from runtime.client.contracts import Contract, validator
+from runtime.client.payload_check import Contract, validator
 from runtime.errors import FunctionInvalid
 from runtime.handlers.catalogue import Catalogue
 from runtime.handlers.policy import MARK, NAME, Policy, function

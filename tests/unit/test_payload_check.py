@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 import pytest
 from pydantic import BaseModel, Field
 
-from runtime.client.contracts import Contract
+from runtime.client.payload_check import Contract
 from runtime.errors import PayloadInvalid
 from runtime.handlers.spec import Function
 from runtime.settings import Settings
