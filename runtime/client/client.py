@@ -33,7 +33,7 @@ from runtime.jobs.request import ClientOptions, JobRequest
 from runtime.settings import Settings
 from runtime.store.group_commit import GroupCommit
 from runtime.store.jobs import Refusal
-from runtime.store.listing import Page
+from runtime.store.pages import Page
 from runtime.store.rows import NewJob
 from runtime.values import ids
 from runtime.values.clock import now_ms, rfc3339

@@ -12,7 +12,7 @@ from runtime.client.deadline import within
 from runtime.errors import HistoryMissing, HistoryUnavailable
 from runtime.jobs import tags
 from runtime.jobs.job import SETTLED, Job
-from runtime.store.listing import Page, Wanted
+from runtime.store.pages import Page, Wanted
 from runtime.store.store import Store
 from runtime.values import durations, ids
 
@@ -122,18 +122,18 @@ class Lists:
         return Page([*page.jobs, *rest.jobs], rest.cursor, rest.partial)
 
     async def _of_redis(self, query: JobQuery, wanted: Wanted, limit: int, cursor: str | None) -> Page:
-        listing = self._store.listing
         place: Any = {"limit": limit, "cursor": cursor, "wanted": wanted}
         if (tag := query.get("tag")) is not None:
-            return await within(listing.tagged(tags.parse_one(tag), **place))
+            return await within(self._store.related_jobs.tagged(tags.parse_one(tag), **place))
         if (parent := query.get("parent")) is not None:
-            return await within(listing.children(parent, **place))
+            return await within(self._store.related_jobs.children(parent, **place))
         if query.get("status") == "scheduled":
-            return await within(listing.scheduled(**place))
+            return await within(self._store.due_jobs.page(**place))
         if self._history is None:
-            return await within(listing.page(**place))
+            return await within(self._store.listing.page(**place))
         forgotten = _Forgotten(self._history, wanted.left_out)
-        page = await listing.page(**place, forgotten=forgotten)  # without Redis' deadline: history may take longer
+        # without Redis' deadline: history may take longer
+        page = await self._store.listing.page(**place, forgotten=forgotten)
         return page._replace(partial=page.partial or forgotten.is_away)
 
     async def _of_history(self, query: JobQuery, wanted: Wanted, limit: int, at: _Cursor) -> Page:
@@ -145,7 +145,7 @@ class Lists:
         listed: set[str] = set()  # in Redis' own list
         if (search.tag or search.parent) and not (search.payload or search.error):
             tag = None if search.tag is None else ":".join(search.tag)
-            listed = set(await self._store.listing.ids_of(tag=tag, parent=search.parent))
+            listed = set(await self._store.related_jobs.ids_of(tag=tag, parent=search.parent))
         shown = [live.get(job.id, job) for job in page.jobs if job.id not in live or job.id not in listed]
         cursor = None if page.cursor is None else str(at._replace(place=page.cursor))
         return Page([job for job in shown if wanted.has(job)], cursor, page.partial)

@@ -13,7 +13,7 @@ from runtime.errors import JobNotFound
 from runtime.jobs import built_in, tags
 from runtime.jobs.job import Job, Status
 from runtime.jobs.request import JobRequest, unique_digest
-from runtime.store.listing import Page
+from runtime.store.pages import Page
 from runtime.values.shards import Shards
 
 

@@ -48,7 +48,7 @@ from runtime.jobs.job import Job, Status
 from runtime.jobs.request import ClientOptions, JobRequest
 from runtime.settings import Settings
 from runtime.store.archive import Lag
-from runtime.store.listing import Page
+from runtime.store.pages import Page
 from runtime.store.registry import Deployed, WorkerInfo
 from runtime.store.schedules import Ticked
 from runtime.store.stats import Depth, Place

@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from runtime.gateway.problems import json_reply, rendered_reply
 from runtime.jobs.job import Job
-from runtime.store.listing import Page
+from runtime.store.pages import Page
 from runtime.values import codec
 
 _TAG = re.compile(r'"[^"]*"')

@@ -17,7 +17,7 @@ from runtime.history.rows import unpacked
 from runtime.history.search import Search, has_long_texts, statement
 from runtime.history.tables import jobs
 from runtime.jobs.job import Job
-from runtime.store.listing import PAGE_BYTES, SCAN_LIMIT, Page
+from runtime.store.pages import PAGE_BYTES, SCAN_LIMIT, Page
 from runtime.values import ids
 
 _WITHIN = 20.0  # seconds for an answer

@@ -13,7 +13,7 @@ from runtime.store import scripts
 from runtime.store.connect import Redis, translated
 from runtime.store.jobs import Jobs
 from runtime.store.keys import Keys
-from runtime.store.listing import PAGE_BYTES, Page
+from runtime.store.pages import PAGE_BYTES, Page
 from runtime.store.record import shown_status
 from runtime.store.rows import Again, Deleted
 from runtime.values import codec

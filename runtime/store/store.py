@@ -8,12 +8,14 @@ from runtime.store.archive import Archive
 from runtime.store.attempt_store import AttemptStore
 from runtime.store.connect import check_server, connect
 from runtime.store.dead import Dead
+from runtime.store.due_jobs import DueJobs
 from runtime.store.emitted import EmittedStore
 from runtime.store.jobs import Jobs
 from runtime.store.keys import Keys
 from runtime.store.listing import Listing
 from runtime.store.operations import Operations
 from runtime.store.registry import Registry
+from runtime.store.related_jobs import RelatedJobs
 from runtime.store.schedules import Schedules
 from runtime.store.stats import Stats
 from runtime.store.waiters import Waiters
@@ -36,6 +38,8 @@ class Store:
         self.archive = Archive(self._client, self.blocking, settings)
         self.emitted = EmittedStore(self._client, Keys(settings.prefix))
         self.listing = Listing(self._client, settings, self.jobs)
+        self.related_jobs = RelatedJobs(self._client, settings, self.jobs)
+        self.due_jobs = DueJobs(self._client, settings, self.jobs)
         self.dead = Dead(self._client, settings, self.jobs)
         self.operations = Operations(self._client, settings)
         self.registry = Registry(self._client, settings)

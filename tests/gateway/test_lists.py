@@ -117,7 +117,7 @@ async def test_a_page_of_jobs_of_a_megabyte_each_stays_small(http, client, deplo
 
 
 async def test_a_page_is_bounded_in_bytes_and_its_cursor_goes_on(http, client, deployed, spoil, monkeypatch):
-    monkeypatch.setattr("runtime.store.listing.PAGE_BYTES", 20_000)
+    monkeypatch.setattr("runtime.store.pages.PAGE_BYTES", 20_000)
     ids = await client.enqueue_many("echo", ["x" * 3000] * 20)
 
     seen, pages, cursor = [], 0, None
@@ -133,7 +133,7 @@ async def test_a_page_is_bounded_in_bytes_and_its_cursor_goes_on(http, client, d
 
 
 async def test_scheduled_jobs_are_bounded_in_bytes_too(http, client, deployed, monkeypatch):
-    monkeypatch.setattr("runtime.store.listing.PAGE_BYTES", 20_000)
+    monkeypatch.setattr("runtime.store.pages.PAGE_BYTES", 20_000)
     ids = {(await client.enqueue("echo", "x" * 3000, delay=60 + n)).id for n in range(20)}
 
     seen, cursor = [], ""
@@ -148,8 +148,8 @@ async def test_scheduled_jobs_are_bounded_in_bytes_too(http, client, deployed, m
 
 
 async def test_a_rare_filter_says_that_it_has_not_looked_at_everything(http, client, deployed, monkeypatch):
-    monkeypatch.setattr("runtime.store.listing.SCAN_PAGE", 5)
-    monkeypatch.setattr("runtime.store.listing.SCAN_LIMIT", 10)
+    monkeypatch.setattr("runtime.store.pages.SCAN_PAGE", 5)
+    monkeypatch.setattr("runtime.store.pages.SCAN_LIMIT", 10)
     wanted = await client.enqueue("add", {"a": 1})
     await client.enqueue_many("echo", [None] * 25)
 

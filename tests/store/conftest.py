@@ -13,6 +13,7 @@ from runtime.store.attempt_store import AttemptStore
 from runtime.store.attempts import Offer, Settlement, Taken
 from runtime.store.connect import Redis, connect_sync
 from runtime.store.dead import Dead
+from runtime.store.due_jobs import DueJobs
 from runtime.store.jobs import Jobs
 from runtime.store.keys import Keys
 from runtime.store.listing import Listing
@@ -39,6 +40,7 @@ class Store:
         self.keys = Keys(settings.prefix)
         self.jobs = Jobs(client, settings)
         self.listing = Listing(client, settings, self.jobs)
+        self.due_jobs = DueJobs(client, settings, self.jobs)
         self.dead = Dead(client, settings, self.jobs)
         self.operations = Operations(client, settings)
         self.a = AttemptStore(client, settings, 0, "worker-a")

@@ -1,7 +1,7 @@
 import pytest
 
 from runtime.client import Lanework
-from runtime.store.listing import Wanted
+from runtime.store.pages import Wanted
 from runtime.values.clock import now_ms
 from tests.conftest import deploy
 
@@ -96,7 +96,7 @@ async def test_jobs_that_wait_for_the_same_time_are_listed_once_each(client, set
 @pytest.mark.parametrize("cursor", ["due-0", "due-1-x", "due--1-01890000-0000-7000-8000-000000000000", "1-1"])
 async def test_a_cursor_of_scheduled_jobs_that_was_not_given_here_is_refused(store, cursor):
     with pytest.raises(ValueError, match="cursor"):
-        await store.listing.scheduled(limit=1, cursor=cursor)
+        await store.due_jobs.page(limit=1, cursor=cursor)
 
 
 async def test_a_job_that_settles_while_it_is_listed_is_shown_with_its_result(store, monkeypatch):

@@ -33,7 +33,7 @@ from runtime.jobs.event import Event
 from runtime.jobs.job import Job
 from runtime.jobs.request import ClientOptions, JobRequest
 from runtime.settings import Settings
-from runtime.store.listing import Page
+from runtime.store.pages import Page
 from runtime.values import durations, ids
 from runtime.values.clock import now_ms, rfc3339
 

@@ -17,7 +17,7 @@ from runtime.errors import JobNotFound, LaneworkError, StatusConflict
 from runtime.history.bucket import Bucket, Span
 from runtime.jobs.job import Job, Status
 from runtime.store.archive import Lag
-from runtime.store.listing import Page
+from runtime.store.pages import Page
 from runtime.store.registry import Deployed, WorkerInfo
 from runtime.store.schedules import Ticked
 from runtime.store.stats import Depth, Place

@@ -10,7 +10,7 @@ from typing import Any
 from runtime.client.counts import WHAT, Figures, FunctionStats, Rate, Statistics
 from runtime.history.bucket import Bucket
 from runtime.jobs.job import Job
-from runtime.store.listing import Page
+from runtime.store.pages import Page
 from runtime.store.registry import Deployed, WorkerInfo
 from runtime.values.durations import unix_ms
 

@@ -35,7 +35,7 @@ from runtime.jobs.job import Job, Status
 from runtime.jobs.request import JobRequest
 from runtime.settings import Settings
 from runtime.store.access import AccessKey
-from runtime.store.listing import Page
+from runtime.store.pages import Page
 from runtime.store.registry import Deployed, WorkerInfo
 from runtime.store.stats import Depth, Place
 
