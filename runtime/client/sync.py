@@ -7,33 +7,25 @@ with LaneworkSync() as lanework:
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import itertools
-import os
-import selectors
-import threading
-import weakref
 from collections.abc import (
-    AsyncGenerator,
     Callable,
     Collection,
-    Coroutine,
     Iterable,
     Iterator,
     Mapping,
     Sequence,
 )
-from concurrent.futures import CancelledError
 from datetime import datetime
 from types import TracebackType
-from typing import Any, Literal, NamedTuple, TypeVar, cast, overload
+from typing import Any, Literal, TypeVar, cast, overload
 
 from typing_extensions import Unpack
 
 from runtime.client.bulk import Stored
 from runtime.client.changes import JobChange, Recent
 from runtime.client.client import Lanework, Submitted
+from runtime.client.client_thread import ClientThread
 from runtime.client.connect import connect
 from runtime.client.connection import every_type
 from runtime.client.counts import Statistics
@@ -41,7 +33,7 @@ from runtime.client.lists import JobQuery
 from runtime.client.operations import Cleared, Tagged
 from runtime.client.publishing import Published
 from runtime.client.watching import JobEvent, Output
-from runtime.errors import LaneworkError, StoreUnavailable
+from runtime.errors import LaneworkError
 from runtime.history.bucket import Bucket, Span
 from runtime.jobs.event import Event
 from runtime.jobs.job import Job, Status
@@ -54,17 +46,7 @@ from runtime.store.schedules import Ticked
 from runtime.store.stats import Depth, Place
 
 _PART = 1000
-Answer = TypeVar("Answer")
 Result = TypeVar("Result")
-
-
-class _Running(NamedTuple):
-    """A client on an event loop in a thread of this process."""
-
-    loop: asyncio.AbstractEventLoop
-    selector: selectors.BaseSelector
-    thread: threading.Thread
-    client: Lanework
 
 
 class LaneworkSync:
@@ -78,10 +60,8 @@ class LaneworkSync:
         """`url`, `key`: as `connect` has them, in place of settings. Raises ValueError where both are given."""
         if (url is not None and loaded is not None) or (key is not None and url is None):
             raise ValueError("give settings, or url and perhaps key")
-        self._open = (lambda: Lanework(loaded)) if url is None else (lambda: cast("Lanework", connect(url, key)))
-        self._running: _Running | None = None
-        self._lock = threading.Lock()
-        _clients.add(self)
+        opens = (lambda: Lanework(loaded)) if url is None else (lambda: cast("Lanework", connect(url, key)))
+        self._thread = ClientThread(opens)
 
     def __enter__(self) -> LaneworkSync:
         """Raises StoreError where the server cannot serve."""
@@ -99,22 +79,18 @@ class LaneworkSync:
 
     def close(self) -> None:
         """Closes its connections; calls under way raise StoreUnavailable. The next call would open new ones."""
-        with self._lock:
-            running, self._running = self._running, None
-        if running is not None:
-            _stop(running.loop)
-            running.thread.join()
+        self._thread.close()
 
     # jobs
 
     def enqueue(self, type: str, payload: Any = None, **options: Unpack[ClientOptions]) -> Job:
-        return self._do(lambda client: client.enqueue(type, payload, **options))
+        return self._thread.do(lambda client: client.enqueue(type, payload, **options))
 
     def submit(self, request: JobRequest, *, lenient: bool = False) -> Submitted:
-        return self._do(lambda client: client.submit(request, lenient=lenient))
+        return self._thread.do(lambda client: client.submit(request, lenient=lenient))
 
     def submit_many(self, requests: Sequence[JobRequest]) -> list[Stored | LaneworkError]:
-        return self._do(lambda client: client.submit_many(requests))
+        return self._thread.do(lambda client: client.submit_many(requests))
 
     def enqueue_many(
         self,
@@ -126,7 +102,7 @@ class LaneworkSync:
     ) -> list[str]:
         """An iterable that is no sequence is read and stored in parts of 1,000."""
         if isinstance(payloads, (Sequence, Mapping)) or not isinstance(payloads, Iterable):
-            return self._do(lambda client: client.enqueue_many(type, payloads, keys=keys, **options))
+            return self._thread.do(lambda client: client.enqueue_many(type, payloads, keys=keys, **options))
         ids: list[str] = []
         left, left_keys = iter(payloads), None if keys is None else iter(keys)
         while part := list(itertools.islice(left, _PART)):
@@ -141,7 +117,7 @@ class LaneworkSync:
         return ids
 
     def _stored(self, type: str, part: list[Any], keys: list[str] | None, options: ClientOptions) -> list[str]:
-        return self._do(lambda client: client.enqueue_many(type, part, keys=keys, **options))
+        return self._thread.do(lambda client: client.enqueue_many(type, part, keys=keys, **options))
 
     def publish(
         self,
@@ -152,25 +128,25 @@ class LaneworkSync:
         id: str | None = None,
         **attributes: str | int | bool | None,
     ) -> Published:
-        return self._do(lambda client: client.publish(type, data, source=source, id=id, **attributes))
+        return self._thread.do(lambda client: client.publish(type, data, source=source, id=id, **attributes))
 
     def publish_many(
         self, events: Sequence[tuple[Event, Any]], *, visible: Callable[[str], bool] = every_type
     ) -> list[Published | LaneworkError]:
-        return self._do(lambda client: client.publish_many(events, visible=visible))
+        return self._thread.do(lambda client: client.publish_many(events, visible=visible))
 
     def get(self, job_id: str) -> Job:
-        return self._do(lambda client: client.get(job_id))
+        return self._thread.do(lambda client: client.get(job_id))
 
     @overload
     def wait(self, job: Job[Result], timeout: float) -> Job[Result]: ...
     @overload
     def wait(self, job: str, timeout: float) -> Job: ...
     def wait(self, job: Job[Any] | str, timeout: float) -> Job[Any]:
-        return self._do(lambda client: client.wait(job, timeout))
+        return self._thread.do(lambda client: client.wait(job, timeout))
 
     def watch(self, job_id: str, after: str | None = None, *, alive: float = 15.0) -> Iterator[JobEvent]:
-        return self._each(lambda client: client.watch(job_id, after, alive=alive))
+        return self._thread.each(lambda client: client.watch(job_id, after, alive=alive))
 
     def changes(
         self,
@@ -182,7 +158,7 @@ class LaneworkSync:
         alive: float = 15.0,
     ) -> Iterator[JobChange]:
         filters: Any = {"types": types, "statuses": statuses, "visible": visible}
-        return self._each(lambda client: client.changes(after, **filters, alive=alive))
+        return self._thread.each(lambda client: client.changes(after, **filters, alive=alive))
 
     def recent(
         self,
@@ -192,41 +168,24 @@ class LaneworkSync:
         statuses: Collection[str] = (),
         visible: Callable[[str], bool] = every_type,
     ) -> Recent:
-        return self._do(lambda client: client.recent(after, types=types, statuses=statuses, visible=visible))
-
-    def _each(self, generate: Callable[[Lanework], AsyncGenerator[Answer]]) -> Iterator[Answer]:
-        async def made(client: Lanework) -> AsyncGenerator[Answer]:
-            return generate(client)
-
-        async def following(_: Lanework) -> Answer | None:
-            return await anext(events, None)
-
-        events = self._do(made)
-        running = self._running
-        try:
-            while (event := self._do(following)) is not None:
-                yield event
-        finally:  # it may be collected on the loop's own thread, or as the process ends: nothing is waited for
-            if running is not None and running is self._running:
-                with contextlib.suppress(RuntimeError):
-                    running.loop.call_soon_threadsafe(_closing, running.loop, events)
+        return self._thread.do(lambda client: client.recent(after, types=types, statuses=statuses, visible=visible))
 
     def output(self, job_id: str) -> Output:
-        return self._do(lambda client: client.output(job_id))
+        return self._thread.do(lambda client: client.output(job_id))
 
     def log(self, job_id: str) -> list[dict[str, Any]]:
-        return self._do(lambda client: client.log(job_id))
+        return self._thread.do(lambda client: client.log(job_id))
 
     def page(self, **query: Unpack[JobQuery]) -> Page:
-        return self._do(lambda client: client.page(**query))
+        return self._thread.do(lambda client: client.page(**query))
 
     # changes by hand
 
     def cancel(self, job_id: str) -> Job:
-        return self._do(lambda client: client.cancel(job_id))
+        return self._thread.do(lambda client: client.cancel(job_id))
 
     def cancel_tree(self, job_id: str, seconds: float, *, visible: Callable[[str], bool] = every_type) -> Cleared:
-        return self._do(lambda client: client.cancel_tree(job_id, seconds, visible=visible))
+        return self._thread.do(lambda client: client.cancel_tree(job_id, seconds, visible=visible))
 
     def cancel_tagged(
         self,
@@ -237,15 +196,15 @@ class LaneworkSync:
         dry_run: bool = False,
         visible: Callable[[str], bool] = every_type,
     ) -> Tagged:
-        return self._do(
+        return self._thread.do(
             lambda client: client.cancel_tagged(tag, statuses, seconds, dry_run=dry_run, visible=visible)
         )
 
     def find_unique(self, function: str, key: str) -> Job:
-        return self._do(lambda client: client.find_unique(function, key))
+        return self._thread.do(lambda client: client.find_unique(function, key))
 
     def clear(self, function: str, status: Literal["pending", "scheduled"], seconds: float) -> Cleared:
-        return self._do(lambda client: client.clear(function, status, seconds))
+        return self._thread.do(lambda client: client.clear(function, status, seconds))
 
     def move(
         self,
@@ -254,59 +213,59 @@ class LaneworkSync:
         run_at: int | str | datetime | None = None,
         delay: float | str | None = None,
     ) -> Job:
-        return self._do(lambda client: client.move(job_id, run_at=run_at, delay=delay))
+        return self._thread.do(lambda client: client.move(job_id, run_at=run_at, delay=delay))
 
     def retry(self, job_id: str) -> Job:
-        return self._do(lambda client: client.retry(job_id))
+        return self._thread.do(lambda client: client.retry(job_id))
 
     def pause(self, *, function: str | None = None, lane: str | None = None) -> None:
-        self._do(lambda client: client.pause(function=function, lane=lane))
+        self._thread.do(lambda client: client.pause(function=function, lane=lane))
 
     def resume(self, *, function: str | None = None, lane: str | None = None) -> None:
-        self._do(lambda client: client.resume(function=function, lane=lane))
+        self._thread.do(lambda client: client.resume(function=function, lane=lane))
 
     def paused(self) -> list[str]:
-        return self._do(lambda client: client.paused())
+        return self._thread.do(lambda client: client.paused())
 
     def dead(self, function: str, *, limit: int = 50, offset: int = 0) -> Page:
-        return self._do(lambda client: client.dead(function, limit=limit, offset=offset))
+        return self._thread.do(lambda client: client.dead(function, limit=limit, offset=offset))
 
     def replay(
         self, function: str, fits: Callable[[Job], bool], *, every: float = 0.0, limit: int | None = None
     ) -> int:
-        return self._do(lambda client: client.replay(function, fits, every=every, limit=limit))
+        return self._thread.do(lambda client: client.replay(function, fits, every=every, limit=limit))
 
     def purge(self, function: str, fits: Callable[[Job], bool], *, limit: int | None = None) -> int:
-        return self._do(lambda client: client.purge(function, fits, limit=limit))
+        return self._thread.do(lambda client: client.purge(function, fits, limit=limit))
 
     # what there is
 
     def check(self) -> None:
-        self._do(lambda client: client.check())
+        self._thread.do(lambda client: client.check())
 
     def ping(self) -> None:
-        self._do(lambda client: client.ping())
+        self._thread.do(lambda client: client.ping())
 
     def check_ready(self) -> None:
-        self._do(lambda client: client.check_ready())
+        self._thread.do(lambda client: client.check_ready())
 
     def function(self, name: str) -> Deployed:
-        return self._do(lambda client: client.function(name))
+        return self._thread.do(lambda client: client.function(name))
 
     def functions(self) -> dict[str, Deployed]:
-        return self._do(lambda client: client.functions())
+        return self._thread.do(lambda client: client.functions())
 
     def workers(self) -> Sequence[WorkerInfo]:
-        return self._do(lambda client: client.workers())
+        return self._thread.do(lambda client: client.workers())
 
     def depths(self) -> list[Depth]:
-        return self._do(lambda client: client.depths())
+        return self._thread.do(lambda client: client.depths())
 
     def place(self, job_id: str) -> Place | None:
-        return self._do(lambda client: client.place(job_id))
+        return self._thread.do(lambda client: client.place(job_id))
 
     def retry_after(self, function: str) -> int:
-        return self._do(lambda client: client.retry_after(function))
+        return self._thread.do(lambda client: client.retry_after(function))
 
     def past(
         self,
@@ -316,97 +275,19 @@ class LaneworkSync:
         before: int | str | datetime | None = None,
         function: str | None = None,
     ) -> list[Bucket]:
-        return self._do(lambda client: client.past(by, after=after, before=before, function=function))
+        return self._thread.do(lambda client: client.past(by, after=after, before=before, function=function))
 
     def history_lag(self) -> Lag | None:
-        return self._do(lambda client: client.history_lag())
+        return self._thread.do(lambda client: client.history_lag())
 
     def stats(self) -> Statistics:
-        return self._do(lambda client: client.stats())
+        return self._thread.do(lambda client: client.stats())
 
     def scheduled(self) -> int:
-        return self._do(lambda client: client.scheduled())
+        return self._thread.do(lambda client: client.scheduled())
 
     def dead_counts(self, functions: Sequence[str]) -> dict[str, int]:
-        return self._do(lambda client: client.dead_counts(functions))
+        return self._thread.do(lambda client: client.dead_counts(functions))
 
     def ticks(self, function: str, schedules: Sequence[str]) -> list[Ticked | None]:
-        return self._do(lambda client: client.ticks(function, schedules))
-
-    def _do(self, call: Callable[[Lanework], Coroutine[Any, Any, Answer]]) -> Answer:
-        """The call's answer; whoever interrupts the wait for it, as Ctrl-C does, ends the call."""
-        with self._lock:  # so that none comes to a loop that has been stopped
-            running = self._running = self._running or _start(self, self._open)
-            if threading.current_thread() is running.thread:
-                raise RuntimeError("LaneworkSync was called by what one of its own calls was given; call it before")
-            answer = asyncio.run_coroutine_threadsafe(call(running.client), running.loop)
-        try:
-            return answer.result()
-        except CancelledError:
-            raise StoreUnavailable("the client was closed meanwhile") from None
-        except BaseException:
-            answer.cancel()
-            raise
-
-
-_clients: weakref.WeakSet[LaneworkSync] = weakref.WeakSet()
-_inherited: list[_Running] = []  # of the process that this one was forked from: nothing of them may be finalised
-
-
-def _start(owner: LaneworkSync, open_client: Callable[[], Lanework]) -> _Running:
-    selector = selectors.DefaultSelector()
-    loop = asyncio.SelectorEventLoop(selector)
-    client = open_client()
-    thread = threading.Thread(target=_run, args=(loop, client), name="lanework", daemon=True)
-    thread.start()
-    weakref.finalize(owner, _stop, loop)  # for one that is never closed; at the end of the process too
-    return _Running(loop, selector, thread, client)
-
-
-def _run(loop: asyncio.AbstractEventLoop, client: Lanework) -> None:
-    try:
-        loop.run_forever()
-    finally:
-        loop.run_until_complete(_wind_up(client))
-        loop.close()
-
-
-async def _wind_up(client: Lanework) -> None:
-    """Ends what is under way."""
-    tasks = asyncio.all_tasks() - {asyncio.current_task()}
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
-    await asyncio.get_running_loop().shutdown_asyncgens()
-    await client.close()
-
-
-def _stop(loop: asyncio.AbstractEventLoop) -> None:
-    with contextlib.suppress(RuntimeError):  # it has stopped before
-        loop.call_soon_threadsafe(loop.stop)
-
-
-def _closing(loop: asyncio.AbstractEventLoop, events: AsyncGenerator[Any]) -> None:
-    task = loop.create_task(events.aclose())
-    _closes.add(task)
-    task.add_done_callback(_closes.discard)
-
-
-_closes: set[asyncio.Task[None]] = set()
-
-
-def _after_fork() -> None:
-    """No thread comes along with a fork. What the parent listens with is shared: it must not hear of what is closed
-    here, and locks may have been held."""
-    for client in _clients:
-        client._lock = threading.Lock()
-        running, client._running = client._running, None
-        if running is not None:
-            _inherited.append(running)
-            if hasattr(running.selector, "fileno"):
-                nothing = os.open(os.devnull, os.O_RDONLY)
-                os.dup2(nothing, running.selector.fileno())
-                os.close(nothing)
-
-
-os.register_at_fork(after_in_child=_after_fork)
+        return self._thread.do(lambda client: client.ticks(function, schedules))
