@@ -179,7 +179,7 @@ async def test_closing_ends_calls_under_way(settings, client):
     ended = asyncio.create_task(asyncio.to_thread(waits))
     await asyncio.to_thread(waiting.wait, 10)
     async with asyncio.timeout(10):
-        while not asyncio.all_tasks(lanework._running.loop):
+        while not asyncio.all_tasks(lanework._thread._running.loop):
             await asyncio.sleep(0)
     await asyncio.to_thread(lanework.close)
 
