@@ -7,7 +7,7 @@ from importlib.metadata import version
 from typing import Any
 
 from runtime.gateway.access.scopes import scope_of
-from runtime.gateway.openapi import events, outputs, parts, past, paths, schemas, stats
+from runtime.gateway.openapi import events, job_paths, outputs, parts, past, paths, schemas, stats
 from runtime.gateway.openapi import functions as of_functions
 from runtime.jobs import built_in
 from runtime.settings import Settings
@@ -49,7 +49,7 @@ def build(deployed: Mapping[str, Deployed], settings: Settings, *, secured: bool
         components |= of_functions.components(function)
         sample = of_functions.example(function)
         operations[f"/functions/{name}/jobs"] = {
-            "post": paths.function_operation(name, function.doc, sample, settings)
+            "post": job_paths.function_operation(name, function.doc, sample, settings)
         }
     described: dict[str, Any] = {"schemas": components, "responses": parts.problem_responses()}
     if secured:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from runtime.gateway.events import BATCHED, MAX_EVENTS, STRUCTURED
+from runtime.gateway.openapi.json_schema import MOMENT, UUID, Schema, array, nullable, obj, ref
 from runtime.gateway.openapi.parts import REFUSED_ALONE, op, query, reply
-from runtime.gateway.openapi.schemas import MOMENT, UUID, Schema, array, nullable, obj, ref
 from runtime.jobs.event import MAX_LENGTH
 
 _NAME = {"pattern": "^([a-z0-9]{1,64}|data_base64)$"}

@@ -7,7 +7,7 @@ from typing import Any
 
 import jsonschema_rs
 
-from runtime.gateway.openapi.schemas import Schema, obj, ref
+from runtime.gateway.openapi.json_schema import Schema, obj, ref
 from runtime.store.registry import Deployed
 
 _DEFS = "#/$defs/"

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from runtime.gateway.openapi.json_schema import Schema, array, obj
 from runtime.gateway.openapi.parts import JOB_ID, op, reply
-from runtime.gateway.openapi.schemas import Schema, array, obj
 
 _TIME = {"type": "string", "format": "date-time"}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from runtime.gateway.openapi.schemas import MOMENT, Schema, array, ref
+from runtime.gateway.openapi.json_schema import MOMENT, Schema, array, ref
 
 _PROBLEMS = {
     400: "the body cannot be read",

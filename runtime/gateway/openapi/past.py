@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from runtime.gateway.openapi.json_schema import MOMENT, Schema, array, nullable, obj, ref
 from runtime.gateway.openapi.parts import op, query, reply
-from runtime.gateway.openapi.schemas import MOMENT, Schema, array, nullable, obj, ref
 from runtime.history.bucket import PERCENTS, SPANS
 
 _BY: Schema = {"type": "string", "enum": list(SPANS)}

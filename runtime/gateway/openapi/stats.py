@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from runtime.gateway.openapi.json_schema import UUID, Schema, array, nullable, obj, ref
 from runtime.gateway.openapi.parts import JOB_ID, op, reply
-from runtime.gateway.openapi.schemas import UUID, Schema, array, nullable, obj, ref
 
 _COUNT = {"type": "integer"}
 _RATES = ("stored", "completed", "failed")
