@@ -128,12 +128,12 @@ class Lists:
         if (parent := query.get("parent")) is not None:
             return await within(self._store.related_jobs.children(parent, **place))
         if query.get("status") == "scheduled":
-            return await within(self._store.due_jobs.page(**place))
+            return await within(self._store.scheduled_jobs.page(**place))
         if self._history is None:
-            return await within(self._store.listing.page(**place))
+            return await within(self._store.newest_jobs.page(**place))
         forgotten = _Forgotten(self._history, wanted.left_out)
         # without Redis' deadline: history may take longer
-        page = await self._store.listing.page(**place, forgotten=forgotten)
+        page = await self._store.newest_jobs.page(**place, forgotten=forgotten)
         return page._replace(partial=page.partial or forgotten.is_away)
 
     async def _of_history(self, query: JobQuery, wanted: Wanted, limit: int, at: _Cursor) -> Page:
@@ -158,7 +158,7 @@ class Lists:
             return search, lambda job: wanted.fits(job.type)
         if len(reached) != self._store.shards:
             raise ValueError("not a cursor of this list")
-        listed = await within(self._store.listing.made_at(reached))
+        listed = await within(self._store.newest_jobs.made_at(reached))
         if None not in reached:
             latest = max(ms for ms in reached if ms is not None)
             search = replace(search, before=latest if search.before is None else min(latest, search.before))

@@ -22,7 +22,7 @@ from runtime.handlers.spec import Function
 from runtime.remote.announce import announced
 from runtime.remote.connection import Connection
 from runtime.rpc.generated.lanework.v1 import worker_pb2 as pb
-from runtime.rpc.work.announced import MAX_SLOTS
+from runtime.rpc.work.hello import MAX_SLOTS
 from runtime.worker import exits_and_forks
 from runtime.worker.threads import Threads
 

@@ -8,14 +8,14 @@ from runtime.store.archive import Archive
 from runtime.store.attempt_store import AttemptStore
 from runtime.store.connect import check_server, connect
 from runtime.store.dead import Dead
-from runtime.store.due_jobs import DueJobs
 from runtime.store.emitted import EmittedStore
 from runtime.store.jobs import Jobs
 from runtime.store.keys import Keys
-from runtime.store.listing import Listing
+from runtime.store.newest_jobs import NewestJobs
 from runtime.store.operations import Operations
 from runtime.store.registry import Registry
 from runtime.store.related_jobs import RelatedJobs
+from runtime.store.scheduled_jobs import ScheduledJobs
 from runtime.store.schedules import Schedules
 from runtime.store.stats import Stats
 from runtime.store.waiters import Waiters
@@ -37,9 +37,9 @@ class Store:
         self.jobs = Jobs(self._client, settings)
         self.archive = Archive(self._client, self.blocking, settings)
         self.emitted = EmittedStore(self._client, Keys(settings.prefix))
-        self.listing = Listing(self._client, settings, self.jobs)
+        self.newest_jobs = NewestJobs(self._client, settings, self.jobs)
         self.related_jobs = RelatedJobs(self._client, settings, self.jobs)
-        self.due_jobs = DueJobs(self._client, settings, self.jobs)
+        self.scheduled_jobs = ScheduledJobs(self._client, settings, self.jobs)
         self.dead = Dead(self._client, settings, self.jobs)
         self.operations = Operations(self._client, settings)
         self.registry = Registry(self._client, settings)

@@ -96,7 +96,7 @@ async def test_a_scheduled_job_can_be_run_now_moved_and_cancelled(client, worker
         await client.move(now.id)
 
 
-async def test_due_jobs_of_a_busy_system_start_too(client, worker, settings):
+async def test_scheduled_jobs_of_a_busy_system_start_too(client, worker, settings):
     busy, let_go = asyncio.Event(), asyncio.Event()
 
     async def hold() -> None:

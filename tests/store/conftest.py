@@ -13,12 +13,12 @@ from runtime.store.attempt_store import AttemptStore
 from runtime.store.attempts import Offer, Settlement, Taken
 from runtime.store.connect import Redis, connect_sync
 from runtime.store.dead import Dead
-from runtime.store.due_jobs import DueJobs
 from runtime.store.jobs import Jobs
 from runtime.store.keys import Keys
-from runtime.store.listing import Listing
+from runtime.store.newest_jobs import NewestJobs
 from runtime.store.operations import Operations
 from runtime.store.rows import NewJob, Scan
+from runtime.store.scheduled_jobs import ScheduledJobs
 from runtime.values import codec, ids
 
 
@@ -39,8 +39,8 @@ class Store:
         self.settings = settings
         self.keys = Keys(settings.prefix)
         self.jobs = Jobs(client, settings)
-        self.listing = Listing(client, settings, self.jobs)
-        self.due_jobs = DueJobs(client, settings, self.jobs)
+        self.newest_jobs = NewestJobs(client, settings, self.jobs)
+        self.scheduled_jobs = ScheduledJobs(client, settings, self.jobs)
         self.dead = Dead(client, settings, self.jobs)
         self.operations = Operations(client, settings)
         self.a = AttemptStore(client, settings, 0, "worker-a")

@@ -11,7 +11,7 @@ async def listed(store, **query):
     type, status = query.pop("type", None), query.pop("status", None)
     query["wanted"] = Wanted(lambda own: type in (None, own), status)
     for _ in range(100):
-        page = await store.listing.page(cursor=cursor, **{"limit": 3, **query})
+        page = await store.newest_jobs.page(cursor=cursor, **{"limit": 3, **query})
         ids += [job.id for job in page.jobs]
         cursor = page.cursor
         if cursor is None:
@@ -52,12 +52,12 @@ async def test_many_jobs_that_do_not_fit_do_not_end_the_list(store):
 @pytest.mark.parametrize("cursor", ["x", "1", "1-1,1-1", "1-x", "", "*"])
 async def test_a_cursor_that_was_not_given_here_is_refused(store, cursor):
     with pytest.raises(ValueError, match="cursor"):
-        await store.listing.page(limit=3, cursor=cursor)
+        await store.newest_jobs.page(limit=3, cursor=cursor)
 
 
 async def test_jobs_of_all_shards_are_merged(store, settings, redis):
     from runtime.store.jobs import Jobs
-    from runtime.store.listing import Listing
+    from runtime.store.newest_jobs import NewestJobs
     from runtime.store.rows import NewJob
     from runtime.values.shards import Shards
 
@@ -66,7 +66,7 @@ async def test_jobs_of_all_shards_are_merged(store, settings, redis):
     shards = Shards(3)
     made = [NewJob(shards.new_id(), "f", "normal", b"\xc0", 3) for _ in range(9)]
     await sharded.enqueue(made)
-    store.listing = Listing(redis, three, sharded)
+    store.newest_jobs = NewestJobs(redis, three, sharded)
 
     assert sorted(await listed(store, limit=4)) == sorted(job.id for job in made)
 
@@ -96,7 +96,7 @@ async def test_jobs_that_wait_for_the_same_time_are_listed_once_each(client, set
 @pytest.mark.parametrize("cursor", ["due-0", "due-1-x", "due--1-01890000-0000-7000-8000-000000000000", "1-1"])
 async def test_a_cursor_of_scheduled_jobs_that_was_not_given_here_is_refused(store, cursor):
     with pytest.raises(ValueError, match="cursor"):
-        await store.due_jobs.page(limit=1, cursor=cursor)
+        await store.scheduled_jobs.page(limit=1, cursor=cursor)
 
 
 async def test_a_job_that_settles_while_it_is_listed_is_shown_with_its_result(store, monkeypatch):

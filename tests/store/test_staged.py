@@ -12,7 +12,7 @@ def part(*numbers):
 
 
 async def payloads(store):
-    return sorted(job.payload for job in (await store.listing.page(limit=100)).jobs if job.lane == "low")
+    return sorted(job.payload for job in (await store.newest_jobs.page(limit=100)).jobs if job.lane == "low")
 
 
 async def complete(lanes, taken, staged, after=None):

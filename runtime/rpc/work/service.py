@@ -10,7 +10,7 @@ from runtime.rpc.generated.lanework.v1 import worker_pb2 as pb
 from runtime.rpc.guard import Guard
 from runtime.rpc.service import Service
 from runtime.rpc.status import RequestInvalid, StreamCut
-from runtime.rpc.work import announced
+from runtime.rpc.work.hello import Announced, read_hello
 from runtime.rpc.work.session import Session
 from runtime.settings import Settings
 
@@ -34,7 +34,7 @@ class Work:
     async def work(self, requests: AsyncIterator[pb.WorkRequest], _: str) -> AsyncIterator[pb.WorkResponse]:
         self._require_staying()
         hello = await _hello(requests)
-        worker = await asyncio.to_thread(announced.read, hello, self._settings)  # it takes its time
+        worker = await asyncio.to_thread(read_hello, hello, self._settings)  # it takes its time
         self._require_allowed(worker)
         self._require_staying()
         session = Session(worker, self._guard, self._settings)
@@ -48,7 +48,7 @@ class Work:
         if self._leaves:
             raise StreamCut("this gateway leaves: connect anew, to another or in a second")
 
-    def _require_allowed(self, worker: announced.Announced) -> None:
+    def _require_allowed(self, worker: Announced) -> None:
         """Its functions, and what they reach by themselves, are the caller's. Raises AccessForbidden."""
         for name, function in worker.catalogue.functions.items():
             policy = function.policy

@@ -17,7 +17,7 @@ from runtime.errors import AccessDenied, LaneworkError
 from runtime.rpc.generated.lanework.v1 import worker_pb2 as pb
 from runtime.rpc.guard import Guard
 from runtime.rpc.status import RequestInvalid, StreamCut
-from runtime.rpc.work.announced import Announced
+from runtime.rpc.work.hello import Announced
 from runtime.rpc.work.remote_calls import RemoteCalls
 from runtime.settings import Settings
 from runtime.worker.attempt import Reporting

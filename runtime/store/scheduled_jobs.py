@@ -17,7 +17,7 @@ from runtime.values import ids
 _DUE = re.compile(r"due-([0-9]{1,15})-(.{36})")
 
 
-class DueJobs:
+class ScheduledJobs:
     """The jobs of all shards that wait for their time, a page at a time."""
 
     def __init__(self, client: Redis, settings: Settings, jobs: Jobs) -> None:

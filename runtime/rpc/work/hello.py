@@ -38,7 +38,7 @@ class Announced(NamedTuple):
     catalogue: Catalogue
 
 
-def read(hello: pb.Hello, settings: Settings) -> Announced:
+def read_hello(hello: pb.Hello, settings: Settings) -> Announced:
     """Raises RequestInvalid."""
     if not _WORKER.fullmatch(hello.name):
         raise RequestInvalid("has 1 to 40 of a-z, 0-9, . _ and -, such as mailer-1", "hello.name")

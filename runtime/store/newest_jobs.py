@@ -17,7 +17,7 @@ from runtime.store.record import shown_status
 _ENTRY = re.compile(r"[0-9]{1,15}-[0-9]{1,15}")
 
 
-class Listing:
+class NewestJobs:
     """The jobs of all shards, a page at a time."""
 
     def __init__(self, client: Redis, settings: Settings, jobs: Jobs) -> None:
