@@ -25,6 +25,13 @@ const functions = {
       return text.toUpperCase();
     },
   },
+  shout_all: {
+    doc: 'Shout each of some texts, each as a job of its own.',
+    schema: { type: 'object', properties: { texts: { type: 'array', items: { type: 'string' } } }, required: ['texts'] },
+    options: { timeout: '30s', retry: 3 },
+    // the jobs start once this attempt has completed, and only then
+    handle: async ({ texts }, context) => texts.map((text) => context.start('shout', { text }, { tags: { by: 'shout_all' } })),
+  },
   wait_for_stop: {
     doc: 'Wait until somebody cancels the job.',
     options: { timeout: '1h', retry: 1 },
@@ -74,15 +81,27 @@ function connect() {
   process.once('SIGTERM', () => { leaves = true; stream.write({ leave: {} }); });
 }
 
-async function run(stream, { job_id, attempt, type, payload, payload_encoding }) {
+// The id that is so much higher.
+function following(id, number) {
+  const digits = (BigInt(`0x${id.replaceAll('-', '')}`) + BigInt(number)).toString(16).padStart(32, '0');
+  return digits.replace(/^(.{8})(.{4})(.{4})(.{4})/, '$1-$2-$3-$4-');
+}
+
+async function run(stream, { job_id, attempt, type, payload, payload_encoding, start_id }) {
   const about = { job_id, attempt };
   const tell = (message) => stream.write({ ...about, ...message });
   const stopping = new AbortController();
+  let starts = 0;
   running.set(`${job_id} ${attempt}`, stopping);
   const context = {
     signal: stopping.signal,
     progress: (done, total) => tell({ progress: { done, total } }),
     log: (event, fields = {}) => tell({ line: { level: 'info', event, fields: JSON.stringify(fields) } }),
+    start: (type, payload, options = {}) => { // gives the id of the job
+      const job = { type, payload: Buffer.from(JSON.stringify(payload ?? null)), payload_encoding: 'ENCODING_JSON', options: JSON.stringify(options) };
+      tell({ start: { number: starts, job } });
+      return following(start_id, starts++);
+    },
     emit: (chunk) => tell({ output: { value: Buffer.from(JSON.stringify(chunk)), encoding: 'ENCODING_JSON' } }),
   };
   try {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import numbers
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from typing import Any
@@ -12,11 +12,10 @@ from typing import Any
 import structlog
 from typing_extensions import Unpack
 
-from runtime.errors import EventInvalid, JobInvalid, Permanent, Stopped
+from runtime.errors import JobInvalid, Permanent, Stopped
 from runtime.jobs.event import Event, Publication
-from runtime.jobs.request import MAX_STARTED, JobRequest, Options
+from runtime.jobs.request import JobRequest, Options, check_started_count
 from runtime.values import codec, ids
-from runtime.values.clock import rfc3339
 
 _NOTE = 4096  # bytes
 _CHUNK = 256 << 10  # bytes
@@ -45,7 +44,7 @@ class JobInfo:
 class Context:
     """Handed to a parameter annotated `Context`; usable from the event loop and from threads."""
 
-    __slots__ = ("_emit", "_files", "_log", "_report", "_stopped", "follow_up", "job", "requested")
+    __slots__ = ("_emit", "_files", "_log", "_new_ids", "_report", "_stopped", "follow_up", "job", "requested")
 
     def __init__(
         self,
@@ -53,8 +52,11 @@ class Context:
         report: Callable[[dict[str, Any]], None],
         emit: Callable[[bytes], None],
         files: Path,
+        new_ids: Iterator[str] | None = None,
     ) -> None:
+        """`new_ids`: for the jobs and events that it starts; without them, it makes its own."""
         self.job = job
+        self._new_ids = new_ids
         self._report = report
         self._emit = emit
         self._files = files
@@ -132,7 +134,7 @@ class Context:
         """
         self._check_count()
         request = _request(type, payload, options)
-        job_id = ids.new_id(ids.shard_of(self.job.id))
+        job_id = self._next_id()
         self.requested.append((job_id, request))
         return job_id
 
@@ -153,19 +155,18 @@ class Context:
         Raises EventInvalid, and JobInvalid for the 100,001st job or event.
         """
         self._check_count()
-        if "id" in extensions:
-            message = "is not to be given: an attempt's event is published once"
-            raise EventInvalid(f"id {message}", [{"field": "/id", "message": message}])
-        event_id = ids.new_id(0)
-        own = {"type": type, "source": source or f"/functions/{self.job.type}", "id": event_id, "subject": subject}
-        event = Event.of({"time": rfc3339(ids.created_ms(event_id)), **extensions, **own})
-        self.requested.append((event_id, Publication(event, data)))
+        event_id = self._next_id()
+        source = source or f"/functions/{self.job.type}"
+        published = Publication.of(event_id, type, source, subject, extensions, data)
+        self.requested.append((event_id, published))
         return event_id
 
+    def _next_id(self) -> str:
+        """Of what it starts."""
+        return ids.new_id(ids.shard_of(self.job.id)) if self._new_ids is None else next(self._new_ids)
+
     def _check_count(self) -> None:
-        if len(self.requested) >= MAX_STARTED:
-            message = f"one attempt starts at most {MAX_STARTED:,} jobs; start some that start the others"
-            raise JobInvalid(message, [{"field": "", "message": message}])
+        check_started_count(len(self.requested))
 
     def when_all_settled(self, type: str, payload: Any = None, **options: Unpack[Options]) -> str:
         """Start a job once all that this attempt enqueues have settled, however; returns its id.
@@ -174,7 +175,7 @@ class Context:
         """
         if self.follow_up is not None:
             raise ValueError("this attempt already has a follow-up; it can have only one")
-        self.follow_up = (ids.new_id(ids.shard_of(self.job.id)), _request(type, payload, options))
+        self.follow_up = (self._next_id(), _request(type, payload, options))
         return self.follow_up[0]
 
     def file(self, name: str | PurePath) -> Path:

@@ -16,7 +16,7 @@ from typing import Any
 from runtime.errors import EventInvalid, FieldError
 from runtime.jobs.request import JobRequest
 from runtime.values import codec
-from runtime.values.clock import rfc3339
+from runtime.values.clock import now_ms, rfc3339
 
 MAX_ATTRIBUTES_CHARS = 8192
 MAX_LENGTH = 1024  # characters of each attribute
@@ -76,6 +76,18 @@ class Publication:
 
     event: Event
     data: Any = None
+
+    @classmethod
+    def of(
+        cls, id: str, type: str, source: str, subject: str | None, extensions: Mapping[str, Any], data: Any
+    ) -> Publication:
+        """Of an event that happens now. `extensions`: further attributes. Raises EventInvalid."""
+        if given := sorted(extensions.keys() & {"id", "type", "source", "subject"}):
+            message = "is not to be given: an attempt's event is published once"
+            message = message if given[0] == "id" else "is no extension"
+            raise EventInvalid(f"{given[0]} {message}", [{"field": f"/{given[0]}", "message": message}])
+        own = {"type": type, "source": source, "id": id, "subject": subject}
+        return cls(Event.of({"time": rfc3339(now_ms()), **extensions, **own}), data)
 
 
 @dataclass(slots=True)

@@ -228,6 +228,13 @@ OPTIONS = (  # of a job, by the names of their fields
 _FIELDS = frozenset(("type", "job_type", "payload", "input", *OPTIONS))
 
 
+def check_started_count(count: int) -> None:
+    """Raises JobInvalid where an attempt that has asked for so many jobs and events asks for another."""
+    if count >= MAX_STARTED:
+        message = f"one attempt starts at most {MAX_STARTED:,} jobs; start some that start the others"
+        raise JobInvalid(message, [{"field": "", "message": message}])
+
+
 def check_started(octets: int) -> None:
     """Raises JobInvalid for more bytes than the jobs that one attempt starts may have."""
     if octets > MAX_STARTED_BYTES:

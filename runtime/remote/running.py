@@ -3,44 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from runtime import log
-from runtime.errors import Permanent, Stopped
+from runtime.errors import Stopped
 from runtime.handlers.context import Context, JobInfo
 from runtime.handlers.spec import Function
 from runtime.jobs.failure import ResultTooLarge, failure
+from runtime.remote.started import started_messages
 from runtime.rpc.encoding import decode, encode
 from runtime.rpc.generated.lanework.v1 import worker_pb2 as pb
 from runtime.rpc.job_messages import progress_message, text
-from runtime.values import codec
+from runtime.values import codec, ids
 from runtime.worker.threads import Threads
 
 _LONGEST = 10 * 365 * 86_400.0  # seconds until another attempt
 _FIELDS = 16 << 10  # characters of a line's fields
 _EVENT = 4000
 Send = Callable[[pb.WorkRequest], None]
-
-
-class RemoteContext(Context):
-    """The context of a handler that Lanework does not run: what it starts would not be a part of its attempt."""
-
-    __slots__ = ()
-
-    def enqueue(self, type: str, payload: Any = None, **options: Any) -> str:
-        raise _not_here("enqueue")
-
-    def publish(self, type: str, data: Any = None, **attributes: Any) -> str:
-        raise _not_here("publish")
-
-    def when_all_settled(self, type: str, payload: Any = None, **options: Any) -> str:
-        raise _not_here("when_all_settled")
-
-
-def _not_here(method: str) -> Permanent:
-    return Permanent(f"ctx.{method} is for functions of a folder; a remote worker asks a gateway (docs/grpc.md)")
 
 
 class Running(log.Speaker):
@@ -66,7 +49,8 @@ class Running(log.Speaker):
         self._send = send
         info = _info(message)
         super().__init__(info)
-        self._context = RemoteContext(info, self._progress, self._emit, files)
+        new_ids = (ids.following(message.start_id, number) for number in itertools.count())
+        self._context = Context(info, self._progress, self._emit, files, new_ids)
         self._task: asyncio.Task[Any] | None = None
 
     async def run(self) -> None:
@@ -75,6 +59,8 @@ class Running(log.Speaker):
         try:
             try:
                 end = self._completed(await self._value())
+                if end.HasField("completed"):
+                    self._tell_started()
             except BaseException as error:  # a handler may raise what it likes: it ends its attempt alone
                 end = self._end(error)
         except Exception as error:  # whatever it was, an end must be told: the slot waits for it
@@ -92,6 +78,11 @@ class Running(log.Speaker):
         if size > self._result_limit:
             raise ResultTooLarge(size, self._result_limit)
         return pb.WorkRequest(completed=pb.Completed(result=result, result_encoding=encoding))
+
+    def _tell_started(self) -> None:
+        """Raises JobInvalid; nothing of it counts unless `completed` follows."""
+        for message in started_messages(self._context, self._message.start_id):
+            self._tell(message)
 
     def cancel(self) -> None:
         """Asks the handler to stop. A `def` handler has to look at `ctx.cancelled`: a thread cannot be ended."""

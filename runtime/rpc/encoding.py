@@ -29,11 +29,11 @@ def decode(data: bytes, encoding: pb.Encoding, field: str = "payload") -> Any:
     if encoding == pb.ENCODING_UNSPECIFIED:
         return _guessed(data)
     if encoding != pb.ENCODING_JSON:
-        raise _wrong(f"{field}_encoding", f"is ENCODING_JSON or ENCODING_BYTES, not {encoding}")
+        raise invalid(f"{field}_encoding", f"is ENCODING_JSON or ENCODING_BYTES, not {encoding}")
     try:
         return codec.from_json(data)
     except ValueError as error:
-        raise _wrong(field, f"is not JSON, although its encoding says so: {error}") from None
+        raise invalid(field, f"is not JSON, although its encoding says so: {error}") from None
 
 
 def _guessed(data: bytes) -> Any:
@@ -47,5 +47,6 @@ def _guessed(data: bytes) -> Any:
     return data
 
 
-def _wrong(field: str, message: str) -> JobInvalid:
+def invalid(field: str, message: str) -> JobInvalid:
+    """About a field of a message."""
     return JobInvalid(f"{field}: {message}", [{"field": f"/{field}", "message": message}])

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
+
+from runtime.jobs.event import Publication
+from runtime.jobs.request import JobRequest
 
 
 class Guard(Protocol):
@@ -18,11 +22,15 @@ class Guard(Protocol):
 
     # about the caller of the call that is being answered
 
-    def require_function(self, name: str) -> None:
-        """Raises AccessForbidden where the caller is not for this function."""
+    async def require_function(self, name: str) -> None:
+        """Raises AccessForbidden where the caller is not for this function, StoreUnavailable."""
 
     def require_all(self, what: str) -> None:
         """For what may come of any function. Raises AccessForbidden where the caller is for some alone."""
+
+    def permission(self) -> Callable[[JobRequest | Publication], Awaitable[None]]:
+        """Says, also once the call is over, whether an attempt that the caller runs may start this: raises
+        AccessForbidden, StoreUnavailable."""
 
     async def is_valid(self) -> bool:
         """Whether the caller would be let in still. Raises StoreUnavailable."""

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from runtime.jobs.job import Job, Status
-from runtime.jobs.request import JobRequest
-from runtime.rpc.encoding import decode, encode
+from runtime.jobs.request import OPTIONS, JobRequest
+from runtime.rpc.encoding import decode, encode, invalid
 from runtime.rpc.generated.lanework.v1 import jobs_pb2 as pb
+from runtime.values import codec
 from runtime.values.scoped_key import scoped_key
 
 STATUSES: dict[Status, pb.JobStatus] = {
@@ -68,7 +69,7 @@ def text(value: Any) -> str:
 def job_request(message: pb.EnqueueJobRequest, caller: str) -> JobRequest:
     """`caller`: who asks, in whose scope its idempotency key is. Raises JobInvalid."""
     has = message.HasField
-    return JobRequest(
+    request = JobRequest(
         message.type,
         decode(message.payload, message.payload_encoding),
         priority=message.lane or None,
@@ -81,3 +82,32 @@ def job_request(message: pb.EnqueueJobRequest, caller: str) -> JobRequest:
         callback=message.callback_url or None,
         key=scoped_key(caller, message.idempotency_key) if message.idempotency_key else None,
     )
+    if message.options:
+        _add_options(request, message.options)
+    return request
+
+
+def _add_options(request: JobRequest, packed: str) -> None:
+    """Raises JobInvalid."""
+    options = json_object("options", packed)
+    further = JobRequest.parse({**options, "type": request.type})
+    for name in OPTIONS:
+        value = getattr(further, name)
+        if value in (None, ()):
+            continue
+        if getattr(request, name) not in (None, ()):
+            raise invalid("options", f"say {name}, as a field of its own does: give one of them")
+        setattr(request, name, value)
+    if stray := sorted(options.keys() - set(OPTIONS)):
+        raise invalid("options", f"have no {', '.join(stray)}, which is a field of its own")
+
+
+def json_object(name: str, packed: str) -> dict[str, Any]:
+    """From a field of a message. Raises JobInvalid."""
+    try:
+        value = codec.from_json(packed.encode())
+    except ValueError as error:
+        raise invalid(name, f"is not JSON: {error}") from None
+    if not isinstance(value, dict):
+        raise invalid(name, "is an object, as JSON")
+    return value

@@ -78,7 +78,7 @@ class Jobs:
         return response
 
     def _read(self, request: pb.EnqueueJobRequest, caller: str) -> JobRequest:
-        if len(request.payload) > self._limit:
+        if len(request.payload) + len(request.options) > self._limit:
             raise TooLarge(f"has at most {self._limit} bytes; pass large data by reference", "payload")
         if not request.type:
             raise RequestInvalid("is required: name the function", "type")

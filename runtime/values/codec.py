@@ -132,6 +132,12 @@ def to_json(value: Any) -> bytes:
     return orjson.dumps(value, default=_jsonable, option=orjson.OPT_NON_STR_KEYS)
 
 
+def to_exact_json(value: Any) -> bytes:
+    """As `to_json`, for what comes back as it was: raises TypeError or ValueError also for bytes within it."""
+    packed = pack_shown(value)
+    return orjson.dumps(unpack(packed), option=orjson.OPT_NON_STR_KEYS)
+
+
 def from_json(data: bytes) -> Any:
     """Raises ValueError where `data` is not JSON (RFC 8259).
 

@@ -15,6 +15,7 @@ MAX_SHARDS = 1 << 12
 _ID = re.compile("[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}")
 _VARIANT = 0b10 << 62
 _AHEAD = 1024
+_COUNTED = 5  # hexadecimal digits of an id that others are counted on from
 _RANDOM = (1 << 62) - 1
 
 
@@ -23,6 +24,23 @@ def new_id(shard: int = 0) -> str:
     time_part = f"{time.time_ns() // 1_000_000:012x}"
     rest = f"{_VARIANT | _random() & _RANDOM:016x}"
     return f"{time_part[:8]}-{time_part[8:]}-7{shard:03x}-{rest[:4]}-{rest[4:]}"
+
+
+def new_first(shard: int = 0) -> str:
+    """A fresh id that `following` counts on from."""
+    return new_id(shard)[:-_COUNTED] + "0" * _COUNTED
+
+
+def following(first: str, number: int) -> str:
+    """The id that is so much higher, which nobody else gets. Raises ValueError for a number of 2**20 and more."""
+    if not 0 <= number < 1 << 4 * _COUNTED:
+        raise ValueError("more ids than can be counted")
+    return f"{first[:-_COUNTED]}{number:0{_COUNTED}x}"
+
+
+def distance(first: str, other: str) -> int:
+    """By how much the other is higher."""
+    return int(other[-_COUNTED:], 16) - int(first[-_COUNTED:], 16)
 
 
 def _random() -> int:

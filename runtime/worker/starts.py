@@ -71,7 +71,7 @@ class Starts:
             if not isinstance(request, Publication):
                 yield await self._ready(job_id, (own_id, request), join)
                 continue
-            jobs = await _patiently(partial(self._subscribed, request, job_id))
+            jobs = await patiently(partial(self._subscribed, request, job_id))
             metrics.EVENTS.labels("delivered" if jobs else "unclaimed").inc()
             for job in jobs:
                 yield job
@@ -85,17 +85,17 @@ class Starts:
 
     async def _ready(self, job_id: str, requested: Requested, join: str | None = None) -> NewJob:
         child_id, request = requested
-        job = await _patiently(lambda: self._preparer.prepare(request, beside=job_id, join=join))
+        job = await patiently(lambda: self._preparer.prepare(request, beside=job_id, join=join))
         return job._replace(id=child_id)
 
     async def _stage_part(self, attempt: Attempt, part: Sequence[NewJob]) -> None:
         number = attempt.staged
         attempt.staged += 1
-        if not await _patiently(lambda: self._stage(attempt.taken, number, part)):
+        if not await patiently(lambda: self._stage(attempt.taken, number, part)):
             raise Lost
 
 
-async def _patiently(call: Callable[[], Awaitable[Answer]]) -> Answer:
+async def patiently(call: Callable[[], Awaitable[Answer]]) -> Answer:
     """Waits while Redis is away: the handler has done its work and must not run again because of that."""
     while True:
         try:

@@ -133,6 +133,8 @@ async def test_the_example_of_a_worker_in_javascript_works(node, tmp_path, serve
             assert process.stdout is not None
             welcome = json.loads(await process.stdout.readline())
             job = await client.wait(await client.enqueue("shout", {"text": "hello"}), WAIT)
+            parent = await client.wait(await client.enqueue("shout_all", {"texts": ["a", "b"]}), WAIT)
+            children = [await client.wait(job_id, WAIT) for job_id in parent.result]
             endless = await client.enqueue("wait_for_stop")
             async for event in client.watch(endless.id):
                 if event.status == "running":
@@ -144,6 +146,8 @@ async def test_the_example_of_a_worker_in_javascript_works(node, tmp_path, serve
             process.kill()
 
     assert (job.result, job.progress["done"]) == ("HELLO", 1)
+    assert (parent.children, [child.result for child in children]) == (parent.result, ["A", "B"])
+    assert children[0].tags == {"by": "shout_all"}
     assert job.attempts[0]["worker"] == welcome["welcome"]
     assert (await client.get(endless.id)).status == "cancelled"
     assert await client.workers() == []

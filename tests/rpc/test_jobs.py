@@ -58,6 +58,42 @@ def as_sync(error):
 # one job
 
 
+async def test_further_options_are_those_of_http(served, client, deployed):
+    options = {
+        "backoff": "5s",
+        "start_before": "2030-01-01T00:00:00Z",
+        "then": [{"type": "add", "payload": {"a": 1}}],
+    }
+
+    job = await enqueue(served, payload=b"{}", delay_ms=60_000, options=json.dumps(options))
+    found = await client.get(job.id)
+
+    assert [after["type"] for after in found.then] == ["add"]
+    assert (found.status, found.start_before) == ("scheduled", 1_893_456_000_000)
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ("{", "options: is not JSON"),
+        ("3", "options: is an object"),
+        ('{"colour": "red"}', 'field: "colour"'),
+        ('{"payload": 3}', "options: have no payload"),
+        ('{"type": "add"}', "options: have no type"),
+        ('{"priority": "low"}', "options: say priority, as a field of its own does"),
+        ('{"backoff": "soon"}', "no length of time"),
+        ('{"then": [{"type": "nobody"}]}', "nobody"),
+        ('{"then": 3}', "is a list of up to 100 jobs"),
+    ],
+)
+async def test_options_that_are_none_are_refused(served, deployed, options, told):
+    request = pb.EnqueueJobRequest(type="echo", lane="high", options=options)
+    error, found = await refused(served.call("EnqueueJob", request))
+
+    assert error.code() in (grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.NOT_FOUND)
+    assert told in f"{error.details()} {found}"
+
+
 async def test_a_job_is_enqueued_and_its_result_is_read(served, worker):
     async def add(a: int, b: int) -> int:
         return a + b

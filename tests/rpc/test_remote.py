@@ -133,18 +133,6 @@ async def test_errors_are_told_as_those_of_any_function(served, client, remote, 
         assert "runtime" not in job.error["traceback"]
 
 
-@pytest.mark.parametrize("method", ["enqueue", "publish", "when_all_settled"])
-async def test_what_would_start_with_the_attempt_is_refused_and_not_forgotten(served, client, remote, method):
-    async def start(ctx: Context) -> None:
-        getattr(ctx, method)("start")
-
-    async with remote(served.url, start=start):
-        job = await call(client, "start")
-
-    assert (job.status, job.error["type"], job.attempt) == ("failed", "Permanent", 1)
-    assert f"ctx.{method} is for functions of a folder" in job.error["message"]
-
-
 async def test_a_result_that_json_cannot_show_fails_the_job(served, client, remote):
     @function(retry=1)
     async def odd() -> object:

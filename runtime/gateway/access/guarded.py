@@ -90,10 +90,10 @@ class GuardedLanework(Lanework):
             return await super().submit(request, lenient=lenient)
         brought = request.brought()
         if key.functions:
-            await self._require_functions(request)
+            await self.require_functions(request)
         if brought:
             await charge(self.access, brought)
-            _sign(request, key)
+            sign(request, key)
         submitted = await super().submit(request, lenient=lenient)
         if key.allows("read"):
             return submitted
@@ -109,8 +109,8 @@ class GuardedLanework(Lanework):
         for index, request in enumerate(requests):
             try:
                 count += request.brought()
-                await self._require_functions(request)
-                _sign(request, key)
+                await self.require_functions(request)
+                sign(request, key)
             except LaneworkError as error:
                 results[index] = error
         if foreign := {requests[i].type[:50] for i, error in results.items() if isinstance(error, AccessForbidden)}:
@@ -203,7 +203,7 @@ class GuardedLanework(Lanework):
 
     async def page(self, **query: Unpack[JobQuery]) -> Page:
         if (type := query.get("type")) is not None:
-            await self._require_function(type)
+            await self.require_function(type)
         if (parent := query.get("parent")) is not None:
             await self._look(parent)
         query["visible"] = await self._visible()
@@ -243,7 +243,7 @@ class GuardedLanework(Lanework):
     # functions and what is of all of them; what else takes a function's name asks `function` for it first
 
     async def function(self, name: str) -> Deployed:
-        await self._require_function(name)
+        await self.require_function(name)
         return await super().function(name)
 
     async def functions(self) -> dict[str, Deployed]:
@@ -265,7 +265,7 @@ class GuardedLanework(Lanework):
 
     async def past(self, by: Span = "hour", **query: Any) -> list[Bucket]:
         if (function := query.get("function")) is not None:
-            await self._require_function(function)
+            await self.require_function(function)
         visible = await self._visible()
         return [bucket for bucket in await super().past(by, **query) if visible(bucket.function)]
 
@@ -311,19 +311,22 @@ class GuardedLanework(Lanework):
         if key is not None and key.functions:
             await self.get(job if isinstance(job, str) else job.id)
 
-    async def _require_functions(self, request: JobRequest) -> None:
-        await self._require_function(request.type)
+    async def require_functions(self, request: JobRequest, *, is_known: bool = True) -> None:
+        """The same for a job's function, and those of what follows it."""
+        await self.require_function(request.type, is_known=is_known)
         for follow_up in request.then:
-            await self._require_functions(follow_up)
+            await self.require_functions(follow_up, is_known=is_known)
 
-    async def _require_function(self, name: str) -> None:
+    async def require_function(self, name: str, *, is_known: bool = True) -> None:
+        """Raises AccessForbidden for a function that the key is not for, FunctionUnknown unless it need not be
+        known, StoreUnavailable."""
         key = CALLER.get()
         if key is None or not key.functions:
             return
         try:
             serves = (await self._contracts.get(name)).deployed.serves
         except FunctionUnknown as error:
-            if key.covers(name):
+            if is_known and key.covers(name):
                 raise FunctionUnknown(name, [near for near in error.near if key.covers(near)]) from None
             serves = name
         if not key.covers(serves):
@@ -346,12 +349,12 @@ def _require(scope: str) -> None:
         key.require(scope)
 
 
-def _sign(request: JobRequest, key: AccessKey) -> None:
+def sign(request: JobRequest, key: AccessKey) -> None:
     """Has callbacks signed with the key's own secret, where it has one."""
     if key.webhook_secret:
         request.signer = key.name
         for follow_up in request.then:
-            _sign(follow_up, key)
+            sign(follow_up, key)
 
 
 def _require_all(function: str | None) -> None:

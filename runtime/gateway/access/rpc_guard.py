@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 from runtime.errors import AccessForbidden, LaneworkError
 from runtime.gateway.access.caller import CALLER, admit
 from runtime.gateway.access.guard import REFUSALS
-from runtime.gateway.access.guarded import GuardedLanework
+from runtime.gateway.access.guarded import GuardedLanework, sign
 from runtime.gateway.access.record import Record
 from runtime.gateway.access.scopes import COUNTED_METHODS, WATCHING_METHODS, scope_of_method
+from runtime.jobs.event import Publication
+from runtime.jobs.request import JobRequest
 from runtime.store.access import AccessKey
 
 _KIND = "GRPC"  # in place of an HTTP method, in the log
@@ -44,10 +46,8 @@ class RpcGuard:
             self._record.refused(key, _KIND, path, error)
             raise
 
-    def require_function(self, name: str) -> None:
-        key = CALLER.get()
-        if key is not None and not key.covers(name):
-            raise AccessForbidden(f"the access key {key.name} is for {', '.join(key.functions)}, not {name[:50]}")
+    async def require_function(self, name: str) -> None:
+        await self._lanework.require_function(name, is_known=False)
 
     def require_all(self, what: str) -> None:
         key = CALLER.get()
@@ -55,6 +55,23 @@ class RpcGuard:
             raise AccessForbidden(
                 f"{what}, which may come of any function, and the access key {key.name} is for some"
             )
+
+    def permission(self) -> Callable[[JobRequest | Publication], Awaitable[None]]:
+        key = CALLER.get()
+
+        async def permit(started: JobRequest | Publication) -> None:
+            if key is not None:
+                CALLER.set(key)
+                await self._permit(started, key)
+
+        return permit
+
+    async def _permit(self, started: JobRequest | Publication, key: AccessKey) -> None:
+        if isinstance(started, Publication):
+            self.require_all(f"{started.event.type[:50]} is an event")
+        else:
+            await self._lanework.require_functions(started, is_known=False)  # who stores it says so
+            sign(started, key)
 
     async def is_valid(self) -> bool:
         return await self._lanework.keyring.is_valid(CALLER.get())

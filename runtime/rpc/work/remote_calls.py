@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from runtime import log
 from runtime.errors import JobInvalid
@@ -14,6 +14,7 @@ from runtime.handlers.context import Context
 from runtime.jobs.failure import Failure, HandlerFailed, RemoteLost, record
 from runtime.rpc.encoding import decode, encode
 from runtime.rpc.generated.lanework.v1 import worker_pb2 as pb
+from runtime.rpc.work.starting import AttemptStarting, Starting
 from runtime.settings import Settings
 from runtime.store.attempts import Taken
 from runtime.values import codec
@@ -34,15 +35,26 @@ _NAME = 200
 _FIELDS = 16 << 10
 
 
+class _Running(NamedTuple):
+    """An attempt that the worker runs. `outcome`: its result, packed."""
+
+    attempt: Attempt
+    outcome: asyncio.Future[bytes]
+    starting: AttemptStarting
+
+
 class RemoteCalls:
     """The attempts that one remote worker runs, by job and number."""
 
-    def __init__(self, send: Callable[[pb.WorkResponse], None], settings: Settings, reports: Reporting) -> None:
+    def __init__(
+        self, send: Callable[[pb.WorkResponse], None], starting: Starting, settings: Settings, reports: Reporting
+    ) -> None:
         """`send`: sends a message to it."""
         self._send = send
+        self._starting = starting
         self._settings = settings
         self._reports = reports
-        self._running: dict[tuple[str, int], tuple[Attempt, asyncio.Future[bytes]]] = {}
+        self._running: dict[tuple[str, int], _Running] = {}
         self._is_lost = False
 
     async def call(self, attempt: Attempt) -> bytes:
@@ -57,12 +69,21 @@ class RemoteCalls:
         key = (taken.id, taken.attempt)
         outcome: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
         outcome.add_done_callback(lambda done: done.cancelled() or done.exception())
-        message = pb.WorkResponse(attempt=_message(attempt))
-        self._running[key] = attempt, outcome
+        starting = self._starting.of(attempt)
+        message = pb.WorkResponse(attempt=_message(attempt, starting.start_id))
+        self._running[key] = _Running(attempt, outcome, starting)
         attempt.ctx = self._context(attempt)
         outcome.add_done_callback(partial(self._forget, key))
         timer = timeout_timer(attempt.function, attempt)
+        if attempt.task is not None:
+            attempt.task.add_done_callback(lambda _: starting.close())
         self._send(message)
+        value = await self._outcome(attempt, outcome, timer)
+        await starting.finish()
+        return value
+
+    async def _outcome(self, attempt: Attempt, outcome: asyncio.Future[bytes], timer: asyncio.TimerHandle) -> bytes:
+        taken = attempt.taken
         try:
             return await asyncio.shield(outcome)
         except asyncio.CancelledError:
@@ -78,9 +99,10 @@ class RemoteCalls:
     def receive(self, message: pb.WorkRequest) -> None:
         """What the worker tells of an attempt; of one that it has ended, or never had, nothing is wanted."""
         key = (message.job_id, message.attempt)
-        attempt, outcome = self._running.get(key, (None, None))
-        if attempt is None or outcome is None or outcome.done():
+        running = self._running.get(key)
+        if running is None or running.outcome.done():
             return
+        attempt, outcome, starting = running
         kind = message.WhichOneof("message")
         if kind == "completed":
             self._complete(outcome, message.completed)
@@ -88,6 +110,8 @@ class RemoteCalls:
             outcome.set_exception(HandlerFailed(_failure(attempt, message.failed)))
         elif kind == "stopped":
             outcome.set_exception(HandlerFailed(_stopped_by_itself()))
+        elif kind in ("start", "publish"):
+            starting.add(message)
         elif attempt.cause is None:
             self._report(attempt, kind, message)
 
@@ -98,9 +122,9 @@ class RemoteCalls:
 
     async def _lose(self, why: str, taken_no_more: asyncio.Event) -> None:
         await taken_no_more.wait()
-        for _, outcome in list(self._running.values()):
-            if not outcome.done():
-                outcome.set_exception(RemoteLost(why))
+        for running in list(self._running.values()):
+            if not running.outcome.done():
+                running.outcome.set_exception(RemoteLost(why))
 
     @property
     def running(self) -> int:
@@ -169,7 +193,7 @@ def _number(value: Any) -> Any:
     return int(value) if isinstance(value, float) and value.is_integer() and abs(value) < 1 << 53 else value
 
 
-def _message(attempt: Attempt) -> pb.Attempt:
+def _message(attempt: Attempt, start_id: str) -> pb.Attempt:
     taken: Taken = attempt.taken
     info = job_info(taken)
     payload, encoding = encode(codec.unpack_any(taken.payload))
@@ -187,6 +211,7 @@ def _message(attempt: Attempt) -> pb.Attempt:
         trace=info.trace,
         event="" if info.event is None else codec.to_json(info.event).decode(),
         scheduled_for=info.scheduled_for,
+        start_id=start_id,
     )
 
 

@@ -35,7 +35,7 @@ class Work:
         self._require_staying()
         hello = await _hello(requests)
         worker = await asyncio.to_thread(read_hello, hello, self._settings)  # it takes its time
-        self._require_allowed(worker)
+        await self._require_allowed(worker)
         self._require_staying()
         session = Session(worker, self._guard, self._settings)
         self._sessions.add(session)
@@ -48,13 +48,13 @@ class Work:
         if self._leaves:
             raise StreamCut("this gateway leaves: connect anew, to another or in a second")
 
-    def _require_allowed(self, worker: Announced) -> None:
+    async def _require_allowed(self, worker: Announced) -> None:
         """Its functions, and what they reach by themselves, are the caller's. Raises AccessForbidden."""
         for name, function in worker.catalogue.functions.items():
             policy = function.policy
             for reached in (name, policy.on_success, policy.on_failure):
                 if reached is not None:
-                    self._guard.require_function(reached)
+                    await self._guard.require_function(reached)
             if policy.on:
                 self._guard.require_all(f"{name} subscribes to events")
 

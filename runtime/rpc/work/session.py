@@ -19,6 +19,7 @@ from runtime.rpc.guard import Guard
 from runtime.rpc.status import RequestInvalid, StreamCut
 from runtime.rpc.work.hello import Announced
 from runtime.rpc.work.remote_calls import RemoteCalls
+from runtime.rpc.work.starting import Starting
 from runtime.settings import Settings
 from runtime.worker.attempt import Reporting
 from runtime.worker.worker import Worker
@@ -29,6 +30,7 @@ class Session:
 
     def __init__(self, announced: Announced, guard: Guard, settings: Settings) -> None:
         self._guard = guard
+        self._starting = Starting(guard.permission())
         self._lease = settings.lease
         self._result_limit = settings.result_limit
         self._responses: asyncio.Queue[pb.WorkResponse | None] = asyncio.Queue()
@@ -44,7 +46,7 @@ class Session:
         self.working = asyncio.get_running_loop().create_task(self._work(), context=Context())
 
     def _make_calls(self, settings: Settings, reports: Reporting) -> RemoteCalls:
-        self._calls = RemoteCalls(self._send, settings, reports)
+        self._calls = RemoteCalls(self._send, self._starting, settings, reports)
         return self._calls
 
     async def _work(self) -> None:

@@ -105,7 +105,7 @@ class Progress(_message.Message):
     def __init__(self, done: _Optional[float] = ..., total: _Optional[float] = ..., note: _Optional[str] = ...) -> None: ...
 
 class EnqueueJobRequest(_message.Message):
-    __slots__ = ("type", "payload", "execution_time_ms", "payload_encoding", "lane", "delay_ms", "max_attempts", "idempotency_key", "ttl_ms", "unique", "tags", "callback_url")
+    __slots__ = ("type", "payload", "execution_time_ms", "payload_encoding", "lane", "delay_ms", "max_attempts", "idempotency_key", "ttl_ms", "unique", "tags", "callback_url", "options")
     class TagsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -125,6 +125,7 @@ class EnqueueJobRequest(_message.Message):
     UNIQUE_FIELD_NUMBER: _ClassVar[int]
     TAGS_FIELD_NUMBER: _ClassVar[int]
     CALLBACK_URL_FIELD_NUMBER: _ClassVar[int]
+    OPTIONS_FIELD_NUMBER: _ClassVar[int]
     type: str
     payload: bytes
     execution_time_ms: int
@@ -137,7 +138,8 @@ class EnqueueJobRequest(_message.Message):
     unique: str
     tags: _containers.ScalarMap[str, str]
     callback_url: str
-    def __init__(self, type: _Optional[str] = ..., payload: _Optional[bytes] = ..., execution_time_ms: _Optional[int] = ..., payload_encoding: _Optional[_Union[Encoding, str]] = ..., lane: _Optional[str] = ..., delay_ms: _Optional[int] = ..., max_attempts: _Optional[int] = ..., idempotency_key: _Optional[str] = ..., ttl_ms: _Optional[int] = ..., unique: _Optional[str] = ..., tags: _Optional[_Mapping[str, str]] = ..., callback_url: _Optional[str] = ...) -> None: ...
+    options: str
+    def __init__(self, type: _Optional[str] = ..., payload: _Optional[bytes] = ..., execution_time_ms: _Optional[int] = ..., payload_encoding: _Optional[_Union[Encoding, str]] = ..., lane: _Optional[str] = ..., delay_ms: _Optional[int] = ..., max_attempts: _Optional[int] = ..., idempotency_key: _Optional[str] = ..., ttl_ms: _Optional[int] = ..., unique: _Optional[str] = ..., tags: _Optional[_Mapping[str, str]] = ..., callback_url: _Optional[str] = ..., options: _Optional[str] = ...) -> None: ...
 
 class EnqueueJobResponse(_message.Message):
     __slots__ = ("job", "created")

@@ -22,7 +22,7 @@ CANCEL_REASON_LOST: CancelReason
 CANCEL_REASON_RELEASED: CancelReason
 
 class WorkRequest(_message.Message):
-    __slots__ = ("job_id", "attempt", "hello", "renew", "progress", "output", "line", "completed", "failed", "stopped", "leave")
+    __slots__ = ("job_id", "attempt", "hello", "renew", "progress", "output", "line", "completed", "failed", "stopped", "leave", "start", "publish")
     JOB_ID_FIELD_NUMBER: _ClassVar[int]
     ATTEMPT_FIELD_NUMBER: _ClassVar[int]
     HELLO_FIELD_NUMBER: _ClassVar[int]
@@ -34,6 +34,8 @@ class WorkRequest(_message.Message):
     FAILED_FIELD_NUMBER: _ClassVar[int]
     STOPPED_FIELD_NUMBER: _ClassVar[int]
     LEAVE_FIELD_NUMBER: _ClassVar[int]
+    START_FIELD_NUMBER: _ClassVar[int]
+    PUBLISH_FIELD_NUMBER: _ClassVar[int]
     job_id: str
     attempt: int
     hello: Hello
@@ -45,7 +47,9 @@ class WorkRequest(_message.Message):
     failed: Failed
     stopped: Stopped
     leave: Leave
-    def __init__(self, job_id: _Optional[str] = ..., attempt: _Optional[int] = ..., hello: _Optional[_Union[Hello, _Mapping]] = ..., renew: _Optional[_Union[Renew, _Mapping]] = ..., progress: _Optional[_Union[_jobs_pb2.Progress, _Mapping]] = ..., output: _Optional[_Union[Output, _Mapping]] = ..., line: _Optional[_Union[Line, _Mapping]] = ..., completed: _Optional[_Union[Completed, _Mapping]] = ..., failed: _Optional[_Union[Failed, _Mapping]] = ..., stopped: _Optional[_Union[Stopped, _Mapping]] = ..., leave: _Optional[_Union[Leave, _Mapping]] = ...) -> None: ...
+    start: Start
+    publish: Publish
+    def __init__(self, job_id: _Optional[str] = ..., attempt: _Optional[int] = ..., hello: _Optional[_Union[Hello, _Mapping]] = ..., renew: _Optional[_Union[Renew, _Mapping]] = ..., progress: _Optional[_Union[_jobs_pb2.Progress, _Mapping]] = ..., output: _Optional[_Union[Output, _Mapping]] = ..., line: _Optional[_Union[Line, _Mapping]] = ..., completed: _Optional[_Union[Completed, _Mapping]] = ..., failed: _Optional[_Union[Failed, _Mapping]] = ..., stopped: _Optional[_Union[Stopped, _Mapping]] = ..., leave: _Optional[_Union[Leave, _Mapping]] = ..., start: _Optional[_Union[Start, _Mapping]] = ..., publish: _Optional[_Union[Publish, _Mapping]] = ...) -> None: ...
 
 class Hello(_message.Message):
     __slots__ = ("name", "slots", "functions")
@@ -94,6 +98,34 @@ class Line(_message.Message):
     event: str
     fields: str
     def __init__(self, level: _Optional[str] = ..., event: _Optional[str] = ..., fields: _Optional[str] = ...) -> None: ...
+
+class Start(_message.Message):
+    __slots__ = ("number", "job", "when_all_settled")
+    NUMBER_FIELD_NUMBER: _ClassVar[int]
+    JOB_FIELD_NUMBER: _ClassVar[int]
+    WHEN_ALL_SETTLED_FIELD_NUMBER: _ClassVar[int]
+    number: int
+    job: _jobs_pb2.EnqueueJobRequest
+    when_all_settled: bool
+    def __init__(self, number: _Optional[int] = ..., job: _Optional[_Union[_jobs_pb2.EnqueueJobRequest, _Mapping]] = ..., when_all_settled: _Optional[bool] = ...) -> None: ...
+
+class Publish(_message.Message):
+    __slots__ = ("number", "type", "data", "data_encoding", "source", "subject", "extensions")
+    NUMBER_FIELD_NUMBER: _ClassVar[int]
+    TYPE_FIELD_NUMBER: _ClassVar[int]
+    DATA_FIELD_NUMBER: _ClassVar[int]
+    DATA_ENCODING_FIELD_NUMBER: _ClassVar[int]
+    SOURCE_FIELD_NUMBER: _ClassVar[int]
+    SUBJECT_FIELD_NUMBER: _ClassVar[int]
+    EXTENSIONS_FIELD_NUMBER: _ClassVar[int]
+    number: int
+    type: str
+    data: bytes
+    data_encoding: _jobs_pb2.Encoding
+    source: str
+    subject: str
+    extensions: str
+    def __init__(self, number: _Optional[int] = ..., type: _Optional[str] = ..., data: _Optional[bytes] = ..., data_encoding: _Optional[_Union[_jobs_pb2.Encoding, str]] = ..., source: _Optional[str] = ..., subject: _Optional[str] = ..., extensions: _Optional[str] = ...) -> None: ...
 
 class Completed(_message.Message):
     __slots__ = ("result", "result_encoding")
@@ -148,7 +180,7 @@ class Welcome(_message.Message):
     def __init__(self, worker_id: _Optional[str] = ..., lease_ms: _Optional[int] = ..., result_limit: _Optional[int] = ...) -> None: ...
 
 class Attempt(_message.Message):
-    __slots__ = ("job_id", "attempt", "type", "payload", "payload_encoding", "lane", "max_attempts", "tries", "created_at", "timeout_ms", "trace", "event", "scheduled_for")
+    __slots__ = ("job_id", "attempt", "type", "payload", "payload_encoding", "lane", "max_attempts", "tries", "created_at", "timeout_ms", "trace", "event", "scheduled_for", "start_id")
     class TraceEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -169,6 +201,7 @@ class Attempt(_message.Message):
     TRACE_FIELD_NUMBER: _ClassVar[int]
     EVENT_FIELD_NUMBER: _ClassVar[int]
     SCHEDULED_FOR_FIELD_NUMBER: _ClassVar[int]
+    START_ID_FIELD_NUMBER: _ClassVar[int]
     job_id: str
     attempt: int
     type: str
@@ -182,7 +215,8 @@ class Attempt(_message.Message):
     trace: _containers.ScalarMap[str, str]
     event: str
     scheduled_for: int
-    def __init__(self, job_id: _Optional[str] = ..., attempt: _Optional[int] = ..., type: _Optional[str] = ..., payload: _Optional[bytes] = ..., payload_encoding: _Optional[_Union[_jobs_pb2.Encoding, str]] = ..., lane: _Optional[str] = ..., max_attempts: _Optional[int] = ..., tries: _Optional[int] = ..., created_at: _Optional[int] = ..., timeout_ms: _Optional[int] = ..., trace: _Optional[_Mapping[str, str]] = ..., event: _Optional[str] = ..., scheduled_for: _Optional[int] = ...) -> None: ...
+    start_id: str
+    def __init__(self, job_id: _Optional[str] = ..., attempt: _Optional[int] = ..., type: _Optional[str] = ..., payload: _Optional[bytes] = ..., payload_encoding: _Optional[_Union[_jobs_pb2.Encoding, str]] = ..., lane: _Optional[str] = ..., max_attempts: _Optional[int] = ..., tries: _Optional[int] = ..., created_at: _Optional[int] = ..., timeout_ms: _Optional[int] = ..., trace: _Optional[_Mapping[str, str]] = ..., event: _Optional[str] = ..., scheduled_for: _Optional[int] = ..., start_id: _Optional[str] = ...) -> None: ...
 
 class Cancel(_message.Message):
     __slots__ = ("job_id", "attempt", "reason")
