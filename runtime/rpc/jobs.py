@@ -69,7 +69,7 @@ class Jobs:
                     await part.store()
                     return response
                 try:
-                    part.add(self._read(job, caller), len(job.payload))
+                    part.add(self._read(job, caller), len(job.payload) + len(job.options))
                 except LaneworkError as error:
                     part.add(error, 0)
                 if part.is_full:

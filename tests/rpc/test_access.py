@@ -130,6 +130,43 @@ async def test_a_key_has_so_many_streams_open(served, key):
         call.cancel()
 
 
+async def test_a_stream_of_jobs_counts_among_them(served, key):
+    own = await key("admin")
+    sending = [served.call("EnqueueJobs", metadata=own) for _ in range(2)]
+    for call in sending:
+        await call.write(pb.EnqueueJobsRequest(jobs=[echo()]))
+    async with asyncio.timeout(10):
+        while served.lanework._streams["k0"] < 2:
+            await asyncio.sleep(0)
+
+    error, _ = await refused(served.call("WatchJob", pb.WatchJobRequest(id="x"), metadata=own).read())
+    for call in sending:
+        await call.done_writing()
+
+    assert error.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert [(await call).stored for call in sending] == [1, 1]
+
+
+async def test_a_stream_of_jobs_stores_no_more_once_its_key_is_revoked(served, key, client):
+    own = await key("enqueue")
+    call = served.call("EnqueueJobs", metadata=own)
+    await call.write(pb.EnqueueJobsRequest(jobs=[echo()] * 1000))
+    async with asyncio.timeout(10):
+        while sum(depth.waiting for depth in await client.depths()) < 1000:
+            pass
+
+    await client.access.revoke("k0")
+    async with asyncio.timeout(10):
+        while await code_of(served.call("EnqueueJob", echo(), metadata=own)) != grpc.StatusCode.UNAUTHENTICATED:
+            pass
+    await call.write(pb.EnqueueJobsRequest(jobs=[echo()]))
+    await call.done_writing()
+    response = await call
+
+    assert (response.stored, response.refused) == (1000, 1)
+    assert response.results[-1].refusal.reason == "ACCESS_DENIED"
+
+
 async def test_a_watch_ends_when_its_key_is_revoked(served, key, client):
     own = await key("admin")
     job = (await served.call("EnqueueJob", echo(), metadata=own)).job

@@ -104,6 +104,8 @@ class GuardedLanework(Lanework):
         key = CALLER.get()
         if key is None:
             return await super().submit_many(requests)
+        if not await self.keyring.is_valid(key):  # since the first part of a long request
+            return [AccessDenied(f"the access key {key.name} is no longer valid")] * len(requests)
         results: dict[int, Stored | LaneworkError] = {}
         count = len(requests) - 1
         for index, request in enumerate(requests):

@@ -36,7 +36,7 @@ _METHODS = {
     "Work": "work",
 }
 WATCHING_METHODS = frozenset(("WatchJob",))  # streams, which the client counts
-COUNTED_METHODS = frozenset(("Work",))  # streams that count as long as their call lasts
+COUNTED_METHODS = frozenset(("EnqueueJobs", "Work"))  # streams that count as long as their call lasts
 _OPEN_SERVICES = frozenset(("grpc.health.v1.Health",))
 
 
