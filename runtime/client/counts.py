@@ -14,6 +14,7 @@ from runtime.errors import HistoryMissing
 from runtime.history.bucket import SPAN_MS, Bucket, Span
 from runtime.store.archive import Lag
 from runtime.store.schedules import Ticked
+from runtime.store.server import Server
 from runtime.store.stats import Depth, Place
 from runtime.values import durations, ids
 from runtime.values.clock import now_ms
@@ -88,6 +89,17 @@ class Counts(Connection):
         self._check_event_loop()
         return await within(self._store.stats.scheduled())
 
+    async def oldest(self, names: Sequence[tuple[str, str]]) -> dict[tuple[str, str], float]:
+        """Seconds for which the first job that waits in each lane has waited, by function and lane; nothing where
+        none waits."""
+        self._check_event_loop()
+        return {name: age / 1000 for name, age in (await within(self._store.stats.oldest(names))).items()}
+
+    async def server(self) -> Server:
+        """How Redis itself is. Raises StoreUnavailable."""
+        self._check_event_loop()
+        return await within(self._store.server())
+
     async def dead_counts(self, functions: Sequence[str]) -> dict[str, int]:
         """How many failed jobs each of the functions keeps."""
         self._check_event_loop()
@@ -158,7 +170,7 @@ class Counts(Connection):
         by_name = {(depth.function, depth.lane): depth for depth in depths}
         names = sorted({*by_name, *scheduled.counts, *tallies.counts, *((fn, known[fn].lane) for fn in known)})
         functions = sorted({function for function, _ in names})
-        oldest, dead = await asyncio.gather(within(store.oldest(names)), self.dead_counts(functions))
+        oldest, dead = await asyncio.gather(self.oldest(names), self.dead_counts(functions))
         of: dict[str, dict[str, Figures]] = {function: {} for function in functions}
         for name in names:
             depth, counts = by_name.get(name), tallies.counts.get(name, {})
@@ -166,7 +178,7 @@ class Counts(Connection):
                 depth.waiting if depth else 0,
                 depth.running if depth else 0,
                 scheduled.counts[name],
-                oldest[name] / 1000 if name in oldest else None,
+                oldest.get(name),
                 {what: Rate.of(counts.get(what, _NONE), tallies.second) for what in WHAT},
             )
         whole = {function: _sum(lanes.values(), dead[function]) for function, lanes in of.items()}

@@ -43,6 +43,7 @@ from runtime.store.archive import Lag
 from runtime.store.pages import Page
 from runtime.store.registry import Deployed, WorkerInfo
 from runtime.store.schedules import Ticked
+from runtime.store.server import Server
 from runtime.store.stats import Depth, Place
 
 _PART = 1000
@@ -285,6 +286,12 @@ class LaneworkSync:
 
     def scheduled(self) -> int:
         return self._thread.do(lambda client: client.scheduled())
+
+    def oldest(self, names: Sequence[tuple[str, str]]) -> dict[tuple[str, str], float]:
+        return self._thread.do(lambda client: client.oldest(names))
+
+    def server(self) -> Server:
+        return self._thread.do(lambda client: client.server())
 
     def dead_counts(self, functions: Sequence[str]) -> dict[str, int]:
         return self._thread.do(lambda client: client.dead_counts(functions))

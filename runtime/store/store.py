@@ -17,6 +17,7 @@ from runtime.store.registry import Registry
 from runtime.store.related_jobs import RelatedJobs
 from runtime.store.scheduled_jobs import ScheduledJobs
 from runtime.store.schedules import Schedules
+from runtime.store.server import Server, read_server
 from runtime.store.stats import Stats
 from runtime.store.waiters import Waiters
 from runtime.store.webhook_secret import WebhookSecret
@@ -55,6 +56,10 @@ class Store:
     async def check(self) -> None:
         """Raises StoreUnavailable, StoreUnsupported or StoreMismatch where jobs could not be served."""
         await check_server(self._client, self._settings)
+
+    async def server(self) -> Server:
+        """How the server is. Raises StoreUnavailable."""
+        return await read_server(self._client)
 
     async def close(self) -> None:
         await self.waiters.close()

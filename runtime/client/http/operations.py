@@ -20,6 +20,7 @@ from runtime.store.archive import Lag
 from runtime.store.pages import Page
 from runtime.store.registry import Deployed, WorkerInfo
 from runtime.store.schedules import Ticked
+from runtime.store.server import Server
 from runtime.store.stats import Depth, Place
 from runtime.values.clock import rfc3339
 from runtime.values.durations import unix_ms
@@ -139,6 +140,12 @@ class Operating:
 
     async def history_lag(self) -> Lag | None:
         raise _of_redis("history_lag", "GET /metrics has lanework_history_lag_seconds")
+
+    async def oldest(self, names: Sequence[tuple[str, str]]) -> dict[tuple[str, str], float]:
+        raise _of_redis("oldest", "GET /stats has oldest_seconds")
+
+    async def server(self) -> Server:
+        raise _of_redis("server", "GET /metrics has lanework_redis_memory_used_bytes and what else is known")
 
     async def check(self) -> None:
         await self.ping()
