@@ -5,6 +5,7 @@ Each command imports what it needs, so that `lanework call` does not wait for a 
 
 from __future__ import annotations
 
+import socket
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -97,8 +98,13 @@ def worker(
     port: Annotated[
         int | None, typer.Option(help="Port of /metrics and /healthz; 0 picks one. [default: 9100]")
     ] = None,
+    workers: Annotated[
+        str, typer.Option(help="How many to run, each a process, with one port and one end; auto: one a CPU.")
+    ] = "1",
+    listener: Annotated[int | None, typer.Option(hidden=True)] = None,
+    metrics_url: Annotated[str | None, typer.Option(hidden=True)] = None,
 ) -> None:
-    """Run a worker."""
+    """Run a worker, or several."""
     from runtime.cli import serve
 
     loaded = settings.load(
@@ -109,7 +115,11 @@ def worker(
         watch=watch,
         worker_port=port,
     )
-    sys.exit(serve.worker(loaded))
+    if workers != "1":
+        from runtime.cli.workers import run
+
+        sys.exit(run(loaded, workers))
+    sys.exit(serve.worker(loaded, None if listener is None else socket.socket(fileno=listener), metrics_url))
 
 
 @app.command()

@@ -13,6 +13,7 @@ from collections.abc import Callable
 
 import uvicorn
 import uvloop
+from prometheus_client import generate_latest
 
 from runtime import log, tracing
 from runtime.cli import show
@@ -116,25 +117,34 @@ async def check_access(client: Redis, settings: Settings) -> None:
         )
 
 
-def worker(settings: Settings) -> int:
-    """Runs until SIGTERM or SIGINT. Raises StoreError, FunctionInvalid, FunctionUnknown."""
+def worker(settings: Settings, listener: socket.socket | None = None, metrics_url: str | None = None) -> int:
+    """Runs until SIGTERM or SIGINT. `listener`: in place of a port of its own, with `metrics_url` for others to
+    see. Raises StoreError, FunctionInvalid, FunctionUnknown, SettingsInvalid."""
     log.configure(settings)
     tracing.send_spans()
     printed.capture()
-    return uvloop.run(_worker(settings))
-
-
-async def _worker(settings: Settings) -> int:
     try:
-        port = MetricsPort(settings.host, settings.worker_port)
+        listener = listener or socket.create_server((settings.host, settings.worker_port))
     except OSError as error:
-        show.error(
-            "port-taken",
-            f"{settings.host}:{settings.worker_port}: {error.strerror}; choose with --port, 0 picks one",
-        )
+        show.error("port-taken", port_taken(settings, error))
         return show.FAILED
-    worker = Worker(settings, metrics_url=f"{port.address}/metrics", alone=True)
-    port.start(lambda: worker.trouble)
+    return uvloop.run(_worker(settings, MetricsPort(listener), metrics_url))
+
+
+def port_taken(settings: Settings, error: OSError) -> str:
+    return f"{settings.host}:{settings.worker_port}: {error.strerror}; choose with --port, 0 picks one"
+
+
+async def _worker(settings: Settings, port: MetricsPort, metrics_url: str | None) -> int:
+    worker = Worker(settings, metrics_url=metrics_url or f"{port.address}/metrics", alone=True)
+
+    async def trouble() -> str | None:
+        return worker.trouble
+
+    async def metrics() -> bytes:
+        return generate_latest()
+
+    port.start(trouble, metrics)
     _settle_heap()
     _stop_on_signals(worker)
     failed: BaseException | None = None

@@ -10,7 +10,6 @@ import signal
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from pydantic import SecretStr
 from runtime import log
 from runtime.cli import show
 from runtime.cli.serve import check_access, free_port
+from runtime.cli.supervised import Supervised
 from runtime.client import Lanework
 from runtime.errors import SettingsInvalid, StoreUnavailable
 from runtime.gateway.access.keyring import needs_keys
@@ -30,61 +30,9 @@ from runtime.store import embedded
 from runtime.store.access import AccessKeys
 from runtime.store.connect import opened
 from runtime.store.registry import Deployed
-from runtime.worker.processes import os_limits
 
 _START = 30.0
 _GRPC_PORT = 50051
-
-
-class Supervised:
-    """A process that is restarted when it dies: after 0.2 s if it ran for more than 10 s, else after a pause that
-    doubles from 0.4 s up to 5 s."""
-
-    def __init__(self, name: str, command: list[str], env: dict[str, str]) -> None:
-        self.name = name
-        self._command = command
-        self._env = env
-        self._process: asyncio.subprocess.Process | None = None
-        self._stopping = False
-        self._log = log.get("up")
-
-    async def run(self) -> None:
-        """Until `stop`."""
-        pause = 0.2
-        while not self._stopping:
-            begun = time.monotonic()
-            code = await (await self.start()).wait()
-            if self._stopping:
-                return
-            pause = 0.2 if time.monotonic() - begun > 10 else min(5.0, pause * 2)
-            self._log.warning("process.died", process=self.name, exit=code, next=f"started again in {pause:g} s")
-            await asyncio.sleep(pause)
-
-    async def start(self) -> asyncio.subprocess.Process:
-        """Starts the process unless it is running; returns it."""
-        if self._process is None or self._process.returncode is not None:
-            # a session of its own: Ctrl-C in the terminal is ours to pass on, in order
-            self._process = await asyncio.create_subprocess_exec(
-                *self._command,
-                env=self._env,
-                stdin=asyncio.subprocess.DEVNULL,
-                start_new_session=True,
-                preexec_fn=partial(os_limits.die_with, os.getpid(), signal.SIGTERM),
-            )
-        return self._process
-
-    async def stop(self, within: float) -> None:
-        self._stopping = True
-        process = self._process
-        if process is None or process.returncode is not None:
-            return
-        process.terminate()
-        try:
-            await asyncio.wait_for(process.wait(), within)
-        except TimeoutError:
-            self._log.warning("process.killed", process=self.name, after=within)
-            process.kill()
-            await process.wait()
 
 
 def run(settings: Settings, data: Path, workers: int, *, history: bool = True) -> int:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 
 import uvicorn
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -26,9 +26,9 @@ class _Server(uvicorn.Server):
 class MetricsPort:
     """Serves on a socket of its own until closed."""
 
-    def __init__(self, host: str, port: int) -> None:
-        """Listens at once; nothing is answered before `start`. Raises OSError where the port is taken."""
-        self._socket = socket.create_server((host, port))
+    def __init__(self, listener: socket.socket) -> None:
+        """Nothing is answered before `start`."""
+        self._socket = listener
         self._serving: tuple[_Server, asyncio.Task[None]] | None = None
 
     @property
@@ -36,14 +36,17 @@ class MetricsPort:
         host, port = self._socket.getsockname()[:2]
         return f"http://{host}:{port}"
 
-    def start(self, trouble: Callable[[], str | None]) -> None:
-        """`trouble`: gives the reason if the worker is not working."""
+    def start(self, trouble: Callable[[], Awaitable[str | None]], metrics: Callable[[], Awaitable[bytes]]) -> None:
+        """`trouble`: gives the reason if what stands behind it is not working. `metrics`: in Prometheus' text."""
 
         async def health(_: Request) -> Response:
-            reason = trouble()
+            reason = await trouble()
             return JSONResponse({"status": reason or "ok"}, 503 if reason else 200)
 
-        app = Starlette(routes=[Route("/metrics", _metrics), Route("/healthz", health)])
+        async def scraped(_: Request) -> Response:
+            return Response(await metrics(), media_type=CONTENT_TYPE_LATEST)
+
+        app = Starlette(routes=[Route("/metrics", scraped), Route("/healthz", health)])
         server = _Server(uvicorn.Config(app, log_config=None, access_log=False, lifespan="off"))
         self._serving = server, asyncio.create_task(server.serve([self._socket]), name="port")
 
@@ -52,7 +55,3 @@ class MetricsPort:
             server, task = self._serving
             server.should_exit = True
             await task
-
-
-async def _metrics(_: Request) -> Response:
-    return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
