@@ -96,10 +96,14 @@ def settings(server_url: str, tmp_path: Path) -> Iterator[Settings]:
         {}, redis_url=server_url, prefix=prefix, files_dir=tmp_path / "files", lease=8.0, grace=5.0, worker_port=0
     )
     client = redis_py.Redis.from_url(server_url)
+    named = Keys(prefix)
     try:
         keys = [key.decode() for key in client.scan_iter(f"{prefix}:*", count=1000)]
+        nameless = [
+            k for k in keys if not any(fnmatch.fnmatch(k, p) for p in (*named.permanent(), *named.passing()))
+        ]
         for_ever = [key for key in keys if client.ttl(key) == -1]
-        allowed = Keys(prefix).permanent()
+        allowed = named.permanent()
         # a job that has not settled has no TTL: it may wait as long as it must
         unsettled = {key for key in for_ever if ":job:" in key and client.hget(key, "status") not in SETTLED}
         leaked = [k for k in for_ever if k not in unsettled and not any(fnmatch.fnmatch(k, p) for p in allowed)]
@@ -107,6 +111,7 @@ def settings(server_url: str, tmp_path: Path) -> Iterator[Settings]:
             client.delete(*keys)
     finally:
         client.close()
+    assert not nameless, f"keys whose names are not in store/keys.py: {nameless}"
     assert not leaked, f"keys without a TTL that are not on the list of permanent ones: {leaked}"
 
 

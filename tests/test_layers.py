@@ -13,7 +13,7 @@ LAYERS = [
     {"store"},
     {"history"},
     {"client"},
-    {"outbox"},
+    {"outbox", "doctor"},
     {"worker", "testing", "pytest_plugin"},
     {"rpc", "remote"},
     {"gateway"},

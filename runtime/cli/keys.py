@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from runtime import settings
-from runtime.settings import Settings
+from runtime.cli.data import Data, settings_of
 
 app = typer.Typer(help="Access keys: what lets programs in through the gateway.", no_args_is_help=True)
 AsJson = Annotated[bool, typer.Option("--json", help="For programs: JSON on standard output.")]
-Data = Annotated[
-    Path | None, typer.Option(help="The data folder of a running `lanework up`. [default: use REDIS_URL]")
-]
 Name = Annotated[str, typer.Argument(help="The key's name.")]
 
 
@@ -48,7 +43,7 @@ def new(
     from runtime.cli import access
 
     allowed = (_split("scopes", scopes), _split("functions", functions))
-    sys.exit(access.new(_settings(data), name, *allowed, rate, expires, own_webhook_secret, json))
+    sys.exit(access.new(settings_of(data), name, *allowed, rate, expires, own_webhook_secret, json))
 
 
 @app.command()
@@ -56,7 +51,7 @@ def ls(data: Data = None, json: AsJson = False) -> None:
     """List the keys."""
     from runtime.cli import access
 
-    sys.exit(access.ls(_settings(data), json))
+    sys.exit(access.ls(settings_of(data), json))
 
 
 @app.command()
@@ -70,7 +65,7 @@ def revoke(
     """Revoke a key: gateways refuse it within two seconds."""
     from runtime.cli import access
 
-    sys.exit(access.revoke(_settings(data), name, forget=forget))
+    sys.exit(access.revoke(settings_of(data), name, forget=forget))
 
 
 @app.command(name="webhook-secret")
@@ -83,15 +78,7 @@ def webhook_secret(
     """Print what callbacks are signed with, for those who receive them."""
     from runtime.cli import access
 
-    sys.exit(access.webhook_secret(_settings(data), name))
-
-
-def _settings(data: Path | None) -> Settings:
-    if data is None:
-        return settings.load()
-    from runtime.store.embedded import socket_path
-
-    return settings.load(redis_url=f"unix://{socket_path(data)}")
+    sys.exit(access.webhook_secret(settings_of(data), name))
 
 
 def _split(name: str, text: str | None) -> list[str]:

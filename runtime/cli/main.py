@@ -14,6 +14,7 @@ import typer
 
 from runtime import settings
 from runtime.cli import history, keys, outbox, show
+from runtime.cli.data import Data, settings_of
 from runtime.errors import LaneworkError
 
 app = typer.Typer(
@@ -316,6 +317,18 @@ def clear(
     from runtime.cli import operations
 
     sys.exit(operations.clear(settings.load(url=url), function, status))
+
+
+@app.command()
+def doctor(
+    fix: Annotated[bool, typer.Option("--fix", help="Set those parameters of the server that are wrong.")] = False,
+    data: Data = None,
+    json: AsJson = False,
+) -> None:
+    """Look at the live system, and say what is wrong and what to do; exits with 1 where something is."""
+    from runtime.cli import doctor
+
+    sys.exit(doctor.run(settings_of(data), fix=fix, as_json=json))
 
 
 @app.command(name="settings")

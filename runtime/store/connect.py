@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import cached_property
 from typing import Any, cast
@@ -183,13 +183,20 @@ def _check_durable(server: dict[str, Any], persistence: dict[str, Any]) -> None:
 
 
 def _check_version(server: dict[str, Any]) -> None:
+    """Raises StoreUnsupported."""
+    if (why := unsupported(server)) is not None:
+        raise StoreUnsupported(why)
+
+
+def unsupported(server: Mapping[str, Any]) -> str | None:
+    """Why a server that says this of itself (INFO server) cannot serve; None for one that can."""
     valkey = server.get("valkey_version")
     version = str(valkey or server.get("redis_version", "0"))
     least = (8, 0) if valkey else (7, 0)
     found = tuple(int(part) for part in version.split(".")[:2])
-    if found < least:
-        name = "Valkey" if valkey else "Redis"
-        raise StoreUnsupported(f"{name} {version} is too old: Lanework needs Redis 7.0+ or Valkey 8+")
+    if found >= least:
+        return None
+    return f"{'Valkey' if valkey else 'Redis'} {version} is too old: Lanework needs Redis 7.0+ or Valkey 8+"
 
 
 def agreed(settings: Settings) -> dict[str, str]:

@@ -230,3 +230,22 @@ class Keys:
             self.functions,
             self.workers,
         )
+
+    def passing(self) -> tuple[str, ...]:
+        """Patterns of the keys that have a TTL; a job's record gets its own when the job settles."""
+        shard = f"{self.prefix}:{{*}}"
+        kinds = [
+            "job",
+            "stored",
+            "alive",
+            "dead",
+            "rate",
+            "key",
+            "orders",
+            "charged",
+            "tally",
+            "lock",
+            "output",
+            "lines",
+        ]
+        return (*(f"{shard}:{kind}:*" for kind in kinds), self.probe, self.worker("*"))

@@ -6,6 +6,7 @@ from runtime.settings import Settings
 from runtime.store.access import AccessKeys
 from runtime.store.archive import Archive
 from runtime.store.attempt_store import AttemptStore
+from runtime.store.checkup import Checkup, Overdue, Strays, configure, examine, overdue, strays
 from runtime.store.connect import check_server, connect
 from runtime.store.dead import Dead
 from runtime.store.emitted import EmittedStore
@@ -60,6 +61,22 @@ class Store:
     async def server(self) -> Server:
         """How the server is. Raises StoreUnavailable."""
         return await read_server(self._client)
+
+    async def checkup(self) -> Checkup:
+        """As `examine`. Raises StoreUnavailable."""
+        return await examine(self._client, self._settings)
+
+    async def overdue(self) -> list[Overdue]:
+        """As `checkup.overdue`. Raises StoreUnavailable."""
+        return await overdue(self._client, self._settings)
+
+    async def strays(self) -> Strays:
+        """As `checkup.strays`. Raises StoreUnavailable."""
+        return await strays(self._client, self._settings)
+
+    async def configure(self, name: str, value: str) -> str | None:
+        """As `checkup.configure`. Raises StoreUnavailable."""
+        return await configure(self._client, name, value)
 
     async def close(self) -> None:
         await self.waiters.close()

@@ -1,0 +1,144 @@
+"""What can be wrong with a server and what it holds; for `lanework doctor`."""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple, cast
+
+from redis.exceptions import ResponseError
+
+from runtime.settings import Settings
+from runtime.store.connect import Redis, agreed, members, translated, unsupported
+from runtime.store.keys import GROUP, HELD, Keys
+from runtime.store.server import Server
+from runtime.values.clock import now_ms
+
+CONFIGURATION = ("maxmemory-policy", "appendonly", "appendfsync", "hash-max-listpack-value")
+KEYS_READ = 200_000
+_PART = 1000
+
+
+class Overdue(NamedTuple):
+    """Attempts in one lane that nobody has renewed for `seconds`, the longest of them."""
+
+    function: str
+    lane: str
+    attempts: int
+    seconds: float
+
+
+class Strays(NamedTuple):
+    """Keys below the prefix: `unknown` have a name that is none of ours, `endless` should have a TTL and have none.
+    `partial`: whether there are more keys than were looked at."""
+
+    unknown: list[str]
+    endless: list[str]
+    partial: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Checkup:
+    """`unsupported`: why the server cannot serve at all. `configuration`: its parameters by name; none where it
+    does not show them. `ahead`: ms by which its clock is ahead of this machine's; `uncertain`: by how much that may
+    be wrong. `differs`: settings that others agreed on and this process has otherwise: (theirs, mine) by name."""
+
+    server: Server
+    unsupported: str | None
+    configuration: Mapping[str, str]
+    ahead: float
+    uncertain: float
+    differs: Mapping[str, tuple[str, str]]
+
+
+async def examine(client: Redis, settings: Settings) -> Checkup:
+    """Raises StoreUnavailable."""
+    with translated():
+        before = now_ms()
+        seconds, micros = await client.time()
+        after = now_ms()
+        info: dict[str, Any] = await client.info("server")
+        info |= await client.info("memory") | await client.info("persistence")
+        stored: Any = await client.hgetall(Keys(settings.prefix).config)
+        configuration = await _configuration(client)
+    theirs = {name.decode(): value.decode() for name, value in stored.items()}
+    differs = {n: (theirs[n], mine) for n, mine in agreed(settings).items() if theirs.get(n, mine) != mine}
+    ahead = int(seconds) * 1000 + int(micros) / 1000 - (before + after) / 2
+    return Checkup(Server.of(info), unsupported(info), configuration, ahead, (after - before) / 2 + 1, differs)
+
+
+async def _configuration(client: Redis) -> dict[str, str]:
+    try:
+        found: dict[Any, Any] = await client.config_get(*CONFIGURATION)
+    except ResponseError:  # a server of a provider that does not show it, or a user who may not ask
+        return {}
+    return {_text(name): _text(value) for name, value in found.items()}
+
+
+def _text(value: Any) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)
+
+
+async def configure(client: Redis, name: str, value: str) -> str | None:
+    """Sets a parameter of the server, in its file too where it has one. Returns why that was refused."""
+    with translated():
+        try:
+            await client.config_set(name, value)
+        except ResponseError as error:
+            return str(error)
+        try:
+            await client.config_rewrite()
+        except ResponseError as error:
+            return f"set until it restarts; not in its configuration: {error}"
+    return None
+
+
+async def overdue(client: Redis, settings: Settings) -> list[Overdue]:
+    """What no worker has renewed for three leases, nor taken over. Up to 1,000 of each lane."""
+    keys = Keys(settings.prefix)
+    least = int(3 * settings.lease * 1000)
+    found = []
+    for shard in range(settings.shards):
+        names = await members(client, keys.lanes(shard))
+        with translated():
+            async with client.pipeline(transaction=False) as pipe:
+                for name in names:
+                    key = keys.lane(shard, *name.split(":"))
+                    pipe.xpending_range(key, GROUP, "-", "+", _PART, HELD, idle=least)
+                replies = await pipe.execute(raise_on_error=False)  # a lane that no worker has read has no group
+        for name, rows in zip(names, replies, strict=True):
+            if rows and not isinstance(rows, Exception):
+                function, lane = name.split(":")
+                longest = max(row["time_since_delivered"] for row in rows)
+                found.append(Overdue(function, lane, len(rows), longest / 1000))
+    return found
+
+
+async def strays(client: Redis, settings: Settings) -> Strays:
+    """Looks at 200,000 keys at most."""
+    keys = Keys(settings.prefix)
+    permanent, passing = _compiled(keys.permanent()), _compiled(keys.passing())
+    unknown: list[str] = []
+    endless: list[str] = []
+    read, cursor = 0, 0
+    while True:
+        with translated():
+            cursor, page = await cast("Any", client.scan(cursor, match=f"{keys.prefix}:*", count=_PART))
+            names = [name.decode(errors="replace") for name in page]
+            maybe = [name for name in names if not permanent(name) and passing(name)]
+            unknown += [name for name in names if not permanent(name) and not passing(name)]
+            async with client.pipeline(transaction=False) as pipe:
+                for name in maybe:
+                    pipe.ttl(name)
+                ttls = await pipe.execute()
+        endless += [name for name, ttl in zip(maybe, ttls, strict=True) if ttl == -1 and ":job:" not in name]
+        read += len(names)
+        if cursor == 0 or read >= KEYS_READ:
+            return Strays(sorted(unknown), sorted(endless), cursor != 0)
+
+
+def _compiled(patterns: tuple[str, ...]) -> Any:
+    """Whether a name fits one of the patterns."""
+    return re.compile("|".join(fnmatch.translate(pattern) for pattern in patterns)).match
