@@ -24,6 +24,7 @@ from runtime.client import Lanework
 from runtime.errors import SettingsInvalid, StoreUnavailable
 from runtime.gateway.access.keyring import needs_keys
 from runtime.gateway.grpc_port import require_installed
+from runtime.handlers.policy import NAME
 from runtime.jobs.built_in import NAMES
 from runtime.settings import PREFIX, Settings
 from runtime.store import embedded
@@ -32,6 +33,7 @@ from runtime.store.connect import opened
 from runtime.store.registry import Deployed
 
 _START = 30.0
+_LOAD = 5.0  # seconds for the modules that have not loaded when the first has
 _GRPC_PORT = 50051
 
 
@@ -120,18 +122,28 @@ async def _until_ready(data: Path, stop: asyncio.Event) -> bool:
 
 
 async def _until_serving(lanework: Lanework, stop: asyncio.Event) -> bool:
-    """Until the gateway is ready and a worker has loaded a module, so that what the welcome suggests works."""
-    modules = any(lanework.settings.functions_dir.glob("*.py"))
+    """Until the gateway is ready and a worker has looked at every module, so that what the welcome suggests works.
+    For one that takes long to load it does not wait once another has loaded."""
+    modules = _modules(lanework.settings)
     deadline = time.monotonic() + _START
+    loaded_by = deadline
     ready = f"http://{lanework.settings.host}:{lanework.settings.port}/readyz"
     async with httpx.AsyncClient(trust_env=False) as client:
         while not stop.is_set() and time.monotonic() < deadline:
             with contextlib.suppress(httpx.HTTPError, StoreUnavailable):
-                is_known = not modules or (await lanework.functions()).keys() - NAMES
-                if is_known and await lanework.workers() and (await client.get(ready)).is_success:
-                    return True
+                known = (await lanework.functions()).keys() - NAMES
+                if (known or not modules) and await lanework.workers() and (await client.get(ready)).is_success:
+                    loaded_by = min(loaded_by, time.monotonic() + _LOAD)
+                    if modules <= known or time.monotonic() >= loaded_by:
+                        return True
             await asyncio.sleep(0.05)
     return False
+
+
+def _modules(settings: Settings) -> set[str]:
+    """The names of the functions that there should be."""
+    found = {path.stem for path in settings.functions_dir.glob("*.py") if NAME.fullmatch(path.stem)}
+    return found & set(settings.functions) if settings.functions else found
 
 
 def _environment(settings: Settings) -> dict[str, str]:
