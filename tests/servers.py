@@ -52,12 +52,14 @@ def has_image(name: str) -> bool:
     return False
 
 
-def until(met: Callable[[], bool], what: str, told: Callable[[], str] = lambda: "") -> None:
-    """Waits for what another process does, where nothing can be awaited."""
-    deadline = time.monotonic() + DEADLINE
+def until(
+    met: Callable[[], bool], what: str, told: Callable[[], str] = lambda: "", within: float = DEADLINE
+) -> None:
+    """Waits for what another process does, where nothing can be awaited. `within`: seconds."""
+    deadline = time.monotonic() + within
     while not met():
         if time.monotonic() > deadline:
-            raise AssertionError(f"no {what} within {DEADLINE:g} s\n{told()}")
+            raise AssertionError(f"no {what} within {within:g} s\n{told()}")
         time.sleep(0.02)
 
 

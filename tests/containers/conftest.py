@@ -11,6 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Protocol
 
 import httpx
 import pytest
@@ -109,10 +110,16 @@ def needed(*variables: str) -> None:
             missing(f"the image {image}")
 
 
+class Serving(Protocol):
+    def http(self) -> httpx.Client:
+        """Of a gateway that is there now."""
+
+
 class Load:
     """Posts jobs in a thread, each under a key of its own, again until it is accepted."""
 
-    def __init__(self, stack: Stack, every: float = 0.02) -> None:
+    def __init__(self, stack: Serving, type: str = "noted", payload: object = None, every: float = 0.02) -> None:
+        self._job = {"type": type, "payload": payload or {}}
         self.accepted: set[str] = set()
         self.refused = 0
         self._stack = stack
@@ -140,21 +147,23 @@ class Load:
             return [_look(http, job_id) for job_id in sorted(self.accepted)]
 
     def _post(self) -> None:
-        number = 0
-        with self._stack.http() as http:
-            while not self._ends.is_set():
-                headers = {"Idempotency-Key": f"{id(self)}-{number}"}
-                try:
-                    reply = http.post("/jobs", json={"type": "noted", "payload": {}}, headers=headers)
-                    was_accepted = reply.status_code in (200, 202)
-                except httpx.TransportError:
-                    was_accepted = False
-                if was_accepted:
-                    self.accepted.add(reply.json()["id"])
-                    number += 1
-                else:
-                    self.refused += 1
-                self._ends.wait(self._every)
+        http, number = self._stack.http(), 0
+        while not self._ends.is_set():
+            headers = {"Idempotency-Key": f"{id(self)}-{number}"}
+            try:
+                reply = http.post("/jobs", json=self._job, headers=headers)
+                was_accepted = reply.status_code in (200, 202)
+            except httpx.TransportError:
+                was_accepted = False
+                http.close()
+                http = self._stack.http()
+            if was_accepted:
+                self.accepted.add(reply.json()["id"])
+                number += 1
+            else:
+                self.refused += 1
+            self._ends.wait(self._every)
+        http.close()
 
 
 def _look(http: httpx.Client, job_id: str) -> dict[str, object]:
