@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from runtime.doctor.finding import Finding
+from runtime.jobs.built_in import NAMES
 from runtime.store.archive import Lag
 from runtime.store.checkup import KEYS_READ, Overdue, Strays
 from runtime.store.registry import Deployed, WorkerInfo
@@ -32,6 +33,14 @@ def of_functions(
             )
     if not workers:
         yield Finding("no-workers", "error", "no worker is alive", "start one: lanework worker")
+    for worker in workers:
+        if not worker.functions.keys() - NAMES:
+            yield Finding(
+                "worker-empty",
+                "warning",
+                f"{worker.id} has no function of yours",
+                "see whether its LANEWORK_FUNCTIONS_DIR is the folder that you mean, and mounted",
+            )
     for name, function in sorted(functions.items()):
         if function.broken is not None and function.serves == name:
             last = function.broken.strip().splitlines()[-1:]

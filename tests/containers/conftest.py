@@ -50,7 +50,7 @@ class Stack:
             "LANEWORK_PORT": str(self.port),
             "LANEWORK_GRPC_PORT": str(self.grpc_port),
             "PROMETHEUS_PORT": str(self.prometheus_port),
-            "LANEWORK_FUNCTIONS": str(self.functions),
+            "FUNCTIONS_FOLDER": str(self.functions),
             "WORKER_MEMORY": "400m",
         }
         self._files = ["docker-compose.yml"]

@@ -126,18 +126,22 @@ def test_what_is_selected_is_there(objects):
             assert ("Deployment", spec["scaleTargetRef"]["name"]) in names
 
 
-def test_every_function_is_served_by_a_group_when_one_scales_by_itself():
-    done = subprocess.run(
-        ["kubectl", "kustomize", str(DEPLOY / "kubernetes" / "keda")], capture_output=True, text=True, check=True
-    )
-    containers = {
-        o["metadata"]["name"]: o["spec"]["template"]["spec"]["containers"][0]
-        for o in yaml.safe_load_all(done.stdout)
-        if o["kind"] == "Deployment"
-    }
-    served = containers["thumbnails"]["args"][2].split(",") + containers["worker"]["env"][0]["value"].split(",")
+def test_every_pod_has_the_image_and_the_label_that_the_network_knows(objects):
+    for each in objects:
+        if each["kind"] == "Deployment":
+            template = each["spec"]["template"]
+            assert template["spec"]["containers"][0]["image"] == "lanework:latest"
+            assert template["metadata"]["labels"]["app.kubernetes.io/part-of"] == "lanework"
 
-    assert sorted(served) == sorted(path.stem for path in (DEPLOY.parent / "functions").glob("*.py"))
+
+def test_no_deployment_selects_anothers_pods(objects):
+    made = [o for o in objects if o["kind"] in ("Deployment", "StatefulSet")]
+    for each in made:
+        wanted = each["spec"]["selector"]["matchLabels"].items()
+        chosen = [
+            o["metadata"]["name"] for o in made if wanted <= o["spec"]["template"]["metadata"]["labels"].items()
+        ]
+        assert chosen == [each["metadata"]["name"]]
 
 
 def test_the_operators_rules_are_those_of_prometheus():

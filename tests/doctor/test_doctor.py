@@ -152,6 +152,16 @@ async def test_a_module_that_does_not_load(found, start, client):
     assert "nothing_of_that_name" in findings["function-broken"].what
 
 
+async def test_a_worker_without_any_function(found, process, client, tmp_path):
+    (tmp_path / "empty").mkdir()
+    process("worker", "--functions-dir", str(tmp_path / "empty")).await_said("worker.started")
+    async with asyncio.timeout(WAIT):
+        while not await client.workers():
+            await asyncio.sleep(0.05)
+
+    assert list(await found()) == ["worker-empty"]
+
+
 async def test_workers_with_different_versions_of_a_function(found, process, client, tmp_path):
     for name, text in (("a", "def handle(): return 1"), ("b", "def handle(): return 2")):
         (tmp_path / name).mkdir()
