@@ -12,7 +12,7 @@ from runtime.settings import Settings
 
 
 def run(settings: Settings, *, fix: bool, as_json: bool) -> int:
-    """1 where something is found that is not mended, 4 where Redis does not answer."""
+    """1 where an error is found that is not mended, 4 where Redis does not answer."""
     return asyncio.run(_run(settings, fix=fix, as_json=as_json))
 
 
@@ -30,7 +30,8 @@ async def _run(settings: Settings, *, fix: bool, as_json: bool) -> int:
         show.json({"findings": [_fields(finding, fixed) for finding in findings]})
     else:
         _print(findings, fixed)
-    return show.FAILED if any(fixed.get(finding.code) != "" for finding in findings) else show.DONE
+    errors = [finding for finding in findings if finding.severity == "error" and fixed.get(finding.code) != ""]
+    return show.FAILED if errors else show.DONE
 
 
 def _fields(finding: Finding, fixed: dict[str, str]) -> dict[str, object]:
@@ -55,4 +56,4 @@ def _advice(finding: Finding, fixed: dict[str, str]) -> str:
     why = fixed.get(finding.code)
     if why is None:
         return finding.do
-    return f"{finding.do}: {why or 'done'}"
+    return f"{finding.do}: {why}" if why else "done; set it in the server's configuration, too"

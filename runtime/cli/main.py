@@ -325,7 +325,7 @@ def doctor(
     data: Data = None,
     json: AsJson = False,
 ) -> None:
-    """Look at the live system, and say what is wrong and what to do; exits with 1 where something is."""
+    """Look at the live system, and say what is wrong and what to do; exits with 1 where there is an error."""
     from runtime.cli import doctor
 
     sys.exit(doctor.run(settings_of(data), fix=fix, as_json=json))

@@ -34,13 +34,26 @@ class Supervised:
         pause = 0.2
         while not self._stopping:
             begun = time.monotonic()
-            code = await (await self.start()).wait()
-            if self._stopping or code in final:
+            code = await self._ended()
+            if code is not None and (self._stopping or code in final):
                 return code
             pause = 0.2 if time.monotonic() - begun > 10 else min(5.0, pause * 2)
             self._log.warning("process.died", process=self.name, exit=code, next=f"started again in {pause:g} s")
             await asyncio.sleep(pause)
         return 0
+
+    async def _ended(self) -> int | None:
+        """Its exit code; None where it could not be started, as without free memory or files."""
+        try:
+            return await (await self.start()).wait()
+        except OSError as error:
+            self._log.error("process.unstarted", process=self.name, error=str(error))
+            return None
+
+    def kill(self) -> None:
+        """At once, without a chance to leave."""
+        if self._process is not None and self._process.returncode is None:
+            self._process.kill()
 
     async def start(self) -> asyncio.subprocess.Process:
         """Starts the process unless it is running; returns it."""

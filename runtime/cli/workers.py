@@ -8,7 +8,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import httpx
@@ -34,7 +34,7 @@ _FINAL = (show.USAGE, show.REFUSED)  # another start would end so too
 def run(settings: Settings, count: str) -> int:
     """Until SIGTERM or SIGINT, or until a worker refuses to start. `count`: a number, or `auto`. Raises
     SettingsInvalid."""
-    number = cpus() if count == "auto" else int(count) if count.isdecimal() else 0
+    number = cpus() if count == "auto" else int(count) if count.isascii() and count.isdecimal() else 0
     if not 1 <= number <= _MOST:
         raise SettingsInvalid(f"--workers is a number from 1 to {_MOST}, or auto, not {count[:50]!r}")
     log.configure(settings)
@@ -58,17 +58,19 @@ def cpus() -> int:
 
 async def _run(settings: Settings, port: MetricsPort, count: int) -> int:
     stopping = asyncio.Event()
-    _stop_on_signals(stopping)
     workers = [_Worker(n, settings, port.address) for n in range(1, count + 1)]
+    _stop_on_signals(stopping, workers)
     async with httpx.AsyncClient(timeout=_ANSWER, trust_env=False) as http:
         behind = _Behind(http, workers)
         port.start(behind.trouble, behind.metrics)
         log.get("workers").info("workers.starting", workers=count, metrics=f"{port.address}/metrics")
         running = [asyncio.create_task(worker.process.run(_FINAL)) for worker in workers]
         stopped = asyncio.create_task(stopping.wait())
-        ended, _ = await asyncio.wait([stopped, *running], return_when=asyncio.FIRST_COMPLETED)
-        refused = [task.result() for task in running if task in ended]
-        await asyncio.gather(*(worker.process.stop(settings.grace + 10) for worker in workers))
+        try:
+            ended, _ = await asyncio.wait([stopped, *running], return_when=asyncio.FIRST_COMPLETED)
+            refused = [task.result() for task in running if task in ended]
+        finally:
+            await asyncio.gather(*(worker.process.stop(settings.grace + 10) for worker in workers))
         await asyncio.gather(*running)
         await port.close()
     stopped.cancel()
@@ -76,11 +78,13 @@ async def _run(settings: Settings, port: MetricsPort, count: int) -> int:
     return refused[0] if refused else show.DONE
 
 
-def _stop_on_signals(stopping: asyncio.Event) -> None:
-    """A second signal ends everything at once: workers die with this process, and their leases run out."""
+def _stop_on_signals(stopping: asyncio.Event, workers: Sequence[_Worker]) -> None:
+    """A second signal ends everything at once, and leases run out."""
 
     def stop() -> None:
         if stopping.is_set():
+            for worker in workers:
+                worker.process.kill()
             os._exit(130)
         stopping.set()
 
@@ -121,13 +125,14 @@ class _Behind:
         self._workers = workers
 
     async def trouble(self) -> str | None:
-        """Of the first worker that is not well."""
+        """Where no worker is well, that of the first. One alone is mended here, and no reason to end all."""
+        reasons = []
         for reply, worker in zip(await self._ask("/healthz"), self._workers, strict=True):
-            if reply is None:
-                return f"worker {worker.number} does not answer"
-            if not reply.is_success:
-                return f"worker {worker.number}: {reply.json()['status']}"
-        return None
+            if reply is not None and reply.is_success:
+                return None
+            reason = "does not answer" if reply is None else reply.json()["status"]
+            reasons.append(f"worker {worker.number}: {reason}")
+        return reasons[0]
 
     async def metrics(self) -> bytes:
         """All figures, with the worker's number as label `process`."""

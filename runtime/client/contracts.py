@@ -59,6 +59,10 @@ class Contracts:
             raise FunctionUnknown(name, near, none_known=not self._known)
         return found
 
+    def expire(self) -> None:
+        """What is known is read anew before it is used again."""
+        self._read_at = float("-inf")
+
     async def subscribers(self, event: Event) -> list[Contract]:
         """The functions that subscribe to such an event. Raises StoreUnavailable where they could not be read."""
         age = time.monotonic() - self._read_at

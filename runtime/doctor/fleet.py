@@ -29,7 +29,9 @@ def of_functions(
                 "no-worker",
                 "error",
                 f"{count} jobs of {name} wait, and no worker that lives has it",
-                f"start a worker with functions/{name}.py, or give them up: lanework clear {name}",
+                "start a worker: lanework worker"
+                if name in NAMES
+                else f"start a worker that has it, or give them up: lanework clear {name}",
             )
     if not workers:
         yield Finding("no-workers", "error", "no worker is alive", "start one: lanework worker")

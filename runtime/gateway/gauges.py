@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from prometheus_client import CollectorRegistry, Gauge, generate_latest
 
 from runtime.client import Lanework
+from runtime.errors import StoreError, StoreUnavailable
 from runtime.store.archive import Lag
 from runtime.store.registry import WorkerInfo
 from runtime.store.server import Server
@@ -22,7 +23,7 @@ async def collect(lanework: Lanework) -> bytes:
         lanework.scheduled(),
         lanework.workers(),
         lanework.history_lag(),
-        lanework.server(),
+        _server(lanework),
         lanework.functions(),
     )
     own = sorted({deployed.serves for deployed in functions.values()} | {depth.function for depth in depths})
@@ -35,8 +36,19 @@ async def collect(lanework: Lanework) -> bytes:
     Gauge("lanework_workers", "Workers alive.", registry=registry).set(len(workers))
     if lag is not None:
         _set_lag(registry, lag)
-    _set_server(registry, server)
+    if server is not None:
+        _set_server(registry, server)
     return generate_latest(registry)
+
+
+async def _server(lanework: Lanework) -> Server | None:
+    """None where its user may not ask (INFO)."""
+    try:
+        return await lanework.server()
+    except StoreUnavailable:
+        raise
+    except StoreError:
+        return None
 
 
 def _set_depths(

@@ -23,6 +23,7 @@ from runtime.worker.threads import Threads
 _LONGEST = 10 * 365 * 86_400.0  # seconds until another attempt
 _FIELDS = 16 << 10  # characters of a line's fields
 _EVENT = 4000
+_TOGETHER = 100  # started jobs that are told before others get their turn
 Send = Callable[[pb.WorkRequest], None]
 
 
@@ -60,7 +61,7 @@ class Running(log.Speaker):
             try:
                 end = self._completed(await self._value())
                 if end.HasField("completed"):
-                    self._tell_started()
+                    await self._tell_started()
             except BaseException as error:  # a handler may raise what it likes: it ends its attempt alone
                 end = self._end(error)
         except Exception as error:  # whatever it was, an end must be told: the slot waits for it
@@ -79,10 +80,12 @@ class Running(log.Speaker):
             raise ResultTooLarge(size, self._result_limit)
         return pb.WorkRequest(completed=pb.Completed(result=result, result_encoding=encoding))
 
-    def _tell_started(self) -> None:
+    async def _tell_started(self) -> None:
         """Raises JobInvalid; nothing of it counts unless `completed` follows."""
-        for message in started_messages(self._context, self._message.start_id):
+        for number, message in enumerate(started_messages(self._context, self._message.start_id)):
             self._tell(message)
+            if number % _TOGETHER == _TOGETHER - 1:
+                await asyncio.sleep(0)
 
     def cancel(self) -> None:
         """Asks the handler to stop. A `def` handler has to look at `ctx.cancelled`: a thread cannot be ended."""

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
 from runtime.jobs.event import Publication
 from runtime.jobs.request import JobRequest
+
+
+class Permission(Protocol):
+    """What attempts may start. `is_limited`: whether not everything."""
+
+    is_limited: bool
+
+    async def require(self, started: JobRequest | Publication) -> None:
+        """Raises AccessForbidden, StoreUnavailable."""
+
+    def sign(self, request: JobRequest) -> None:
+        """Has callbacks signed with the caller's own secret, where there is one."""
 
 
 class Guard(Protocol):
@@ -28,9 +39,11 @@ class Guard(Protocol):
     def require_all(self, what: str) -> None:
         """For what may come of any function. Raises AccessForbidden where the caller is for some alone."""
 
-    def permission(self) -> Callable[[JobRequest | Publication], Awaitable[None]]:
-        """Says, also once the call is over, whether an attempt that the caller runs may start this: raises
-        AccessForbidden, StoreUnavailable."""
+    def permission(self) -> Permission:
+        """What attempts that the caller runs may start; holds once the call is over, too."""
+
+    def functions_changed(self) -> None:
+        """Others are deployed now than were known."""
 
     async def is_valid(self) -> bool:
         """Whether the caller would be let in still. Raises StoreUnavailable."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fnmatch
 import re
 from collections.abc import Mapping
@@ -88,10 +89,8 @@ async def configure(client: Redis, name: str, value: str) -> str | None:
             await client.config_set(name, value)
         except ResponseError as error:
             return str(error)
-        try:
+        with contextlib.suppress(ResponseError):  # it was started without a file
             await client.config_rewrite()
-        except ResponseError as error:
-            return f"set until it restarts; not in its configuration: {error}"
     return None
 
 
@@ -105,12 +104,13 @@ async def overdue(client: Redis, settings: Settings) -> list[Overdue]:
         with translated():
             async with client.pipeline(transaction=False) as pipe:
                 for name in names:
-                    key = keys.lane(shard, *name.split(":"))
+                    function, _, lane = name.partition(":")
+                    key = keys.lane(shard, function, lane)
                     pipe.xpending_range(key, GROUP, "-", "+", _PART, HELD, idle=least)
                 replies = await pipe.execute(raise_on_error=False)  # a lane that no worker has read has no group
         for name, rows in zip(names, replies, strict=True):
             if rows and not isinstance(rows, Exception):
-                function, lane = name.split(":")
+                function, _, lane = name.partition(":")
                 longest = max(row["time_since_delivered"] for row in rows)
                 found.append(Overdue(function, lane, len(rows), longest / 1000))
     return found

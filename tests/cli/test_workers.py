@@ -90,6 +90,37 @@ async def test_one_that_is_killed_is_started_again_and_its_job_runs_elsewhere(se
     assert started.said("process.died")
 
 
+async def test_one_that_cannot_be_started_again_is_tried_later_and_the_others_go_on(several, client):
+    started = several(2)
+    await known(client, 2)
+    supervisor = psutil.Process(started.popen.pid)
+    limits = supervisor.rlimit(psutil.RLIMIT_NOFILE)
+
+    supervisor.rlimit(psutil.RLIMIT_NOFILE, (4, limits[1]))
+    children(started)[0].kill()
+    started.await_said("process.unstarted")
+    assert len(children(started)) == 1
+    supervisor.rlimit(psutil.RLIMIT_NOFILE, limits)
+
+    until(lambda: len(children(started)) == 2, "another worker")
+    job = await client.wait(await client.enqueue("sleeps"), WAIT)
+    assert job.result == "done"
+
+
+async def test_a_second_signal_ends_them_all_at_once(several, client):
+    started = several(2)
+    await known(client, 2)
+    own = children(started)
+    own[0].suspend()
+
+    started.popen.send_signal(signal.SIGTERM)
+    started.await_said("worker.leaving")
+    started.popen.send_signal(signal.SIGTERM)
+
+    assert await asyncio.to_thread(started.popen.wait, WAIT) == 130
+    until(lambda: not any(child.is_running() for child in own), "the workers' end")
+
+
 async def test_they_drain_together(several, client):
     started = several(2)
     await known(client, 2)

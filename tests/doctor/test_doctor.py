@@ -253,8 +253,26 @@ async def test_the_command_tells_and_fixes_what_it_safely_can(process, worker, s
     shown = {finding["code"]: finding for finding in json.loads(fixed[1])["findings"]}
     assert server.config_get("maxmemory-policy") == {"maxmemory-policy": "noeviction"}
     assert shown["log-unsynced"]["fixable"]
-    assert "until it restarts" in shown["log-unsynced"]["why"]  # this server has no configuration file
+    assert shown["log-unsynced"]["fixed"]
     assert after == (0, "nothing is wrong\n")
+
+
+async def test_warnings_alone_do_not_fail_it(process, worker, server):
+    async with worker(echo=echo):
+        server.config_set("maxmemory", "0")
+        code, told = await asyncio.to_thread(doctor, process)
+        server.config_set("maxmemory", "1gb")
+
+    assert code == 0
+    assert "memory-unlimited" in told
+
+
+async def test_a_lane_of_an_odd_name_is_looked_over(found, worker, redis, settings):
+    lanes = Keys(settings.prefix).lanes(0)
+    async with worker(echo=echo):
+        await redis.sadd(lanes, "a:b:c")
+        assert await found() == {}
+        await redis.srem(lanes, "a:b:c")
 
 
 def test_without_redis_it_says_so(process):

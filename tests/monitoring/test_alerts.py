@@ -196,3 +196,16 @@ async def test_ticks_that_came_while_no_worker_was_there(scraped, gateway, prome
     await asyncio.to_thread(scraped, {"ticks": ticks})
 
     await asyncio.to_thread(prometheus.await_firing, "LaneworkSchedulesMissed")
+
+
+def test_a_user_who_may_not_ask_how_redis_is_costs_these_figures_alone(gateway, prometheus, server):
+    http = gateway()
+    assert "lanework_redis_memory_used_bytes" in http.get("/metrics").text
+
+    server.client.execute_command("ACL", "SETUSER", "default", "-info")
+    metrics = http.get("/metrics").text
+    server.client.execute_command("ACL", "SETUSER", "default", "+info")
+
+    assert "lanework_store_up 1.0" in metrics
+    assert "lanework_redis" not in metrics
+    assert not prometheus.firing()

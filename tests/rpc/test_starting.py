@@ -225,7 +225,7 @@ async def test_an_attempt_that_fails_starts_nothing(served, client, known):
         (lambda ctx: ctx.enqueue("echo", {"a": b"bytes"}), "JobInvalid"),
         (lambda ctx: ctx.enqueue("echo", {"a": float("nan")}), "JobInvalid"),
         (lambda ctx: ctx.enqueue("echo", "x" * (4 << 20)), "JobInvalid"),
-        (lambda ctx: ctx.enqueue("echo", "x" * (2 << 20)), "PayloadInvalid"),
+        (lambda ctx: ctx.enqueue("echo", "x" * (2 << 20)), "JobInvalid"),
         (lambda ctx: ctx.enqueue("\udcff"), "JobInvalid"),
         (lambda ctx: ctx.enqueue("echo", color="red"), "JobInvalid"),
         (lambda ctx: ctx.enqueue("echo", delay="soon"), "JobInvalid"),
@@ -319,21 +319,53 @@ async def test_a_stream_that_breaks_before_the_end_has_started_nothing(served, c
     assert await waiting(client) == [("echo", {"attempt": 2})]
 
 
-async def test_what_attempts_ask_for_is_bounded_and_others_go_on(served, client, known):
+async def test_a_job_that_no_request_could_bring_fails_its_attempt_and_no_other(served, client, known):
     async with stream(served, "parent", "other") as far:
         parent, other = await client.enqueue("parent"), await client.enqueue("other")
         attempts = [await far.read("attempt") for _ in range(2)]
         mine, theirs = sorted(attempts, key=lambda attempt: attempt.type == "other")
-        for number in range(40):
-            await far.send(mine, start=start(number, payload=b"x" * (2 << 20)))
+        await far.send(mine, start=start(0, payload=b"x" * (2 << 20)))
         await far.send(theirs, start=start(0))
         await far.complete(mine)
         await far.complete(theirs)
         done, well = await client.wait(parent.id, WAIT), await client.wait(other.id, WAIT)
 
     assert (done.status, well.status) == ("failed", "completed")
-    assert "64 MiB" in done.error["message"]
+    assert "20000 bytes" in done.error["message"]
     assert await waiting(client) == [("echo", None)]
+
+
+async def test_one_that_asks_for_more_than_the_gateway_holds_is_handed_back(served, client, known, monkeypatch):
+    monkeypatch.setattr("runtime.rpc.work.starting.HELD", 25_000)
+    async with stream(served, "parent", "other") as far:
+        parent, other = await client.enqueue("parent"), await client.enqueue("other")
+        attempts = [await far.read("attempt") for _ in range(2)]
+        mine, theirs = sorted(attempts, key=lambda attempt: attempt.type == "other")
+        for number, attempt in enumerate((theirs, mine)):
+            await far.send(attempt, start=start(number, payload=b"x" * 19_000))
+        await far.complete(mine)
+        again = await far.read("attempt")
+        await far.complete(theirs)
+        await client.wait(other.id, WAIT)
+        await far.send(again, start=start(0, payload=b"x" * 19_000))
+        await far.complete(again)
+        done = await client.wait(parent.id, WAIT)
+
+    assert (done.status, done.attempts[0]["outcome"], again.tries) == ("completed", "released", 1)
+    assert len(await waiting(client)) == 2
+
+
+async def test_what_brings_too_many_jobs_is_refused(served, client, known):
+    options = json.dumps({"then": [{"type": "echo", "then": [{"type": "echo"}] * 90}] * 12})
+    async with stream(served) as far:
+        parent = await client.enqueue("parent")
+        attempt = await far.read("attempt")
+        await far.send(attempt, start=start(0, options=options))
+        await far.complete(attempt)
+        done = await client.wait(parent.id, WAIT)
+
+    assert (done.status, await waiting(client)) == ("failed", [])
+    assert "1,000 jobs at most" in done.error["message"]
 
 
 async def test_a_failed_end_after_starts_starts_nothing(served, client, known):

@@ -313,6 +313,10 @@ class GuardedLanework(Lanework):
         if key is not None and key.functions:
             await self.get(job if isinstance(job, str) else job.id)
 
+    def functions_changed(self) -> None:
+        """Has functions read anew when they are next asked for."""
+        self._contracts.expire()
+
     async def require_functions(self, request: JobRequest, *, is_known: bool = True) -> None:
         """The same for a job's function, and those of what follows it."""
         await self.require_function(request.type, is_known=is_known)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 from runtime.errors import AccessForbidden, LaneworkError
@@ -56,22 +56,11 @@ class RpcGuard:
                 f"{what}, which may come of any function, and the access key {key.name} is for some"
             )
 
-    def permission(self) -> Callable[[JobRequest | Publication], Awaitable[None]]:
-        key = CALLER.get()
+    def permission(self) -> KeyPermission:
+        return KeyPermission(self._lanework, CALLER.get())
 
-        async def permit(started: JobRequest | Publication) -> None:
-            if key is not None:
-                CALLER.set(key)
-                await self._permit(started, key)
-
-        return permit
-
-    async def _permit(self, started: JobRequest | Publication, key: AccessKey) -> None:
-        if isinstance(started, Publication):
-            self.require_all(f"{started.event.type[:50]} is an event")
-        else:
-            await self._lanework.require_functions(started, is_known=False)  # who stores it says so
-            sign(started, key)
+    def functions_changed(self) -> None:
+        self._lanework.functions_changed()
 
     async def is_valid(self) -> bool:
         return await self._lanework.keyring.is_valid(CALLER.get())
@@ -104,3 +93,25 @@ class RpcGuard:
         finally:
             if outcome != "access-forbidden":  # that is on record as a refusal
                 self._record.acted(CALLER.get(), _KIND, path, outcome)
+
+
+class KeyPermission:
+    """What attempts may start that the caller with this key runs."""
+
+    def __init__(self, lanework: GuardedLanework, key: AccessKey | None) -> None:
+        self._lanework = lanework
+        self._key = key
+        self.is_limited = key is not None and bool(key.functions)
+
+    async def require(self, started: JobRequest | Publication) -> None:
+        if self._key is None or not self.is_limited:
+            return
+        if isinstance(started, Publication):
+            name = self._key.name
+            raise AccessForbidden(f"events reach any function, and the access key {name} is for some")
+        CALLER.set(self._key)
+        await self._lanework.require_functions(started, is_known=False)  # who stores it says so
+
+    def sign(self, request: JobRequest) -> None:
+        if self._key is not None:
+            sign(request, self._key)

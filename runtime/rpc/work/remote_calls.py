@@ -14,7 +14,7 @@ from runtime.handlers.context import Context
 from runtime.jobs.failure import Failure, HandlerFailed, RemoteLost, record
 from runtime.rpc.encoding import decode, encode
 from runtime.rpc.generated.lanework.v1 import worker_pb2 as pb
-from runtime.rpc.work.starting import AttemptStarting, Starting
+from runtime.rpc.work.starting import AttemptStarting
 from runtime.settings import Settings
 from runtime.store.attempts import Taken
 from runtime.values import codec
@@ -47,9 +47,13 @@ class RemoteCalls:
     """The attempts that one remote worker runs, by job and number."""
 
     def __init__(
-        self, send: Callable[[pb.WorkResponse], None], starting: Starting, settings: Settings, reports: Reporting
+        self,
+        send: Callable[[pb.WorkResponse], None],
+        starting: Callable[[Attempt], AttemptStarting],
+        settings: Settings,
+        reports: Reporting,
     ) -> None:
-        """`send`: sends a message to it."""
+        """`send`: sends a message to it. `starting`: makes what an attempt asks for."""
         self._send = send
         self._starting = starting
         self._settings = settings
@@ -69,7 +73,7 @@ class RemoteCalls:
         key = (taken.id, taken.attempt)
         outcome: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
         outcome.add_done_callback(lambda done: done.cancelled() or done.exception())
-        starting = self._starting.of(attempt)
+        starting = self._starting(attempt)
         message = pb.WorkResponse(attempt=_message(attempt, starting.start_id))
         self._running[key] = _Running(attempt, outcome, starting)
         attempt.ctx = self._context(attempt)

@@ -12,6 +12,7 @@ from runtime.rpc.service import Service
 from runtime.rpc.status import RequestInvalid, StreamCut
 from runtime.rpc.work.hello import Announced, read_hello
 from runtime.rpc.work.session import Session
+from runtime.rpc.work.starting import Starting
 from runtime.settings import Settings
 
 _HELLO_WITHIN = 10.0  # seconds
@@ -24,6 +25,7 @@ class Work:
         self._guard = guard
         self._settings = settings
         self._sessions: set[Session] = set()
+        self._starting = Starting(settings)
         self._leaves = False
 
     @property
@@ -37,7 +39,7 @@ class Work:
         worker = await asyncio.to_thread(read_hello, hello, self._settings)  # it takes its time
         await self._require_allowed(worker)
         self._require_staying()
-        session = Session(worker, self._guard, self._settings)
+        session = Session(worker, self._guard, self._settings, self._starting)
         self._sessions.add(session)
         session.working.add_done_callback(lambda _: self._sessions.discard(session))
         async with aclosing(session.responses(requests)) as responses:

@@ -19,7 +19,7 @@ from runtime.rpc.guard import Guard
 from runtime.rpc.status import RequestInvalid, StreamCut
 from runtime.rpc.work.hello import Announced
 from runtime.rpc.work.remote_calls import RemoteCalls
-from runtime.rpc.work.starting import Starting
+from runtime.rpc.work.starting import AttemptStarting, Starting
 from runtime.settings import Settings
 from runtime.worker.attempt import Reporting
 from runtime.worker.worker import Worker
@@ -28,9 +28,9 @@ from runtime.worker.worker import Worker
 class Session:
     """From the hello to the end."""
 
-    def __init__(self, announced: Announced, guard: Guard, settings: Settings) -> None:
+    def __init__(self, announced: Announced, guard: Guard, settings: Settings, starting: Starting) -> None:
         self._guard = guard
-        self._starting = Starting(guard.permission())
+        self._make_starting = partial(AttemptStarting, starting, guard.permission())
         self._lease = settings.lease
         self._result_limit = settings.result_limit
         self._responses: asyncio.Queue[pb.WorkResponse | None] = asyncio.Queue()
@@ -46,7 +46,7 @@ class Session:
         self.working = asyncio.get_running_loop().create_task(self._work(), context=Context())
 
     def _make_calls(self, settings: Settings, reports: Reporting) -> RemoteCalls:
-        self._calls = RemoteCalls(self._send, self._starting, settings, reports)
+        self._calls = RemoteCalls(self._send, self._make_starting, settings, reports)
         return self._calls
 
     async def _work(self) -> None:
@@ -81,6 +81,7 @@ class Session:
     async def _welcome(self) -> None:
         """Once its functions are known; it takes jobs from then on."""
         await self._worker.started.wait()
+        self._guard.functions_changed()  # a job may be asked for as soon as the welcome is there
         lease_ms = int(self._lease * 1000)
         welcome = pb.Welcome(worker_id=self._worker.id, lease_ms=lease_ms, result_limit=self._result_limit)
         self._send(pb.WorkResponse(welcome=welcome))
