@@ -16,6 +16,7 @@ from runtime.store.store import Store
 
 _WITHIN = 30.0  # seconds for what an archiver has read to be written
 _PAGE = 500
+_CLOCK = 0.002  # seconds to which ages are known
 
 
 async def find(store: Store, engine: AsyncEngine, search: Search) -> list[str]:
@@ -43,12 +44,14 @@ async def erase(store: Store, engine: AsyncEngine, job_ids: Sequence[str]) -> tu
 async def _until_caught_up(store: Store) -> None:
     """Until history has what had settled by now. Raises HistoryUnavailable."""
     begun = time.monotonic()
-    while (lag := await store.archive.lag()) is not None and lag.seconds > time.monotonic() - begun:
-        if time.monotonic() - begun > _WITHIN:
+    asked = 0.0  # seconds since then: the oldest that waits had settled by then if it has waited for longer
+    while (lag := await store.archive.lag()) is not None and lag.entries and lag.seconds + _CLOCK > asked:
+        if asked > _WITHIN:
             raise HistoryUnavailable(
                 f"history is {lag.seconds:.0f} s behind: what it does not have yet would be missed"
             )
         await asyncio.sleep(0.05)
+        asked = time.monotonic() - begun
 
 
 async def _until_written(store: Store) -> None:

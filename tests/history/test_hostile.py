@@ -212,7 +212,18 @@ async def test_a_database_that_hangs_is_given_up(postgres, monkeypatch, settings
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def test_what_is_not_archived_yet_is_waited_for_before_it_is_erased(client, worker, store, engine, settings):
+@pytest.mark.parametrize("reply_takes", [0.0, 1.0])
+async def test_what_is_not_archived_yet_is_waited_for_before_it_is_erased(
+    client, worker, store, engine, monkeypatch, reply_takes
+):
+    lag = store.archive.lag
+
+    async def slow_lag():
+        found = await lag()
+        await asyncio.sleep(reply_takes)  # the job has settled meanwhile for no longer than it was asked for
+        return found
+
+    monkeypatch.setattr(store.archive, "lag", slow_lag)
     await store.archive.start(3600)
     async with worker(note=note):
         (job_id,) = await settled(client, [{"to": "ann"}])
