@@ -111,11 +111,12 @@ def test_a_gateway_and_a_worker_are_healthy_run_a_job_and_end_when_told(start):
 
 def test_a_gateway_that_no_worker_has_told_of_a_function_is_not_healthy_and_says_why(start):
     gateway = start("gateway", options=("--health-interval", "1s", "--health-retries", "2"))
+    said = "{{range .State.Health.Log}}{{.Output}}{{end}}"
+
+    until(lambda: "503" in docker("inspect", "--format", said, gateway), "a reason")  # it does not listen at first
     until(lambda: health(gateway) == "unhealthy", "an unhealthy gateway")
 
-    said = docker("inspect", "--format", "{{(index .State.Health.Log 0).Output}}", gateway)
-    assert "503" in said
-    assert "function" in said
+    assert "function" in docker("inspect", "--format", said, gateway)
 
 
 def context(folder, requirements):
