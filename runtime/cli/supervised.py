@@ -45,7 +45,10 @@ class Supervised:
     async def _ended(self) -> int | None:
         """Its exit code; None where it could not be started, as without free memory or files."""
         try:
-            return await (await self.start()).wait()
+            process = await self.start()
+            if self._stopping:  # it was told to stop while the process was being made
+                process.terminate()
+            return await process.wait()
         except OSError as error:
             self._log.error("process.unstarted", process=self.name, error=str(error))
             return None

@@ -62,11 +62,11 @@ def _versions(workers: Sequence[WorkerInfo]) -> Iterator[Finding]:
             by_function[name][version].append(worker.id)
     for name, by_version in sorted(by_function.items()):
         if len(by_version) > 1:
-            told = "; ".join(f"{version} on {_some(ids)}" for version, ids in sorted(by_version.items()))
+            where = "; ".join(f"{version} on {_some(ids)}" for version, ids in sorted(by_version.items()))
             yield Finding(
                 "versions-differ",
                 "warning",
-                f"workers run different versions of {name}: {told}",
+                f"workers run different versions of {name}: {where}",
                 "bring the same modules to all; during an update it passes by itself",
             )
 

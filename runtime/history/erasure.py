@@ -44,14 +44,14 @@ async def erase(store: Store, engine: AsyncEngine, job_ids: Sequence[str]) -> tu
 async def _until_caught_up(store: Store) -> None:
     """Until history has what had settled by now. Raises HistoryUnavailable."""
     begun = time.monotonic()
-    asked = 0.0  # seconds since then: the oldest that waits had settled by then if it has waited for longer
-    while (lag := await store.archive.lag()) is not None and lag.entries and lag.seconds + _CLOCK > asked:
-        if asked > _WITHIN:
+    elapsed = 0.0  # when Redis was asked: what has waited for longer had settled by `begun`
+    while (lag := await store.archive.lag()) is not None and lag.entries and lag.seconds + _CLOCK > elapsed:
+        if elapsed > _WITHIN:
             raise HistoryUnavailable(
                 f"history is {lag.seconds:.0f} s behind: what it does not have yet would be missed"
             )
         await asyncio.sleep(0.05)
-        asked = time.monotonic() - begun
+        elapsed = time.monotonic() - begun
 
 
 async def _until_written(store: Store) -> None:

@@ -82,10 +82,10 @@ class Publication:
         cls, id: str, type: str, source: str, subject: str | None, extensions: Mapping[str, Any], data: Any
     ) -> Publication:
         """Of an event that happens now. `extensions`: further attributes. Raises EventInvalid."""
-        if given := sorted(extensions.keys() & {"id", "type", "source", "subject"}):
+        if reserved := sorted(extensions.keys() & {"id", "type", "source", "subject"}):
             message = "is not to be given: an attempt's event is published once"
-            message = message if given[0] == "id" else "is no extension"
-            raise EventInvalid(f"{given[0]} {message}", [{"field": f"/{given[0]}", "message": message}])
+            message = message if reserved[0] == "id" else "is no extension"
+            raise EventInvalid(f"{reserved[0]} {message}", [{"field": f"/{reserved[0]}", "message": message}])
         own = {"type": type, "source": source, "id": id, "subject": subject}
         return cls(Event.of({"time": rfc3339(now_ms()), **extensions, **own}), data)
 

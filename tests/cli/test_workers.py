@@ -5,12 +5,14 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 
 import httpx
 import psutil
 import pytest
 
 from runtime.cli import workers
+from runtime.cli.supervised import Supervised
 from tests.servers import free_port, missing, until
 
 SLEEPS = (
@@ -147,6 +149,17 @@ async def test_workers_that_lose_their_supervisor_leave(several, client):
 
     until(lambda: not any(child.is_running() for child in own), "the workers' end")
     assert await client.workers() == []
+
+
+async def test_a_stop_while_a_process_is_being_made_ends_it_too():
+    one = Supervised("sleeper", [sys.executable, "-c", "import time; time.sleep(60)"], dict(os.environ))
+    running = asyncio.create_task(one.run())
+    await asyncio.sleep(0)
+
+    await one.stop(WAIT)
+
+    async with asyncio.timeout(WAIT):
+        await running
 
 
 @pytest.mark.parametrize("count", ["0", "-1", "many", "257", "1.5"])
