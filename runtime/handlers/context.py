@@ -169,7 +169,7 @@ class Context:
         check_started_count(len(self.requested))
 
     def when_all_settled(self, type: str, payload: Any = None, **options: Unpack[Options]) -> str:
-        """Start a job once all that this attempt enqueues have settled, however; returns its id.
+        """Start a job once all that this attempt enqueues have settled, however; returns the id it has then.
 
         Raises ValueError where one has been named already.
         """

@@ -9,6 +9,7 @@ import sys
 import pytest
 
 from runtime.jobs.failure import ForkserverLost
+from runtime.store.registry import Registry
 from runtime.values.clock import now_ms
 from runtime.worker.deployer import Deployer
 from runtime.worker.upkeep.heartbeat import Heartbeat
@@ -455,3 +456,28 @@ async def test_a_worker_that_was_suspended_goes_on(client, settings, folder, tmp
     finally:
         worker.terminate()
         await asyncio.to_thread(worker.wait, WAIT)
+
+
+async def test_a_report_that_is_on_its_way_when_the_worker_leaves_does_not_bring_it_back(
+    client, worker, monkeypatch
+):
+    report, on_its_way, may_arrive, arriving = Registry.beat, asyncio.Event(), asyncio.Event(), []
+
+    async def slow(self, info):
+        async def arrive():
+            await may_arrive.wait()
+            return await report(self, info)
+
+        arriving.append(asyncio.create_task(arrive()))
+        on_its_way.set()
+        return await asyncio.shield(arriving[-1])
+
+    async with worker(echo=lambda: "fine") as one:
+        monkeypatch.setattr(Registry, "beat", slow)
+        beat = asyncio.create_task(one._parts.heartbeat.beat())
+        await on_its_way.wait()
+        beat.cancel()
+        asyncio.get_running_loop().call_later(0.1, may_arrive.set)
+    await asyncio.wait([beat, *arriving])
+
+    assert await client.workers() == []

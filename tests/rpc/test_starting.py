@@ -180,6 +180,8 @@ async def test_a_follow_up_waits_for_all_others(served, client, known, worker):
 
     async with worker(part=part, total=total), serving(served.url, parent=parent):
         done = await call(client, "parent")
+        for child in done.children[:2]:
+            await client.wait(child, WAIT)
         last = await client.wait(done.result, WAIT)
 
     assert last.result == [1, 2, {"of": 2}]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from runtime import log
 from runtime.errors import StoreError
 from runtime.handlers.catalogue import Catalogue
@@ -23,6 +25,7 @@ class Heartbeat:
         self._started_at = now_ms()
         self._catalogue = Catalogue()
         self._gone: set[str] = set()
+        self._reports: set[asyncio.Task[list[str]]] = set()
 
     async def publish(self, catalogue: Catalogue) -> None:
         """Publishes what is new, changed or gone since the last call. Raises StoreError."""
@@ -65,14 +68,23 @@ class Heartbeat:
             self._metrics_url,
             dict(catalogue.broken),
         )
-        missing = await self._registry.beat(info)
+        missing = await self._report(info)
         if missing:  # another worker withdrew it while we published it
             deployed = [describe(name, catalogue.functions[name], self._settings) for name in missing]
             await self._registry.publish(deployed)
         await self._forget()
         return HEARTBEAT
 
+    async def _report(self, info: WorkerInfo) -> list[str]:
+        """Whoever stops waiting for the answer does not stop what is on its way to the server."""
+        report = asyncio.ensure_future(self._registry.beat(info))
+        self._reports.add(report)
+        report.add_done_callback(self._reports.discard)
+        return await asyncio.shield(report)
+
     async def leave(self) -> None:
+        if self._reports:  # one that arrived later, on another connection, would show this worker for 15 s more
+            await asyncio.wait(self._reports)
         try:
             await self._registry.leave(self._worker)
         except StoreError as error:
