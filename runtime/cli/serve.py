@@ -9,6 +9,7 @@ import signal
 import socket
 import sys
 import threading
+import time
 from collections.abc import Callable
 
 import uvicorn
@@ -30,6 +31,7 @@ from runtime.worker.metrics_port import MetricsPort
 from runtime.worker.worker import Worker
 
 _GONE_WITHIN = 2.0  # seconds after a worker has left
+_TOGETHER = 0.5  # seconds within which signals are one
 
 
 def gateway(settings: Settings) -> int:
@@ -175,15 +177,19 @@ def _end_within(seconds: float, failed: BaseException | None) -> None:
 
 
 def _stop_on_signals(worker: Worker) -> None:
-    """SIGTERM and SIGINT stop it; a second one stops it at once, and its leases run out."""
-    stopping = False
+    """SIGTERM and SIGINT stop it; a second one stops it at once, and its leases run out.
+
+    The end of a supervisor is told once for each of its threads (prctl(2), PR_SET_PDEATHSIG), which is no second one.
+    """
+    stopped_at: float | None = None
 
     def stop() -> None:
-        nonlocal stopping
-        if stopping:
+        nonlocal stopped_at
+        if stopped_at is None:
+            stopped_at = time.monotonic()
+            worker.stop()
+        elif time.monotonic() - stopped_at > _TOGETHER:
             os._exit(130)
-        stopping = True
-        worker.stop()
 
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
