@@ -179,7 +179,7 @@ def _end_within(seconds: float, failed: BaseException | None) -> None:
 def _stop_on_signals(worker: Worker) -> None:
     """SIGTERM and SIGINT stop it; a second one stops it at once, and its leases run out.
 
-    The end of a supervisor is told once for each of its threads (prctl(2), PR_SET_PDEATHSIG), which is no second one.
+    A supervisor's end is told once for each of its threads (prctl(2), PR_SET_PDEATHSIG), which is no second one.
     """
     stopped_at: float | None = None
 
