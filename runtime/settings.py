@@ -42,7 +42,7 @@ class Settings(BaseSettings):
     redis_url: str = Field(
         "redis://127.0.0.1:6379/0",
         validation_alias=AliasChoices(PREFIX + "REDIS_URL", "REDIS_URL"),
-        description="Redis 7.0+ or Valkey 8+; redis://, rediss:// or unix://",
+        description="Redis 7.0+ or Valkey 8+: redis://, rediss:// (TLS), unix://, redis+cluster:// or redis+sentinel://",
     )
     prefix: str = Field("lw", pattern=r"^[A-Za-z0-9_.-]+$", description="what every key in Redis begins with")
     shards: int = Field(1, ge=1, le=MAX_SHARDS, description="slices of the keyspace; the same in every process")

@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING
 from runtime import settings
 from runtime.client.client import Lanework
 from runtime.errors import SettingsInvalid
+from runtime.store.address import SCHEMES
 
 if TYPE_CHECKING:
     from runtime.client.http import LaneworkHttp
-
-_OF_REDIS = ("redis", "rediss", "unix")
 
 
 def connect(url: str, key: str | None = None) -> Lanework | LaneworkHttp:
@@ -20,7 +19,7 @@ def connect(url: str, key: str | None = None) -> Lanework | LaneworkHttp:
     `key`: the access key that a gateway is shown. The rest is as the settings say. Raises SettingsInvalid.
     """
     scheme = url.partition(":")[0].lower()
-    if scheme in _OF_REDIS:
+    if scheme in SCHEMES:
         return Lanework(settings.load(redis_url=url))
     if scheme not in ("http", "https"):
         raise SettingsInvalid("this is neither Redis' URL (redis://…) nor a gateway's (http://…)")

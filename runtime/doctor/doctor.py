@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from runtime.doctor import fleet
 from runtime.doctor.finding import Finding
-from runtime.doctor.server import of_server
+from runtime.doctor.server import of_server, of_settings
 from runtime.settings import Settings
 from runtime.store.store import Store
 
@@ -21,9 +21,11 @@ class Doctor:
     async def findings(self) -> list[Finding]:
         """Errors first. What depends on shards is not looked at where they differ. Raises StoreUnavailable."""
         store, settings = self._store, self._settings
-        checkup = await store.checkup()
-        found = list(of_server(checkup))
-        if checkup.unsupported is None and not checkup.differs:
+        checkups = await store.checkup()
+        found = list(of_settings(checkups[0]))
+        for checkup in checkups:
+            found += of_server(checkup)
+        if not any(checkup.unsupported or checkup.differs for checkup in checkups):
             functions = {deployed.name: deployed for deployed in (await store.registry.functions()).values()}
             workers = await store.registry.workers()
             found += fleet.of_functions(functions, workers, await store.stats.depths())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from runtime.doctor.finding import Finding
 from runtime.store.checkup import Checkup
@@ -12,9 +13,7 @@ _CLOCKS = 1000  # ms
 _LISTPACK = 512  # bytes of a value up to which a job's record stays compact
 
 
-def of_server(checkup: Checkup) -> Iterator[Finding]:
-    if checkup.unsupported is not None:
-        yield Finding("server-too-old", "error", checkup.unsupported, "run a newer server")
+def of_settings(checkup: Checkup) -> Iterator[Finding]:
     for name, (theirs, mine) in checkup.differs.items():
         yield Finding(
             "settings-differ",
@@ -22,6 +21,16 @@ def of_server(checkup: Checkup) -> Iterator[Finding]:
             f"LANEWORK_{name.upper()} is {mine} here, and {theirs} where jobs are stored",
             f"give every process LANEWORK_{name.upper()}={theirs}",
         )
+
+
+def of_server(checkup: Checkup) -> Iterator[Finding]:
+    for finding in _of_server(checkup):
+        yield replace(finding, what=f"{checkup.address}: {finding.what}") if checkup.address else finding
+
+
+def _of_server(checkup: Checkup) -> Iterator[Finding]:
+    if checkup.unsupported is not None:
+        yield Finding("server-too-old", "error", checkup.unsupported, "run a newer server")
     yield from _memory(checkup)
     yield from _log(checkup)
     if abs(checkup.ahead) - checkup.uncertain > _CLOCKS:

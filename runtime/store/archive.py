@@ -11,6 +11,7 @@ from redis.exceptions import ResponseError
 from runtime.jobs.job import Job
 from runtime.settings import Settings
 from runtime.store import record, scripts
+from runtime.store.cluster import Cluster
 from runtime.store.connect import OVERDUE, Redis, translated
 from runtime.store.keys import HELD, HISTORY, Keys
 from runtime.store.rows import Archived, Unarchived
@@ -46,6 +47,7 @@ class Archive:
         self._settings = settings
         self._shards = range(settings.shards)
         self._wait = settings.history_wait
+        self._reading: dict[int, asyncio.Task[list[Entry]]] = {}
 
     async def start(self, wait: float) -> None:
         """From now on settled jobs wait for history, for `wait` seconds at most. Raises StoreError."""
@@ -66,7 +68,24 @@ class Archive:
 
     async def next(self, count: int, timeout: float) -> list[Entry]:
         """Up to `count` entries of each shard that nobody has read; waits for one, at most `timeout` seconds."""
-        streams = {self._keys.archive(shard): ">" for shard in self._shards}
+        if not isinstance(self._redis, Cluster):
+            return await self._read_from(self._shards, count, timeout)
+        for shard in self._shards:  # a cluster reads one shard a call
+            if shard not in self._reading:
+                self._reading[shard] = asyncio.create_task(self._read_from([shard], count, timeout))
+        try:
+            await asyncio.wait(self._reading.values(), return_when=asyncio.FIRST_COMPLETED)
+        except asyncio.CancelledError:
+            for reading in self._reading.values():
+                reading.cancel()
+            raise
+        read = [self._reading.pop(shard) for shard in self._shards if self._reading[shard].done()]
+        failed = [task for task in read if task.exception() is not None]
+        found = [entry for task in read if task not in failed for entry in task.result()]
+        return found if found or not failed else failed[0].result()  # which raises
+
+    async def _read_from(self, shards: Iterable[int], count: int, timeout: float) -> list[Entry]:
+        streams = {self._keys.archive(shard): ">" for shard in shards}
         options: Any = {"count": count, "block": max(1, round(timeout * 1000))}
         with translated():
             try:
@@ -75,7 +94,7 @@ class Archive:
             except ResponseError as error:
                 await self._mark_again(error)
                 return []
-        by_key = {self._keys.archive(shard).encode(): shard for shard in self._shards}
+        by_key = {self._keys.archive(shard).encode(): shard for shard in shards}
         return [entry for key, rows in found or () for entry in _entries(by_key[key], rows)]
 
     async def abandoned(self, count: int) -> list[Entry]:

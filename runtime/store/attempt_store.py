@@ -10,9 +10,10 @@ from redis.exceptions import NoScriptError, ResponseError
 from runtime.settings import Settings
 from runtime.store import scripts
 from runtime.store.attempts import End, Offer, Settlement, Sweep, Swept, Taken, TakeReply
-from runtime.store.connect import OVERDUE, Redis, SyncRedis, blpop, members, translated
+from runtime.store.connect import OVERDUE, Redis, blpop, members, translated
 from runtime.store.keys import GROUP, HELD, Keys
 from runtime.store.rows import Emitted, Ended, Found, Held, Limit, NewJob, Order, Report, Scan
+from runtime.store.thread_client import ThreadClient
 from runtime.store.wire import Command
 from runtime.values import codec
 
@@ -132,7 +133,7 @@ class AttemptStore:
         replies = await scripts.SETTLE(self._client, self._root, *self._settle_args(batch))
         return [_ENDS[reply] for reply in replies]
 
-    def settle_from_thread(self, client: SyncRedis, batch: Sequence[Settlement]) -> None:
+    def settle_from_thread(self, client: ThreadClient, batch: Sequence[Settlement]) -> None:
         scripts.SETTLE.sync(client, self._root, *self._settle_args(batch))
 
     def _ended(self, settlement: Settlement) -> tuple[Any, ...]:
@@ -188,57 +189,56 @@ class AttemptStore:
         """Keeps what attempts emitted and logged; what is kept already is not kept twice."""
         await scripts.EMIT(self._client, self._root, self._worker, self._keep, codec.pack_batch(batch))
 
-    def stay_alive(self, client: SyncRedis) -> None:
+    def stay_alive(self, client: ThreadClient) -> None:
         """Marks this worker as alive for one lease, from a thread: takes sent ahead are served meanwhile."""
-        with translated():
-            client.set(self._keys.alive(self._shard, self._worker), 1, px=self._lease)
+        with client.at(self._root) as server:
+            server.set(self._keys.alive(self._shard, self._worker), 1, px=self._lease)
 
-    def held(self, client: SyncRedis) -> list[Taken]:
+    def held(self, client: ThreadClient) -> list[Taken]:
         """What the store lists as this worker's, including attempts it has not read yet; from a thread."""
         found: list[Taken] = []
-        with translated():
-            names = {name.decode().partition(":")[::2] for name in client.sscan_iter(self._keys.lanes(self._shard))}
+        with client.at(self._root) as server:
+            names = {name.decode().partition(":")[::2] for name in server.sscan_iter(self._keys.lanes(self._shard))}
             for function, lane in sorted(names):
-                found += self._held_in(client, function, lane)
+                found += self._held_in(server, function, lane)
         return found
 
-    def _held_in(self, client: SyncRedis, function: str, lane: str) -> Iterator[Taken]:
+    def _held_in(self, server: Any, function: str, lane: str) -> Iterator[Taken]:
         key, start = self._keys.lane(self._shard, function, lane), "-"
-        sync: Any = client
         while True:
             try:
-                pending = sync.xpending_range(key, GROUP, start, "+", _PAGE, HELD)
+                pending = server.xpending_range(key, GROUP, start, "+", _PAGE, HELD)
             except ResponseError:  # its group does not exist yet
                 return
             for entry in (row["message_id"] for row in pending):
-                for _, fields in sync.xrange(key, entry, entry, count=1):
-                    taken = self._taken_by_me(sync, function, lane, entry, fields[b"job"].decode())
+                for _, fields in server.xrange(key, entry, entry, count=1):
+                    taken = self._taken_by_me(server, function, lane, entry, fields[b"job"].decode())
                     if taken is not None:
                         yield taken
                 start = f"({entry.decode()}"
             if len(pending) < _PAGE:
                 return
 
-    def _taken_by_me(self, client: Any, function: str, lane: str, entry: bytes, job_id: str) -> Taken | None:
+    def _taken_by_me(self, server: Any, function: str, lane: str, entry: bytes, job_id: str) -> Taken | None:
         names = ("worker", "attempt", "max_attempts", "created", "spared", "started", "busy", "extras")
-        worker, *numbers, busy, extras = client.hmget(self._keys.job(self._shard, job_id), names)
+        worker, *numbers, busy, extras = server.hmget(self._keys.job(self._shard, job_id), names)
         if worker is None or worker.decode() != self._worker:
             return None
         attempt, max_attempts, created, spared, started = (int(number or 0) for number in numbers)
         packed = (busy or b"").decode(), extras or b""
         return Taken(function, lane, entry, job_id, attempt, b"", max_attempts, created, spared, started, *packed)
 
-    def fall_silent(self, client: SyncRedis) -> None:
+    def fall_silent(self, client: ThreadClient) -> None:
         """From now on takes sent ahead get nothing; from a thread."""
-        with translated():
-            client.delete(self._keys.alive(self._shard, self._worker))
+        with client.at(self._root) as server:
+            server.delete(self._keys.alive(self._shard, self._worker))
 
     async def take_no_more(self) -> None:
         """The same for a worker that leaves: the server may serve a take whose connection is closed already."""
         with translated():
             await self._client.wire.execute_command("DEL", self._keys.alive(self._shard, self._worker))
 
-    def renew(self, client: SyncRedis, held: Sequence[Taken]) -> tuple[list[Taken], list[Taken]]:
+    def renew(self, client: ThreadClient, held: Sequence[Taken]) -> tuple[list[Taken], list[Taken]]:
         """Extends leases, from a thread; returns the attempts that are no longer this worker's, and those
         that are to be cancelled."""
         rows = [Held(taken.id, taken.type, taken.lane, taken.entry, taken.attempt) for taken in held]

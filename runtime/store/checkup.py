@@ -5,14 +5,14 @@ from __future__ import annotations
 import contextlib
 import fnmatch
 import re
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 from redis.exceptions import ResponseError
 
 from runtime.settings import Settings
-from runtime.store.connect import Redis, agreed, members, translated, unsupported
+from runtime.store.connect import Redis, ServerClient, agreed, members, servers, translated, unsupported
 from runtime.store.keys import GROUP, HELD, Keys
 from runtime.store.server import Server
 from runtime.values.clock import now_ms
@@ -42,10 +42,12 @@ class Strays(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Checkup:
-    """`unsupported`: why the server cannot serve at all. `configuration`: its parameters by name; none where it
+    """`address`: the server's, where there are several. `unsupported`: why it cannot serve at all.
+    `configuration`: its parameters by name; none where it
     does not show them. `ahead`: ms by which its clock is ahead of this machine's; `uncertain`: by how much that may
     be wrong. `differs`: settings that others agreed on and this process has otherwise: (theirs, mine) by name."""
 
+    address: str
     server: Server
     unsupported: str | None
     configuration: Mapping[str, str]
@@ -54,25 +56,31 @@ class Checkup:
     differs: Mapping[str, tuple[str, str]]
 
 
-async def examine(client: Redis, settings: Settings) -> Checkup:
-    """Raises StoreUnavailable."""
+async def examine(client: Redis, settings: Settings) -> list[Checkup]:
+    """Of the server, or of each of a cluster's primaries. Raises StoreUnavailable."""
     with translated():
-        before = now_ms()
-        seconds, micros = await client.time()
-        after = now_ms()
-        info: dict[str, Any] = await client.info("server")
-        info |= await client.info("memory") | await client.info("persistence")
         stored: Any = await client.hgetall(Keys(settings.prefix).config)
-        configuration = await _configuration(client)
-    theirs = {name.decode(): value.decode() for name, value in stored.items()}
-    differs = {n: (theirs[n], mine) for n, mine in agreed(settings).items() if theirs.get(n, mine) != mine}
+        theirs = {name.decode(): value.decode() for name, value in stored.items()}
+        differs = {n: (theirs[n], mine) for n, mine in agreed(settings).items() if theirs.get(n, mine) != mine}
+        return [await _examine(server, differs) for server in await servers(client)]
+
+
+async def _examine(server: ServerClient, differs: Mapping[str, tuple[str, str]]) -> Checkup:
+    before = now_ms()
+    seconds, micros = await server.ask("TIME")
+    after = now_ms()
+    info: dict[str, Any] = {}
+    for section in ("server", "memory", "persistence"):
+        info |= await server.ask("INFO", section)
     ahead = int(seconds) * 1000 + int(micros) / 1000 - (before + after) / 2
-    return Checkup(Server.of(info), unsupported(info), configuration, ahead, (after - before) / 2 + 1, differs)
+    uncertain = (after - before) / 2 + 1
+    configuration = await _configuration(server)
+    return Checkup(server.address, Server.of(info), unsupported(info), configuration, ahead, uncertain, differs)
 
 
-async def _configuration(client: Redis) -> dict[str, str]:
+async def _configuration(server: ServerClient) -> dict[str, str]:
     try:
-        found: dict[Any, Any] = await client.config_get(*CONFIGURATION)
+        found: dict[Any, Any] = await server.ask("CONFIG GET", *CONFIGURATION)
     except ResponseError:  # a server of a provider that does not show it, or a user who may not ask
         return {}
     return {_text(name): _text(value) for name, value in found.items()}
@@ -83,14 +91,16 @@ def _text(value: Any) -> str:
 
 
 async def configure(client: Redis, name: str, value: str) -> str | None:
-    """Sets a parameter of the server, in its file too where it has one. Returns why that was refused."""
+    """Sets a parameter of the server, or of each primary, in its file too where it has one. Returns why that was
+    refused."""
     with translated():
-        try:
-            await client.config_set(name, value)
-        except ResponseError as error:
-            return str(error)
-        with contextlib.suppress(ResponseError):  # it was started without a file
-            await client.config_rewrite()
+        for server in await servers(client):
+            try:
+                await server.ask("CONFIG SET", name, value)
+            except ResponseError as error:
+                return str(error)
+            with contextlib.suppress(ResponseError):  # it was started without a file
+                await server.ask("CONFIG REWRITE")
     return None
 
 
@@ -122,21 +132,30 @@ async def strays(client: Redis, settings: Settings) -> Strays:
     permanent, passing = _compiled(keys.permanent()), _compiled(keys.passing())
     unknown: list[str] = []
     endless: list[str] = []
-    read, cursor = 0, 0
-    while True:
-        with translated():
-            cursor, page = await cast("Any", client.scan(cursor, match=f"{keys.prefix}:*", count=_PART))
-            names = [name.decode(errors="replace") for name in page]
+    read = 0
+    with translated():
+        async for names in _pages(client.scan_iter(f"{keys.prefix}:*", count=_PART)):
             maybe = [name for name in names if not permanent(name) and passing(name)]
             unknown += [name for name in names if not permanent(name) and not passing(name)]
             async with client.pipeline(transaction=False) as pipe:
                 for name in maybe:
                     pipe.ttl(name)
                 ttls = await pipe.execute()
-        endless += [name for name, ttl in zip(maybe, ttls, strict=True) if ttl == -1 and ":job:" not in name]
-        read += len(names)
-        if cursor == 0 or read >= KEYS_READ:
-            return Strays(sorted(unknown), sorted(endless), cursor != 0)
+            endless += [name for name, ttl in zip(maybe, ttls, strict=True) if ttl == -1 and ":job:" not in name]
+            read += len(names)
+            if read >= KEYS_READ:
+                break
+    return Strays(sorted(unknown), sorted(endless), read >= KEYS_READ)
+
+
+async def _pages(found: AsyncIterator[bytes]) -> AsyncIterator[list[str]]:
+    page: list[str] = []
+    async for name in found:
+        page.append(name.decode(errors="replace"))
+        if len(page) == _PART:
+            yield page
+            page = []
+    yield page
 
 
 def _compiled(patterns: tuple[str, ...]) -> Any:

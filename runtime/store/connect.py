@@ -8,32 +8,50 @@ from contextlib import asynccontextmanager
 from functools import cached_property
 from typing import Any, cast
 
-import redis
 import redis.asyncio
 from redis import exceptions
+from redis.asyncio.cluster import ClusterNode
 from redis.asyncio.retry import Retry as AsyncRetry
+from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool
 from redis.backoff import NoBackoff
-from redis.retry import Retry as SyncRetry
 
 from runtime import log
 from runtime.errors import StoreError, StoreMismatch, StoreUnavailable, StoreUnsupported
 from runtime.settings import Settings
+from runtime.store.address import Address
+from runtime.store.cluster import Cluster
 from runtime.store.keys import Keys
 from runtime.store.wire import Wire
-
-SyncRedis = redis.Redis
 
 # A command that takes longer than this counts as lost; its caller decides what to do.
 TIMEOUT = 1.5
 _PART = 1000  # members of a set that one call reads
+_UNBOUNDED = 1 << 31  # connections
+_OPTIONS: dict[str, Any] = {"socket_connect_timeout": TIMEOUT, "client_name": "lanework", "protocol": 2}
 OVERDUE = 3.0  # seconds by which the answer to a read that blocks may come late
 
-_AWAY = (exceptions.ConnectionError, exceptions.TimeoutError, OSError, TimeoutError)
+_AWAY = (
+    exceptions.ConnectionError,
+    exceptions.TimeoutError,
+    exceptions.RedisClusterException,
+    OSError,
+    TimeoutError,
+)
 # error codes of a server that will serve again: a replica too few, a disk that is full, a failover
 _PASSING = frozenset(
     ("BUSY", "CLUSTERDOWN", "LOADING", "MASTERDOWN", "MISCONF", "NOREPLICAS", "READONLY", "TRYAGAIN", "UNBLOCKED")
 )
-_NOT_NOW = (exceptions.BusyLoadingError, exceptions.ReadOnlyError, exceptions.OutOfMemoryError)
+_NOT_NOW = (
+    exceptions.BusyLoadingError,
+    exceptions.ReadOnlyError,
+    exceptions.OutOfMemoryError,
+    exceptions.AskError,
+    exceptions.ClusterDownError,
+    exceptions.ClusterError,
+    exceptions.MasterDownError,
+    exceptions.MovedError,
+    exceptions.TryAgainError,
+)
 
 
 class Redis(redis.asyncio.Redis):
@@ -44,41 +62,66 @@ class Redis(redis.asyncio.Redis):
 
     @cached_property
     def wire(self) -> Wire:
-        return Wire(self.connection_pool, TIMEOUT, gathers=self.gathers)
+        return Wire(self.connection_pool.make_connection, TIMEOUT, gathers=self.gathers)
 
     @cached_property
     def durable_wire(self) -> Wire:
-        return Wire(self.connection_pool, TIMEOUT)
+        return Wire(self.connection_pool.make_connection, TIMEOUT)
 
-    async def aclose(self, close_connection_pool: bool | None = None) -> None:
+    def close_wires(self) -> None:
         self.wire.close()
         self.durable_wire.close()
-        await super().aclose(close_connection_pool)
 
 
 def connect(settings: Settings, *, timeout: float | None = TIMEOUT) -> Redis:
-    """A pool of connections. `timeout`: seconds for one command, None for reads that block."""
-    client: Redis = Redis.from_url(  # type: ignore[assignment]
-        settings.redis_url,
-        socket_timeout=timeout,
-        socket_connect_timeout=TIMEOUT,
-        retry=AsyncRetry(NoBackoff(), 0),
-        client_name="lanework",
-        protocol=2,
-    )
-    return client
+    """A client; `disconnect` closes it. `timeout`: seconds for one command, None for reads that block.
+
+    That of a cluster has the same commands and wires, though not the type. Raises SettingsInvalid.
+    """
+    address = Address.of(settings.redis_url)
+    options = _OPTIONS | {"socket_timeout": timeout} | address.options
+    if address.kind == "cluster":
+        nodes = [ClusterNode(*host) for host in address.hosts]
+        # one look more at who has the slot, when a node does not answer
+        retry = AsyncRetry(NoBackoff(), 1)
+        cluster = Cluster(startup_nodes=nodes, retry=retry, max_connections=_UNBOUNDED, **options)
+        cluster.call_timeout = TIMEOUT
+        return cast("Redis", cluster)
+    options["retry"] = AsyncRetry(NoBackoff(), 0)
+    if address.kind == "sentinel":
+        own = {"socket_timeout": TIMEOUT, "socket_connect_timeout": TIMEOUT} | address.sentinel_options
+        sentinel: Any = Sentinel(address.hosts, sentinel_kwargs=own)  # type: ignore[no-untyped-call]
+        pool: redis.asyncio.ConnectionPool = SentinelConnectionPool(address.service, sentinel, **options)  # type: ignore[no-untyped-call]
+    else:
+        pool = redis.asyncio.ConnectionPool(**options)
+    return cast("Redis", Redis.from_pool(pool))
 
 
-def connect_sync(settings: Settings) -> SyncRedis:
-    """A connection for a thread of its own."""
-    return redis.Redis.from_url(
-        settings.redis_url,
-        socket_timeout=TIMEOUT,
-        socket_connect_timeout=TIMEOUT,
-        retry=SyncRetry(NoBackoff(), 0),
-        client_name="lanework",
-        protocol=2,
-    )
+class ServerClient:
+    """One of the servers that hold a part of the keys."""
+
+    def __init__(self, client: Any, node: ClusterNode | None = None) -> None:
+        self._client = client
+        self._target = {} if node is None else {"target_nodes": node}
+        self.address = "" if node is None else node.name
+
+    async def ask(self, *command: str) -> Any:
+        """A command that is about the server, not about a key. Raises redis-py's errors."""
+        return await self._client.execute_command(*command, **self._target)
+
+
+async def servers(client: Redis) -> list[ServerClient]:
+    """The one, or the primaries of a cluster. Raises redis-py's errors."""
+    cluster: Any = client
+    if not isinstance(cluster, Cluster):
+        return [ServerClient(client)]
+    await cluster.initialize()
+    return [ServerClient(cluster, node) for node in cluster.get_primaries()]
+
+
+async def disconnect(client: Redis) -> None:
+    client.close_wires()
+    await client.aclose()
 
 
 class _Translated:
@@ -140,9 +183,10 @@ async def durably(client: Redis, script: Any, root: str, *args: str | bytes | in
 
 
 async def ping(client: Redis) -> None:
-    """Raises StoreUnavailable unless the server answers."""
+    """Raises StoreUnavailable unless the server answers, or each primary of a cluster does."""
     with translated():
-        await client.ping()
+        for server in await servers(client):
+            await server.ask("PING")
 
 
 @asynccontextmanager
@@ -151,7 +195,7 @@ async def opened(settings: Settings, *, timeout: float | None = TIMEOUT) -> Asyn
     try:
         yield client
     finally:
-        await client.aclose()
+        await disconnect(client)
 
 
 async def check_server(client: Redis, settings: Settings) -> None:
@@ -161,24 +205,35 @@ async def check_server(client: Redis, settings: Settings) -> None:
     warned of: under pressure it would drop jobs.
     """
     with translated():
-        server, memory = await client.info("server"), await client.info("memory")
-        _check_version(server)
-        if not str(memory.get("maxmemory_policy", "noeviction")).startswith("noeviction"):
-            log.get("store").warning(
-                "server.evicts",
-                policy=memory["maxmemory_policy"],
-                do="set maxmemory-policy noeviction: an evicting server drops jobs when memory is short",
-            )
-        if settings.durable:
-            _check_durable(server, await client.info("persistence"))
+        for info in await read_info(client, "server", "memory", "persistence"):
+            _check_version(info)
+            if not str(info.get("maxmemory_policy", "noeviction")).startswith("noeviction"):
+                log.get("store").warning(
+                    "server.evicts",
+                    policy=info["maxmemory_policy"],
+                    do="set maxmemory-policy noeviction: an evicting server drops jobs when memory is short",
+                )
+            if settings.durable:
+                _check_durable(info)
         await _agree(client, settings)
 
 
-def _check_durable(server: dict[str, Any], persistence: dict[str, Any]) -> None:
-    version = tuple(int(part) for part in str(server.get("redis_version", "0")).split(".")[:2])
-    if "valkey_version" not in server and version < (7, 2):
+async def read_info(client: Redis, *sections: str) -> list[dict[str, Any]]:
+    """What each server says of itself. Raises redis-py's errors."""
+    infos = []
+    for server in await servers(client):
+        info: dict[str, Any] = {}
+        for section in sections:
+            info |= await server.ask("INFO", section)
+        infos.append(info)
+    return infos
+
+
+def _check_durable(info: dict[str, Any]) -> None:
+    version = tuple(int(part) for part in str(info.get("redis_version", "0")).split(".")[:2])
+    if "valkey_version" not in info and version < (7, 2):
         raise StoreUnsupported("LANEWORK_DURABLE needs WAITAOF: Redis 7.2+ or Valkey 8+")
-    if not persistence.get("aof_enabled"):
+    if not info.get("aof_enabled"):
         raise StoreUnsupported("LANEWORK_DURABLE needs a server with an append-only file: set appendonly yes")
 
 

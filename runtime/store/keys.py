@@ -6,12 +6,39 @@ one node changes a job's state. Keys without one are the same for all shards.
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
+from functools import cache
+from string import ascii_lowercase
+
+from redis.crc import REDIS_CLUSTER_HASH_SLOTS as SLOTS
+from redis.crc import key_slot
 
 GROUP = "lw"
 HISTORY = "history"  # the group of those that write history
 HELD = "+"  # the consumer of all entries that workers hold; the record names the worker
 BACK = "-"  # the consumer of entries that were handed back, until the next taker
+
+
+@cache
+def hash_tag(shard: int) -> str:
+    """The shard's number, with letters behind it where they bring its slot to its place.
+
+    The places of all shards up to any number lie evenly in the 16,384 slots: one in each third, and then each
+    halves the widest gap of its third (van der Corput's sequence). Primaries with equal ranges get as many each.
+    """
+    if shard == 0:
+        return "0"  # one that is alone has no place to keep; its slot is in the last third
+    third, number = (shard - 1) % 3, shard // 3
+    within = sum(1 / (2 << bit) for bit in range(number.bit_length()) if number >> bit & 1)
+    width = max(4, SLOTS // (16 * (shard + 1)))
+    place = int(SLOTS * (third + within) / 3) + 1
+    for length in itertools.count():
+        for letters in itertools.product(ascii_lowercase, repeat=length):
+            tag = f"{shard}{''.join(letters)}"
+            if place <= key_slot(tag.encode()) < place + width:
+                return tag
+    raise AssertionError("there are endlessly many tags")
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +48,7 @@ class Keys:
     prefix: str
 
     def root(self, shard: int) -> str:
-        return f"{self.prefix}:{{{shard}}}"
+        return f"{self.prefix}:{{{hash_tag(shard)}}}"
 
     # of each shard
 

@@ -161,7 +161,10 @@ class Registry:
             names = await cast("Any", self._client.zrange(self._keys.workers, 0, 9999))
             if not names:
                 return []
-            stored = await cast("Any", self._client.mget([self._keys.worker(name.decode()) for name in names]))
+            async with self._client.pipeline(transaction=False) as pipe:
+                for name in names:  # MGET would have to find all in one node
+                    pipe.get(self._keys.worker(name.decode()))
+                stored = await pipe.execute()
         gone = [name for name, packed in zip(names, stored, strict=True) if packed is None]
         if gone:  # killed; one that was merely silent comes back with its next beat
             with translated():

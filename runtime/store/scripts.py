@@ -8,7 +8,8 @@ from typing import Any
 
 from redis.exceptions import NoScriptError
 
-from runtime.store.connect import Redis, SyncRedis, translated
+from runtime.store.connect import Redis, translated
+from runtime.store.thread_client import ThreadClient
 from runtime.store.wire import Command
 
 _WITH = "-- with: "
@@ -45,10 +46,10 @@ class Script:
             except NoScriptError:  # a new server, or SCRIPT FLUSH
                 return await client.wire.execute_command(*self.whole(root, *args))
 
-    def sync(self, client: SyncRedis, root: str, *args: str | bytes | int) -> Any:
+    def sync(self, client: ThreadClient, root: str, *args: str | bytes | int) -> Any:
         """The same from a thread."""
-        execute: Any = client.execute_command
-        with translated():
+        with client.at(root) as server:
+            execute: Any = server.execute_command
             try:
                 return execute(*self.by_sha(root, *args))
             except NoScriptError:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
-from runtime.store.connect import Redis, translated
+from runtime.store.connect import Redis, read_info, translated
 
 
 class Server(NamedTuple):
@@ -28,8 +28,20 @@ class Server(NamedTuple):
             written == ("ok", "ok"),
         )
 
+    @classmethod
+    def of_all(cls, infos: Iterable[Mapping[str, Any]]) -> Server:
+        """The sum of a cluster's primaries; of logs, what is true of every one."""
+        each = [cls.of(info) for info in infos]
+        limit = sum(one.memory_limit for one in each) if all(one.memory_limit for one in each) else 0
+        return cls(
+            sum(one.memory_used for one in each),
+            limit,
+            all(one.keeps_log for one in each),
+            all(one.writes_log for one in each),
+        )
+
 
 async def read_server(client: Redis) -> Server:
     """Raises StoreUnavailable."""
     with translated():
-        return Server.of(await client.info("memory") | await client.info("persistence"))
+        return Server.of_all(await read_info(client, "memory", "persistence"))

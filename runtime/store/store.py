@@ -7,7 +7,7 @@ from runtime.store.access import AccessKeys
 from runtime.store.archive import Archive
 from runtime.store.attempt_store import AttemptStore
 from runtime.store.checkup import Checkup, Overdue, Strays, configure, examine, overdue, strays
-from runtime.store.connect import check_server, connect
+from runtime.store.connect import check_server, connect, disconnect
 from runtime.store.dead import Dead
 from runtime.store.emitted import EmittedStore
 from runtime.store.jobs import Jobs
@@ -62,7 +62,7 @@ class Store:
         """How the server is. Raises StoreUnavailable."""
         return await read_server(self._client)
 
-    async def checkup(self) -> Checkup:
+    async def checkup(self) -> list[Checkup]:
         """As `examine`. Raises StoreUnavailable."""
         return await examine(self._client, self._settings)
 
@@ -80,5 +80,5 @@ class Store:
 
     async def close(self) -> None:
         await self.waiters.close()
-        await self._client.aclose()
-        await self.blocking.aclose()
+        await disconnect(self._client)
+        await disconnect(self.blocking)

@@ -12,7 +12,6 @@ from collections.abc import Callable
 from typing import Any
 
 import hiredis
-import redis.asyncio
 from redis import exceptions
 
 Argument = str | bytes | int | float
@@ -37,11 +36,13 @@ class _Call:
 class Wire(asyncio.Protocol):
     """Connects with the first call, and again with the first call after the connection was lost."""
 
-    def __init__(self, pool: redis.asyncio.ConnectionPool, timeout: float, *, gathers: bool = False) -> None:
-        """`timeout`: seconds for a call that does not say; connecting counts. `gathers`: whether what is sent in
+    def __init__(self, make_connection: Callable[[], Any], timeout: float, *, gathers: bool = False) -> None:
+        """`make_connection`: gives a connection of redis-py's, not open yet.
+
+        `timeout`: seconds for a call that does not say; connecting counts. `gathers`: whether what is sent in
         one turn of the loop goes out with one write, at its end. A write costs more than the rest of a call, but
         where the rest of the turn is long, as with a worker's handlers, the server would wait for it."""
-        self._pool = pool
+        self._make_connection = make_connection
         self._timeout = timeout
         self._gathers = gathers
         self._waiting: deque[_Call] = deque()
@@ -105,7 +106,7 @@ class Wire(asyncio.Protocol):
             raise exceptions.ConnectionError("the connection was lost at once")
 
     async def _open(self) -> None:
-        connection: Any = self._pool.make_connection()  # type: ignore[no-untyped-call]
+        connection = self._make_connection()
         try:
             await connection.connect()
             # redis-py offers no way to take a connection over: its writer is private to it
@@ -120,17 +121,21 @@ class Wire(asyncio.Protocol):
         self._connection, self._transport = connection, transport
 
     def data_received(self, data: bytes) -> None:
+        is_replica = False
         try:
             self._parser.feed(data)
             while (reply := self._parser.gets()) is not False:
                 call = self._waiting[0]
                 call.replies.append(reply)
+                is_replica |= isinstance(reply, exceptions.ReadOnlyError)
                 if len(call.replies) == call.want:
                     self._waiting.popleft()
                     if not call.answered.done():  # else its caller has gone
                         call.answered.set_result(call.replies)
         except (exceptions.InvalidResponse, IndexError) as error:
             self._drop(exceptions.ConnectionError(f"the server does not speak Redis' protocol: {error}"))
+        if is_replica:  # sentinels may name another primary by now
+            self._drop(exceptions.ConnectionError("the server is a replica now"))
 
     def connection_lost(self, error: Exception | None) -> None:
         self._drop(exceptions.ConnectionError(f"the connection was lost: {error or 'closed by the server'}"))

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from runtime.handlers.spec import Spec
 from runtime.settings import Settings
 from runtime.store.attempt_store import AttemptStore
-from runtime.store.connect import Redis, connect
+from runtime.store.connect import Redis, connect, disconnect
 from runtime.worker.reader import Reader, Serving
 from runtime.worker.slots import Slots
 
@@ -32,4 +32,4 @@ class SlotGroup:
                 await reader.wake()
 
     async def close(self) -> None:
-        await self._blocking.aclose()
+        await disconnect(self._blocking)

@@ -88,6 +88,7 @@ async def test_how_the_server_is_set_up(found, worker, server, code, name, value
 
 def checkup(**changed):
     well = {
+        "address": "",
         "server": Server(1, 100, keeps_log=True, writes_log=True),
         "unsupported": None,
         "configuration": {"maxmemory-policy": "noeviction", "appendfsync": "everysec"},

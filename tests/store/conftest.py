@@ -11,7 +11,7 @@ import pytest
 from runtime.settings import Settings
 from runtime.store.attempt_store import AttemptStore
 from runtime.store.attempts import Offer, Settlement, Taken
-from runtime.store.connect import Redis, connect_sync
+from runtime.store.connect import Redis
 from runtime.store.dead import Dead
 from runtime.store.jobs import Jobs
 from runtime.store.keys import Keys
@@ -19,6 +19,7 @@ from runtime.store.newest_jobs import NewestJobs
 from runtime.store.operations import Operations
 from runtime.store.rows import NewJob, Scan
 from runtime.store.scheduled_jobs import ScheduledJobs
+from runtime.store.thread_client import ThreadClient
 from runtime.values import codec, ids
 
 
@@ -45,7 +46,7 @@ class Store:
         self.operations = Operations(client, settings)
         self.a = AttemptStore(client, settings, 0, "worker-a")
         self.b = AttemptStore(client, settings, 0, "worker-b")
-        self._sync = connect_sync(settings)
+        self._sync = ThreadClient(settings)
 
     async def enqueue(self, type: str = "f", lane: str = "normal", count: int = 1, **more: Any) -> list[str]:
         payload = codec.pack(more.get("payload"))

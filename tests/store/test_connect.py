@@ -3,7 +3,7 @@ import structlog
 
 from runtime import settings as settings_module
 from runtime.errors import StoreMismatch, StoreUnavailable, StoreUnsupported
-from runtime.store.connect import check_server, opened
+from runtime.store.connect import ServerClient, check_server, opened
 
 
 async def test_processes_that_disagree_about_lanes_are_refused(redis, settings):
@@ -20,10 +20,10 @@ async def test_processes_that_disagree_about_lanes_are_refused(redis, settings):
     "info", [{"redis_version": "6.2.14"}, {"redis_version": "7.2.4", "valkey_version": "7.2.5"}]
 )
 async def test_a_server_that_is_too_old_is_refused_clearly(redis, settings, monkeypatch, info):
-    async def told(section):
-        return info if section == "server" else {}
+    async def told(self, *command):
+        return info if command == ("INFO", "server") else {}
 
-    monkeypatch.setattr(redis, "info", told)
+    monkeypatch.setattr(ServerClient, "ask", told)
 
     with pytest.raises(StoreUnsupported, match=r"is too old: Lanework needs Redis 7\.0\+ or Valkey 8\+"):
         await check_server(redis, settings)

@@ -11,6 +11,7 @@ import secrets
 from dataclasses import dataclass
 
 import pytest
+import redis
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
@@ -20,12 +21,13 @@ from runtime.errors import StatusConflict
 from runtime.store import scripts
 from runtime.store.attempt_store import AttemptStore
 from runtime.store.attempts import Offer, Settlement, Taken
-from runtime.store.connect import connect, connect_sync
+from runtime.store.connect import connect, disconnect
 from runtime.store.dead import Dead
 from runtime.store.jobs import Jobs
 from runtime.store.keys import Keys
 from runtime.store.operations import Operations
 from runtime.store.rows import Limit, NewJob
+from runtime.store.thread_client import ThreadClient
 from runtime.values import codec
 
 LANES = ("low", "high")
@@ -72,7 +74,8 @@ class Store(RuleBasedStateMachine):
         self.loop = asyncio.new_event_loop()
         prefix = f"test-{secrets.token_hex(6)}"
         given = settings_module.load({}, redis_url=self.url, prefix=prefix, lanes="low,high", crash_limit=2)
-        self.client, self.sync = connect(given), connect_sync(given)
+        self.client, self.sync = connect(given), redis.Redis.from_url(self.url)
+        self.thread_client = ThreadClient(given)
         self.keys, self.prefix = Keys(prefix), prefix
         self.jobs = Jobs(self.client, given)
         self.operations = Operations(self.client, given)
@@ -92,12 +95,13 @@ class Store(RuleBasedStateMachine):
         self.run(self._clear())
         self.loop.close()
         self.sync.close()
+        self.thread_client.close()
 
     async def _clear(self):
         keys = [key async for key in self.client.scan_iter(f"{self.prefix}:*", count=1000)]
         if keys:
             await self.client.delete(*keys)
-        await self.client.aclose()
+        await disconnect(self.client)
 
     # what may happen
 
@@ -203,7 +207,7 @@ class Store(RuleBasedStateMachine):
     @rule(data=st.data())
     def renew(self, data):
         worker, taken = data.draw(st.sampled_from(self.held[-8:]))
-        lost, cancelled = self.workers[worker].renew(self.sync, [taken])
+        lost, cancelled = self.workers[worker].renew(self.thread_client, [taken])
         job = self.known[taken.id]
         mine = job.status in ("running", "cancelling") and (job.holder, job.attempts) == (worker, taken.attempt)
         assert bool(lost) != mine
@@ -269,7 +273,7 @@ class Store(RuleBasedStateMachine):
             self.sync.xgroup_destroy(self.keys.lane(0, type, lane), "lw")
             for worker, taken in self.held:
                 if (taken.type, taken.lane) == (type, lane):
-                    self.workers[worker].renew(self.sync, [taken])
+                    self.workers[worker].renew(self.thread_client, [taken])
 
     # what is always so
 

@@ -71,7 +71,7 @@ async def test_a_lost_connection_fails_what_waits_and_the_next_call_connects_ane
 
 
 async def test_a_server_that_is_not_there_is_an_error_within_the_timeout():
-    wire = Wire(ConnectionPool(host="127.0.0.1", port=1), 0.5)
+    wire = Wire(ConnectionPool(host="127.0.0.1", port=1).make_connection, 0.5)
     begun = time.monotonic()
 
     with pytest.raises(exceptions.RedisError):
@@ -83,7 +83,7 @@ async def test_a_server_that_is_not_there_is_an_error_within_the_timeout():
 async def test_a_server_that_takes_the_connection_and_says_nothing_is_an_error_within_the_timeout():
     accepted = []
     silent = await asyncio.start_server(lambda _, writer: accepted.append(writer), "127.0.0.1", 0)
-    wire = Wire(ConnectionPool(host="127.0.0.1", port=silent.sockets[0].getsockname()[1]), 0.3)
+    wire = Wire(ConnectionPool(host="127.0.0.1", port=silent.sockets[0].getsockname()[1]).make_connection, 0.3)
     begun = time.monotonic()
 
     with pytest.raises(exceptions.TimeoutError):

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 from runtime import log
-from runtime.errors import StoreError
 from runtime.settings import Settings
 from runtime.store.attempt_store import AttemptStore
 from runtime.store.attempts import Taken
-from runtime.store.connect import SyncRedis, connect_sync
+from runtime.store.thread_client import ThreadClient
 from runtime.values import ids
 from runtime.worker.held import Held
 
 _BATCH = 500
+_MOST_THREADS = 32
+_AllOf = Callable[[Callable[[int], bool], Iterable[int]], bool]  # whether the call returned True of each shard
 
 
 class Leases:
@@ -58,41 +61,49 @@ class Leases:
             self._thread.join()
 
     def _run(self) -> None:
-        client = connect_sync(self._settings)
-        while not self._stopped.wait(self._settings.lease / 4):
-            try:
-                # first, so that it runs out no later than what this worker holds
-                well = self._takes_no_more or self._is_silent() or self._stay_alive(client)
-                self._renew(client)
-                self._trouble = self._trouble and not well
-            except Exception as error:  # whatever it was: without this thread every long job would run twice
-                self._tell(error)
+        client = ThreadClient(self._settings)
+        if client.is_cluster:  # a primary that hangs must not cost the leases that others hold
+            with ThreadPoolExecutor(min(_MOST_THREADS, len(self._stores)), "leases") as threads:
+                self._renew_until_stopped(client, lambda call, shards: all([*threads.map(call, shards)]))
+        else:
+            self._renew_until_stopped(client, lambda call, shards: all(map(call, shards)))
         client.close()
 
-    def _stay_alive(self, client: SyncRedis) -> bool:
+    def _renew_until_stopped(self, client: ThreadClient, all_of: _AllOf) -> None:
+        while not self._stopped.wait(self._settings.lease / 4):
+            # first, so that it runs out no later than what this worker holds
+            well = (
+                self._takes_no_more or self._is_silent() or all_of(partial(self._stay_alive, client), self._stores)
+            )
+            held: dict[int, list[Taken]] = {}
+            for attempt in self._held.all():
+                held.setdefault(ids.shard_of(attempt.taken.id), []).append(attempt.taken)
+            renewed = all_of(lambda shard: self._renew(client, shard, held[shard]), held)  # noqa: B023
+            self._trouble = self._trouble and not (well and renewed)
+
+    def _stay_alive(self, client: ThreadClient, shard: int) -> bool:
         """Renews the mark that this worker is alive; returns whether the server took it. One at its maxmemory does
         not, and leases are renewed all the same."""
         try:
-            for store in self._stores.values():
-                store.stay_alive(client)
-        except StoreError as error:
-            self._tell(error)
-            return False
+            self._stores[shard].stay_alive(client)
+        except Exception as error:
+            return self._failed(error)
         return True
 
-    def _tell(self, error: Exception) -> None:
-        if not self._trouble:
-            log.get("leases").warning("store.trouble", role="leases", error=str(error))
-        self._trouble = True
-
-    def _renew(self, client: SyncRedis) -> None:
-        by_shard: dict[int, list[Taken]] = {}
-        for attempt in self._held.all():
-            by_shard.setdefault(ids.shard_of(attempt.taken.id), []).append(attempt.taken)
-        for shard, held in by_shard.items():
+    def _renew(self, client: ThreadClient, shard: int, held: Sequence[Taken]) -> bool:
+        try:
             for start in range(0, len(held), _BATCH):
                 lost, cancelled = self._stores[shard].renew(client, held[start : start + _BATCH])
                 for taken in lost:
                     self._lose(taken)
                 for taken in cancelled:
                     self._cancel(taken)
+        except Exception as error:  # whatever it was: without this thread every long job would run twice
+            return self._failed(error)
+        return True
+
+    def _failed(self, error: Exception) -> bool:
+        if not self._trouble:
+            log.get("leases").warning("store.trouble", role="leases", error=str(error))
+        self._trouble = True
+        return False

@@ -20,7 +20,7 @@ from runtime.jobs.failure import Timeout
 from runtime.settings import Settings
 from runtime.store.attempt_store import AttemptStore
 from runtime.store.attempts import Settlement
-from runtime.store.connect import SyncRedis, connect_sync
+from runtime.store.thread_client import ThreadClient
 from runtime.worker import exits_and_forks
 from runtime.worker.attempt import Attempt
 from runtime.worker.held import Held
@@ -73,7 +73,7 @@ class Stall:
         return 0.0 if asked_at is None else time.monotonic() - asked_at
 
     def _run(self) -> None:
-        client = connect_sync(self._settings)
+        client = ThreadClient(self._settings)
         while True:
             begun = time.monotonic()
             if self._stopped.wait(_EVERY):
@@ -86,7 +86,7 @@ class Stall:
                 log.get("stall").warning("store.trouble", role="stall", error=f"{type(error).__name__}: {error}")
         client.close()
 
-    def _look(self, client: SyncRedis) -> None:
+    def _look(self, client: ThreadClient) -> None:
         if self._asked_at is None:
             self._fell_silent = self._was_told = False
             self._asked_at = time.monotonic()
@@ -115,7 +115,7 @@ class Stall:
                 return attempt, _PATIENCE if overdue > _PATIENCE else float("inf")
         return None, UNEXPLAINED if owner is None else _LEFT_BEHIND
 
-    def _end(self, client: SyncRedis, culprit: Attempt | None) -> None:
+    def _end(self, client: ThreadClient, culprit: Attempt | None) -> None:
         """Times out the attempt that blocks the loop, and hands back all others without counting them."""
         if not self._was_told:
             self._tell(culprit)

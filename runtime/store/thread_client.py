@@ -1,0 +1,94 @@
+"""A client of Redis for threads: of one server, of the primary that sentinels name, or of a cluster's primaries."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import redis
+from redis import exceptions
+from redis.backoff import NoBackoff
+from redis.cluster import ClusterNode
+from redis.retry import Retry
+from redis.sentinel import Sentinel, SentinelConnectionPool
+
+from runtime.settings import Settings
+from runtime.store.address import Address
+from runtime.store.connect import TIMEOUT, translated
+
+# somebody else may have the slot now
+_ELSEWHERE = (
+    exceptions.AskError,
+    exceptions.ClusterDownError,
+    exceptions.ConnectionError,
+    exceptions.MovedError,
+    exceptions.TimeoutError,
+)
+
+
+class ThreadClient:
+    """Connects with the first call."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._address = Address.of(settings.redis_url)
+        self._options: dict[str, Any] = {
+            "socket_timeout": TIMEOUT,
+            "socket_connect_timeout": TIMEOUT,
+            "client_name": "lanework",
+            "protocol": 2,
+            **self._address.options,
+        }
+        self._one: redis.Redis | None = None
+        self._cluster: redis.RedisCluster | None = None
+        self._stale = False
+        self._connecting = threading.Lock()
+
+    @contextmanager
+    def at(self, key: str) -> Iterator[redis.Redis]:
+        """The server that has this key, for all calls about its shard. Raises StoreError, also for such calls."""
+        with translated():
+            try:
+                yield self._of_cluster(key) if self._address.kind == "cluster" else self._server()
+            except _ELSEWHERE:
+                self._stale = True
+                raise
+
+    @property
+    def is_cluster(self) -> bool:
+        """Whether one of its servers may be away while the others are there."""
+        return self._address.kind == "cluster"
+
+    def _server(self) -> redis.Redis:
+        with self._connecting:
+            if self._one is None:
+                self._one = redis.Redis.from_pool(self._pool())
+            return self._one
+
+    def _pool(self) -> redis.ConnectionPool:
+        address, options = self._address, {**self._options, "retry": Retry(NoBackoff(), 0)}
+        if address.kind == "server":
+            return redis.ConnectionPool(**options)
+        own = {"socket_timeout": TIMEOUT, "socket_connect_timeout": TIMEOUT, **address.sentinel_options}
+        sentinel: Any = Sentinel(address.hosts, sentinel_kwargs=own)  # type: ignore[no-untyped-call]
+        pool: redis.ConnectionPool = SentinelConnectionPool(address.service, sentinel, **options)  # type: ignore[no-untyped-call]
+        return pool
+
+    def _of_cluster(self, key: str) -> redis.Redis:
+        with self._connecting:
+            if self._cluster is None:
+                nodes = [ClusterNode(*host) for host in self._address.hosts]  # type: ignore[no-untyped-call]
+                self._cluster = redis.RedisCluster(
+                    startup_nodes=nodes, retry=Retry(NoBackoff(), 0), **self._options
+                )
+            elif self._stale:
+                self._cluster.nodes_manager.initialize()
+            self._stale = False
+            cluster: Any = self._cluster
+        return cluster.get_redis_connection(cluster.get_node_from_key(key))  # type: ignore[no-any-return]
+
+    def close(self) -> None:
+        for client in (self._one, self._cluster):
+            if client is not None:
+                client.close()

@@ -1,0 +1,170 @@
+"""A cluster of real servers on this machine: three primaries and three replicas."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import redis
+from redis.crc import REDIS_CLUSTER_HASH_SLOTS as SLOTS
+
+from runtime.store import embedded
+from tests.servers import DEADLINE, free_port, until
+
+PRIMARIES = 3
+_NODE_TIMEOUT = 2000  # ms of silence after which a node counts as failed
+
+
+class Node:
+    """One server."""
+
+    def __init__(self, binary: str, folder: Path, *options: str) -> None:
+        folder.mkdir()
+        self.port = _port()
+        self._command = [binary, "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(folder)]
+        self._command += ["--cluster-enabled", "yes", "--cluster-node-timeout", str(_NODE_TIMEOUT)]
+        self._command += ["--save", "", "--appendonly", "yes", "--appendfsync", "everysec"]
+        self._command += ["--loglevel", "warning", "--repl-diskless-sync-delay", "0", *options]
+        self.client = redis.Redis(port=self.port, socket_timeout=5)
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        self.process = subprocess.Popen(self._command, stdout=subprocess.DEVNULL)
+        until(self._answers, "a node of the cluster")
+
+    def _answers(self) -> bool:
+        try:
+            return bool(self.client.ping())
+        except redis.BusyLoadingError:
+            return False
+        except redis.ConnectionError:
+            assert self.process is not None and self.process.poll() is None, "the node has ended"
+            return False
+
+    def signal(self, number: signal.Signals) -> None:
+        assert self.process is not None
+        self.process.send_signal(number)
+
+    def kill(self) -> None:
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait(DEADLINE)
+            self.process = None
+        self.client.close()
+
+    @property
+    def alive(self) -> bool:
+        return self.process is not None
+
+    @property
+    def id(self) -> str:
+        return _text(self.client.execute_command("CLUSTER", "MYID"))
+
+    @property
+    def is_primary(self) -> bool:
+        return _text(self.client.execute_command("ROLE")[0]) == "master"
+
+
+class ClusterOfServers:
+    def __init__(self, folder: Path, binary: str | None = None, replicas: int = 1, *options: str) -> None:
+        binary = binary or str(embedded.binary())
+        count = PRIMARIES * (1 + replicas)
+        self.nodes = [Node(binary, folder / f"node-{number}", *options) for number in range(count)]
+
+    @property
+    def url(self) -> str:
+        return f"redis+cluster://{','.join(f'127.0.0.1:{node.port}' for node in self.nodes)}"
+
+    def start(self) -> None:
+        for node in self.nodes:
+            node.start()
+        first, *others = self.nodes
+        for other in others:
+            other.client.execute_command("CLUSTER", "MEET", "127.0.0.1", first.port)
+        for number, primary in enumerate(self.nodes[:PRIMARIES]):
+            begin, end = (SLOTS * n // PRIMARIES for n in (number, number + 1))
+            primary.client.execute_command("CLUSTER", "ADDSLOTSRANGE", begin, end - 1)
+        until(lambda: all(self._known(node) == len(self.nodes) for node in self.nodes), "nodes that know each other")
+        for number, replica in enumerate(self.nodes[PRIMARIES:]):
+            replica.client.execute_command("CLUSTER", "REPLICATE", self.nodes[number % PRIMARIES].id)
+        self.await_whole()
+
+    def await_whole(self) -> None:
+        """Until all nodes that run agree that all slots are served, and every replica follows its primary."""
+        until(self._is_whole, "a whole cluster", within=30)
+
+    def _is_whole(self) -> bool:
+        for node in self.nodes:
+            if not node.alive:
+                continue
+            try:
+                if "cluster_state:ok" not in _info(node):
+                    return False
+                replication = node.client.info("replication")
+                if replication["role"] == "slave" and replication["master_link_status"] != "up":
+                    return False
+            except redis.RedisError:
+                return False
+        return True
+
+    def _known(self, node: Node) -> int:
+        return len(_text(node.client.execute_command("CLUSTER", "NODES")).splitlines())
+
+    def primary_of(self, slot: int) -> Node:
+        for node in self.nodes:
+            if node.alive and node.is_primary:
+                for begin, end, (_, port, *_), *_ in _raw(node, "CLUSTER", "SLOTS"):
+                    if begin <= slot <= end:
+                        return next(other for other in self.nodes if other.port == port)
+        raise AssertionError(f"nobody has slot {slot}")
+
+    def primaries(self) -> list[Node]:
+        return [node for node in self.nodes if node.alive and node.is_primary]
+
+    def stop(self) -> None:
+        for node in self.nodes:
+            node.kill()
+
+
+@contextmanager
+def cluster_of_servers(folder: Path, binary: str | None = None, *options: str) -> Iterator[ClusterOfServers]:
+    """Started, and whole."""
+    cluster = ClusterOfServers(folder, binary, 1, *options)
+    try:
+        cluster.start()
+        yield cluster
+    finally:
+        cluster.stop()
+
+
+def _raw(node: Node, *command: str) -> list[tuple[int, int, tuple[bytes, int, bytes]]]:
+    connection = redis.Connection(port=node.port)
+    try:
+        connection.connect()
+        connection.send_command(*command)
+        answer: list[tuple[int, int, tuple[bytes, int, bytes]]] = connection.read_response()
+        return answer
+    finally:
+        connection.disconnect()
+
+
+def _info(node: Node) -> str:
+    raw = _raw(node, "CLUSTER", "INFO")
+    return _text(raw)
+
+
+def _text(value: object) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)
+
+
+def _port() -> int:
+    """One whose neighbour on the bus, 10,000 above, is free too."""
+    deadline = time.monotonic() + DEADLINE
+    while time.monotonic() < deadline:
+        if (port := free_port()) < 55_000:
+            return port
+    raise AssertionError("no free port below 55000")
