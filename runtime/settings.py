@@ -78,6 +78,12 @@ class Settings(BaseSettings):
     keep_keys: float = Field(86_400.0, ge=1, description="seconds that an idempotency key is remembered")
     cron_grace: float = Field(300.0, ge=0, description="seconds by which a missed tick of a schedule may come late")
     durable: bool = Field(False, description="answer 202 only once the append-only file is on the disk (WAITAOF)")
+    durable_replicas: int = Field(
+        0,
+        ge=0,
+        le=8,
+        description="answer 202 only once so many replicas have the job; if durable, on their disks too",
+    )
     output_limit: int = Field(
         1 << 20, ge=1024, description="bytes of what an attempt emits that are kept, the newest"
     )

@@ -21,7 +21,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import httpx
 import pytest
@@ -35,14 +35,17 @@ from runtime.gateway.bounded_protocol import BoundedProtocol
 from runtime.handlers.catalogue import Catalogue
 from runtime.handlers.spec import Function
 from runtime.settings import Settings
+from runtime.store.address import Address
 from runtime.store.connect import Redis, opened
 from runtime.store.keys import Keys
 from runtime.store.registry import Registry, describe
 from runtime.worker.worker import Worker
 from tests import servers
+from tests.cluster.cluster_of_servers import cluster_of_servers
 from tests.servers import CI, DEADLINE, any_redis, embedded_valkey, missing
 
 os.environ.setdefault("TESTCONTAINERS_RYUK_DISABLED", "true")
+ON_CLUSTER = os.environ.get("LANEWORK_TEST_CLUSTER") == "true"  # of six servers, whose jobs lie in six shards
 SETTLED = (b"completed", b"failed", b"cancelled")
 
 
@@ -72,7 +75,15 @@ def redis_url(found_redis: str | None) -> str:
 
 
 @pytest.fixture(scope="session")
+def cluster_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with cluster_of_servers(tmp_path_factory.mktemp("cluster")) as cluster:
+        yield cluster.url
+
+
+@pytest.fixture(scope="session")
 def server_url(request: pytest.FixtureRequest) -> str:
+    if ON_CLUSTER:
+        return str(request.getfixturevalue("cluster_url"))
     if url := os.environ.get("LANEWORK_TEST_REDIS_URL"):
         return url
     if CI:
@@ -89,13 +100,20 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
 
 
 @pytest.fixture
-def settings(server_url: str, tmp_path: Path) -> Iterator[Settings]:
+def settings(server_url: str, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Settings]:
     """Settings with a prefix of their own; what the test left behind is judged and removed."""
     prefix = f"test-{secrets.token_hex(6)}"
     yield settings_module.load(
-        {}, redis_url=server_url, prefix=prefix, files_dir=tmp_path / "files", lease=8.0, grace=5.0, worker_port=0
+        {},
+        redis_url=server_url,
+        prefix=prefix,
+        shards=6 if ON_CLUSTER and request.node.get_closest_marker("one_shard") is None else 1,
+        files_dir=tmp_path / "files",
+        lease=8.0,
+        grace=5.0,
+        worker_port=0,
     )
-    client = redis_py.Redis.from_url(server_url)
+    client = redis_of(server_url)
     named = Keys(prefix)
     try:
         keys = [key.decode() for key in client.scan_iter(f"{prefix}:*", count=1000)]
@@ -113,6 +131,14 @@ def settings(server_url: str, tmp_path: Path) -> Iterator[Settings]:
         client.close()
     assert not nameless, f"keys whose names are not in store/keys.py: {nameless}"
     assert not leaked, f"keys without a TTL that are not on the list of permanent ones: {leaked}"
+
+
+def redis_of(url: str) -> redis_py.Redis:
+    """A client of redis-py's, of a server or a cluster."""
+    if "+cluster" not in url:
+        return redis_py.Redis.from_url(url)
+    (host, port), *_ = Address.of(url).hosts
+    return cast("redis_py.Redis", redis_py.RedisCluster(host, port))
 
 
 @pytest.fixture
@@ -270,6 +296,7 @@ def process(settings: Settings, tmp_path: Path) -> Iterator[Callable[..., Proces
         given = {
             "LANEWORK_REDIS_URL": settings.redis_url,
             "LANEWORK_PREFIX": settings.prefix,
+            "LANEWORK_SHARDS": str(settings.shards),
             "LANEWORK_FILES_DIR": str(settings.files_dir),
             "LANEWORK_WORKER_PORT": "0",
             **{f"LANEWORK_{name}": value for name, value in env.items()},

@@ -25,7 +25,8 @@ from runtime.gateway.app import create_app
 from runtime.gateway.bounded_protocol import BoundedProtocol
 from runtime.settings import Settings
 from runtime.store.access import AccessKeys
-from runtime.store.connect import Redis, check_server, opened
+from runtime.store.connect import Redis, opened
+from runtime.store.server_check import check_server
 from runtime.worker import printed
 from runtime.worker.metrics_port import MetricsPort
 from runtime.worker.worker import Worker

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence, Sized
+from functools import partial
 from types import TracebackType
 from typing import Any, NamedTuple, TypeVar, overload
 
@@ -46,6 +47,10 @@ class _Entry(NamedTuple):
     stored: asyncio.Future[int | Refusal]
 
 
+def _weight(entry: _Entry) -> int:
+    return len(entry.job.payload) + len(entry.job.extras or b"")
+
+
 class Submitted(NamedTuple):
     """A job, and whether it is new; one that an idempotency or unique key found is not.
 
@@ -64,9 +69,8 @@ class Lanework(Operations, Counts, Watching, Changes):
         super().__init__(loaded)
         self._preparer = Preparer(self._contracts, self.settings)
         self._bulk = Bulk(self._contracts, self._preparer, self._enqueue)
-        self._commit: GroupCommit[_Entry] = GroupCommit(
-            self._commit_entries, weigh=lambda entry: len(entry.job.payload) + len(entry.job.extras or b"")
-        )
+        # one a shard: jobs do not wait for a primary that their own shard does not need
+        self._commits: dict[int, GroupCommit[_Entry]] = {}
 
     async def __aenter__(self) -> Lanework:
         """Raises StoreError where the server cannot serve."""
@@ -106,7 +110,7 @@ class Lanework(Operations, Counts, Watching, Changes):
         with tracing.producing(request.type):
             new = await self._preparer.prepare(request)
             entry = _Entry(new, asyncio.get_running_loop().create_future())
-            self._commit.add(entry)
+            self._commit(ids.shard_of(new.id)).add(entry)
             created = await entry.stored
         if isinstance(created, Refusal):
             return Submitted(await self._refused(new, created), False, warnings)
@@ -242,12 +246,18 @@ class Lanework(Operations, Counts, Watching, Changes):
             metrics.ENQUEUED.labels(function, lane).inc(count)
         return created, refused
 
-    async def _commit_entries(self, entries: list[_Entry]) -> None:
+    def _commit(self, shard: int) -> GroupCommit[_Entry]:
+        commit = self._commits.get(shard)
+        if commit is None:
+            commit = self._commits[shard] = GroupCommit(partial(self._commit_entries, shard), weigh=_weight)
+        return commit
+
+    async def _commit_entries(self, shard: int, entries: list[_Entry]) -> None:
         try:
             created, refused = await self._enqueue([entry.job for entry in entries])
         except Exception as error:
             # entries that arrived meanwhile would only wait for the same error
-            for entry in [*entries, *self._commit.take_waiting()]:
+            for entry in [*entries, *self._commits[shard].take_waiting()]:
                 if not entry.stored.done():
                     entry.stored.set_exception(error)
             return

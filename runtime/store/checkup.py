@@ -12,9 +12,10 @@ from typing import Any, NamedTuple
 from redis.exceptions import ResponseError
 
 from runtime.settings import Settings
-from runtime.store.connect import Redis, ServerClient, agreed, members, servers, translated, unsupported
+from runtime.store.connect import Redis, ServerClient, members, servers, translated
 from runtime.store.keys import GROUP, HELD, Keys
 from runtime.store.server import Server
+from runtime.store.server_check import agreed, unsupported
 from runtime.values.clock import now_ms
 
 CONFIGURATION = ("maxmemory-policy", "appendonly", "appendfsync", "hash-max-listpack-value")

@@ -1,9 +1,9 @@
-"""Connections to Redis or Valkey, and what a server must be to serve."""
+"""Connections to Redis or Valkey: to one server, to the primary that sentinels name, or to a cluster."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from functools import cached_property
 from typing import Any, cast
@@ -15,12 +15,10 @@ from redis.asyncio.retry import Retry as AsyncRetry
 from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool
 from redis.backoff import NoBackoff
 
-from runtime import log
-from runtime.errors import StoreError, StoreMismatch, StoreUnavailable, StoreUnsupported
+from runtime.errors import StoreError, StoreUnavailable
 from runtime.settings import Settings
 from runtime.store.address import Address
 from runtime.store.cluster import Cluster
-from runtime.store.keys import Keys
 from runtime.store.wire import Wire
 
 # A command that takes longer than this counts as lost; its caller decides what to do.
@@ -164,29 +162,22 @@ async def blpop(client: Redis, keys: Sequence[str], timeout: float) -> tuple[byt
             return await cast("Any", client.blpop(list(keys), timeout=timeout))  # type: ignore[no-any-return]
 
 
-async def durably(client: Redis, script: Any, root: str, *args: str | bytes | int) -> Any:
-    """Runs a script, and waits until what it wrote is on the server's disk (WAITAOF).
-
-    Raises StoreUnavailable if that takes too long, and StoreError where the server has no append-only file.
-    """
-    with translated():
-        sync = ("WAITAOF", 1, 0, int(TIMEOUT * 1000))
-        reply, synced = await client.durable_wire.call(script.by_sha(root, *args), sync)
-        if isinstance(reply, exceptions.NoScriptError):
-            reply, synced = await client.durable_wire.call(script.whole(root, *args), sync)
-        for answer in (reply, synced):
-            if isinstance(answer, Exception):
-                raise answer
-    if synced[0] < 1:
-        raise StoreUnavailable("Redis did not write the job to disk in time")
-    return reply
-
-
 async def ping(client: Redis) -> None:
-    """Raises StoreUnavailable unless the server answers, or each primary of a cluster does."""
+    """Raises StoreUnavailable unless the server answers, or one of a cluster's primaries does."""
     with translated():
-        for server in await servers(client):
-            await server.ask("PING")
+        asked = [asyncio.ensure_future(server.ask("PING")) for server in await servers(client)]
+        try:
+            for left, answer in zip(reversed(range(len(asked))), asyncio.as_completed(asked), strict=True):
+                try:
+                    await answer
+                    return
+                except _AWAY:
+                    if not left:
+                        raise
+        finally:
+            for each in asked:
+                each.cancel()
+            await asyncio.wait(asked)
 
 
 @asynccontextmanager
@@ -198,26 +189,6 @@ async def opened(settings: Settings, *, timeout: float | None = TIMEOUT) -> Asyn
         await disconnect(client)
 
 
-async def check_server(client: Redis, settings: Settings) -> None:
-    """Refuses a server that is too old, and settings that differ from the other processes'.
-
-    Raises StoreUnsupported, StoreMismatch, StoreUnavailable. An evicting `maxmemory-policy` is
-    warned of: under pressure it would drop jobs.
-    """
-    with translated():
-        for info in await read_info(client, "server", "memory", "persistence"):
-            _check_version(info)
-            if not str(info.get("maxmemory_policy", "noeviction")).startswith("noeviction"):
-                log.get("store").warning(
-                    "server.evicts",
-                    policy=info["maxmemory_policy"],
-                    do="set maxmemory-policy noeviction: an evicting server drops jobs when memory is short",
-                )
-            if settings.durable:
-                _check_durable(info)
-        await _agree(client, settings)
-
-
 async def read_info(client: Redis, *sections: str) -> list[dict[str, Any]]:
     """What each server says of itself. Raises redis-py's errors."""
     infos = []
@@ -227,48 +198,3 @@ async def read_info(client: Redis, *sections: str) -> list[dict[str, Any]]:
             info |= await server.ask("INFO", section)
         infos.append(info)
     return infos
-
-
-def _check_durable(info: dict[str, Any]) -> None:
-    version = tuple(int(part) for part in str(info.get("redis_version", "0")).split(".")[:2])
-    if "valkey_version" not in info and version < (7, 2):
-        raise StoreUnsupported("LANEWORK_DURABLE needs WAITAOF: Redis 7.2+ or Valkey 8+")
-    if not info.get("aof_enabled"):
-        raise StoreUnsupported("LANEWORK_DURABLE needs a server with an append-only file: set appendonly yes")
-
-
-def _check_version(server: dict[str, Any]) -> None:
-    """Raises StoreUnsupported."""
-    if (why := unsupported(server)) is not None:
-        raise StoreUnsupported(why)
-
-
-def unsupported(server: Mapping[str, Any]) -> str | None:
-    """Why a server that says this of itself (INFO server) cannot serve; None for one that can."""
-    valkey = server.get("valkey_version")
-    version = str(valkey or server.get("redis_version", "0"))
-    least = (8, 0) if valkey else (7, 0)
-    found = tuple(int(part) for part in version.split(".")[:2])
-    if found >= least:
-        return None
-    return f"{'Valkey' if valkey else 'Redis'} {version} is too old: Lanework needs Redis 7.0+ or Valkey 8+"
-
-
-def agreed(settings: Settings) -> dict[str, str]:
-    """Settings that must be the same in all processes."""
-    return {"lanes": ",".join(settings.lanes), "shards": str(settings.shards)}
-
-
-async def _agree(client: Redis, settings: Settings) -> None:
-    """The first process stores lanes and shards; the others must have the same."""
-    key, mine = Keys(settings.prefix).config, agreed(settings)
-    for name, value in mine.items():
-        await client.hsetnx(key, name, value)
-    stored = await cast("Awaitable[dict[bytes, bytes]]", client.hgetall(key))
-    for name, value in mine.items():
-        theirs = stored[name.encode()].decode()
-        if theirs != value:
-            raise StoreMismatch(
-                f"this process says {name}={value}, the others {name}={theirs}; give all the same "
-                f"LANEWORK_{name.upper()} (to change it: stop every process, let no job wait, delete the key {key})"
-            )

@@ -6,11 +6,13 @@ import asyncio
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
-from runtime.errors import JobNotFound
+from runtime.errors import JobNotFound, StoreUnavailable
 from runtime.jobs.job import Job
 from runtime.settings import Settings
 from runtime.store import record, scripts
-from runtime.store.connect import Redis, durably, ping, translated
+from runtime.store.cluster import Cluster
+from runtime.store.connect import Redis, ping, translated
+from runtime.store.durability import Durability, durably, made_safe
 from runtime.store.keys import Keys
 from runtime.store.rows import NewJob
 from runtime.values import codec, ids
@@ -60,16 +62,23 @@ class Jobs:
         self._log_ms = int(settings.keep * 1000)
         self._key_ms = int(settings.keep_keys * 1000)
         self._lanes = ",".join(settings.lanes)
-        self._durable = settings.durable
+        self._durability = Durability.of(settings)
 
     async def ping(self) -> None:
         """Raises StoreUnavailable unless the server answers."""
         await ping(self._client)
 
     async def try_write(self) -> None:
-        """Raises StoreUnavailable where the server takes no writes: a replica, or one at its maxmemory."""
-        with translated():
-            await self._client.set(self._keys.probe, 1, px=1000)
+        """Raises StoreUnavailable where the server takes no writes: a replica, or one at its maxmemory; of a cluster,
+        where no primary takes any."""
+        for shard in range(self._settings.shards):
+            try:
+                with translated():
+                    await self._client.set(self._keys.mark(shard), 1, px=1000)
+                return
+            except StoreUnavailable:
+                if not isinstance(self._client, Cluster) or shard + 1 == self._settings.shards:
+                    raise
 
     async def enqueue(self, batch: Sequence[NewJob]) -> tuple[int, dict[str, Refusal]]:
         """Stores jobs; returns Redis' time (Unix ms), and refusals by job id.
@@ -94,8 +103,10 @@ class Jobs:
     async def _store(self, shard: int, jobs: Sequence[NewJob]) -> tuple[int, dict[str, Refusal]]:
         root = self._keys.root(shard)
         args = (codec.pack_batch(jobs), self._log_ms, self._key_ms, self._lanes)
-        if self._durable:
-            now, rows = await durably(self._client, scripts.ENQUEUE, root, *args)
+        if self._durability is not None:
+            now, rows = await durably(self._client, self._durability, scripts.ENQUEUE, root, *args)
+            if rows:  # what was refused, because it is stored already, must be as safe; only a write is waited for
+                await made_safe(self._client, self._durability, self._keys.mark(shard))
         else:
             now, rows = await scripts.ENQUEUE(self._client, root, *args)
         return now, {jobs[index - 1].id: _refusal(verdict, about) for index, verdict, about in rows}

@@ -179,6 +179,10 @@ class Keys:
     def lock(self, shard: int, role: str) -> str:
         return f"{self.root(shard)}:lock:{role}"
 
+    def mark(self, shard: int) -> str:
+        """Written, for a second: to see whether the server takes writes, or to wait for those before."""
+        return f"{self.root(shard)}:mark"
+
     def nothing(self, shard: int) -> str:
         """Never exists: a script that must run without memory deletes it first."""
         return f"{self.root(shard)}:nothing"
@@ -192,11 +196,6 @@ class Keys:
         return f"{self.root(shard)}:archiving"
 
     # of all shards
-
-    @property
-    def probe(self) -> str:
-        """Written, for a second, to see whether the server takes writes."""
-        return f"{self.prefix}:probe"
 
     @property
     def config(self) -> str:
@@ -275,4 +274,4 @@ class Keys:
             "output",
             "lines",
         ]
-        return (*(f"{shard}:{kind}:*" for kind in kinds), self.probe, self.worker("*"))
+        return (*(f"{shard}:{kind}:*" for kind in kinds), f"{shard}:mark", self.worker("*"))

@@ -10,8 +10,9 @@ from runtime.errors import LaneUnknown
 from runtime.handlers.policy import Bounds
 from runtime.handlers.spec import Spec
 from runtime.settings import Settings
-from runtime.store.connect import Redis, agreed, translated
+from runtime.store.connect import Redis, translated
 from runtime.store.keys import Keys
+from runtime.store.server_check import agreed
 from runtime.values import codec
 
 HEARTBEAT = 3.0

@@ -7,7 +7,7 @@ from runtime.store.access import AccessKeys
 from runtime.store.archive import Archive
 from runtime.store.attempt_store import AttemptStore
 from runtime.store.checkup import Checkup, Overdue, Strays, configure, examine, overdue, strays
-from runtime.store.connect import check_server, connect, disconnect
+from runtime.store.connect import connect, disconnect
 from runtime.store.dead import Dead
 from runtime.store.emitted import EmittedStore
 from runtime.store.jobs import Jobs
@@ -19,6 +19,7 @@ from runtime.store.related_jobs import RelatedJobs
 from runtime.store.scheduled_jobs import ScheduledJobs
 from runtime.store.schedules import Schedules
 from runtime.store.server import Server, read_server
+from runtime.store.server_check import check_server
 from runtime.store.stats import Stats
 from runtime.store.waiters import Waiters
 from runtime.store.webhook_secret import WebhookSecret

@@ -42,7 +42,8 @@ class Node:
         except redis.BusyLoadingError:
             return False
         except redis.ConnectionError:
-            assert self.process is not None and self.process.poll() is None, "the node has ended"
+            if self.process is None or self.process.poll() is not None:
+                raise AssertionError("the node has ended") from None
             return False
 
     def signal(self, number: signal.Signals) -> None:
@@ -88,7 +89,9 @@ class ClusterOfServers:
         for number, primary in enumerate(self.nodes[:PRIMARIES]):
             begin, end = (SLOTS * n // PRIMARIES for n in (number, number + 1))
             primary.client.execute_command("CLUSTER", "ADDSLOTSRANGE", begin, end - 1)
-        until(lambda: all(self._known(node) == len(self.nodes) for node in self.nodes), "nodes that know each other")
+        until(
+            lambda: all(self._known(node) == len(self.nodes) for node in self.nodes), "nodes that know each other"
+        )
         for number, replica in enumerate(self.nodes[PRIMARIES:]):
             replica.client.execute_command("CLUSTER", "REPLICATE", self.nodes[number % PRIMARIES].id)
         self.await_whole()

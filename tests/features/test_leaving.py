@@ -441,7 +441,11 @@ async def test_a_worker_that_was_suspended_goes_on(client, settings, folder, tmp
     folder.write(f=IDLE)
     log = tmp_path / "worker.log"
     command = [sys.executable, "-c", IMPATIENT, "worker", "--functions-dir", str(folder.path), "--port", "0"]
-    env = os.environ | {"LANEWORK_REDIS_URL": settings.redis_url, "LANEWORK_PREFIX": settings.prefix}
+    env = os.environ | {
+        "LANEWORK_REDIS_URL": settings.redis_url,
+        "LANEWORK_PREFIX": settings.prefix,
+        "LANEWORK_SHARDS": str(settings.shards),
+    }
     with log.open("wb") as file:
         worker = subprocess.Popen(command, env=env, stdout=file, stderr=file)
     try:

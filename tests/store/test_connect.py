@@ -3,7 +3,8 @@ import structlog
 
 from runtime import settings as settings_module
 from runtime.errors import StoreMismatch, StoreUnavailable, StoreUnsupported
-from runtime.store.connect import ServerClient, check_server, opened
+from runtime.store.connect import ServerClient, opened
+from runtime.store.server_check import check_server
 
 
 async def test_processes_that_disagree_about_lanes_are_refused(redis, settings):

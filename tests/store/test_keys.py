@@ -22,13 +22,15 @@ MADE |= {
 def as_lua_makes_it(made, *arguments):
     left = list(arguments)
     parts = [part.strip() for part in made.split("..")]
-    return "".join({"root": "p:{3}"}.get(p) or (p[1:-1] if p.startswith("'") else left.pop(0)) for p in parts)
+    return "".join(
+        {"root": Keys("p").root(3)}.get(p) or (p[1:-1] if p.startswith("'") else left.pop(0)) for p in parts
+    )
 
 
 OF_A_SHARD = [
     name
     for name, method in inspect.getmembers(Keys, inspect.isfunction)
-    if "shard" in inspect.signature(method).parameters and name != "root"
+    if "shard" in inspect.signature(method).parameters and name not in ("root", "mark")  # which no script needs
 ]
 
 
