@@ -119,6 +119,10 @@ async def servers(client: Redis) -> list[ServerClient]:
 
 async def disconnect(client: Redis) -> None:
     client.close_wires()
+    cluster: Any = client
+    if isinstance(cluster, Cluster):  # whose `aclose` does nothing after an error
+        await cluster.nodes_manager.aclose()
+        await cluster.nodes_manager.aclose("startup_nodes")
     await client.aclose()
 
 

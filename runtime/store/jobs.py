@@ -69,8 +69,8 @@ class Jobs:
         await ping(self._client)
 
     async def try_write(self) -> None:
-        """Raises StoreUnavailable where the server takes no writes: a replica, or one at its maxmemory; of a cluster,
-        where no primary takes any."""
+        """Raises StoreUnavailable where the server takes no writes, or no primary of a cluster does: as replicas do
+        not, and those at their maxmemory."""
         for shard in range(self._settings.shards):
             try:
                 with translated():

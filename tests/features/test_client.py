@@ -10,6 +10,7 @@ from tests.conftest import deploy
 WAIT = 15
 
 
+@pytest.mark.one_shard
 async def test_many_jobs_are_stored_in_their_order(client, worker):
     seen = []
 
@@ -28,6 +29,7 @@ async def test_many_jobs_are_stored_in_their_order(client, worker):
     assert seen == list(range(2500))
 
 
+@pytest.mark.one_shard
 async def test_large_payloads_go_in_batches_that_a_server_takes_at_once(client):
     async def keep(payload: str) -> None: ...
 

@@ -6,6 +6,8 @@ import pytest
 
 from runtime import Permanent, function
 from runtime.errors import StatusConflict
+from runtime.store.keys import Keys
+from runtime.values import ids
 from tests.conftest import deploy
 
 WAIT = 15
@@ -115,6 +117,7 @@ async def test_failed_jobs_can_be_purged(client, worker):
     assert [job.id for job in (await client.dead("f", limit=10)).jobs] == [ids[0]]
 
 
+@pytest.mark.one_shard
 async def test_failed_jobs_are_bounded_by_count(client, worker, settings):
     handle, _ = moody()
     async with worker(settings.model_copy(update={"dead_limit": 3}), f=handle):
@@ -132,6 +135,6 @@ async def test_a_failed_job_is_kept_for_longer_than_its_result_would_be(client, 
     async with worker(f=handle):
         (job_id,) = await failed(client)
     async with opened(settings) as redis:
-        left = await redis.ttl(f"{settings.prefix}:{{0}}:job:{job_id}")
+        left = await redis.ttl(Keys(settings.prefix).job(ids.shard_of(job_id), job_id))
 
     assert 6 * 86_400 < left <= 7 * 86_400

@@ -21,6 +21,7 @@ def recorder():
     return f, order
 
 
+@pytest.mark.one_shard
 async def test_lanes_share_by_weight_where_weights_are_set(client, worker, settings):
     f, order = recorder()
     await deploy(client, f=f)
@@ -36,6 +37,7 @@ async def test_lanes_share_by_weight_where_weights_are_set(client, worker, setti
     assert [begun.count(lane) for lane in ("high", "normal", "low")] == [120, 60, 20]
 
 
+@pytest.mark.one_shard
 async def test_a_lane_that_was_empty_is_owed_nothing(client, worker, settings):
     f, order = recorder()
     await deploy(client, f=f)
@@ -55,6 +57,7 @@ async def test_a_lane_that_was_empty_is_owed_nothing(client, worker, settings):
     assert 18 <= order[first : first + 40].count("low") <= 22
 
 
+@pytest.mark.one_shard
 async def test_without_weights_a_higher_lane_is_always_first(client, worker, settings):
     f, order = recorder()
     await deploy(client, f=f)

@@ -618,6 +618,7 @@ async def test_the_process_that_forks_has_no_threads(run):
         assert forks.num_threads() == 1
 
 
+@pytest.mark.one_shard
 async def test_no_process_and_no_descriptor_is_left_when_a_worker_has_left(run):
     here = psutil.Process()
     before, descriptors = set(here.children(recursive=True)), here.num_fds()

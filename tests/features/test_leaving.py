@@ -94,6 +94,7 @@ async def test_a_slow_import_delays_no_other_function(client, start):
     assert (await client.wait((await client.enqueue("slow")).id, WAIT)).result == "late"
 
 
+@pytest.mark.one_shard
 async def test_a_worker_has_started_once_it_serves_all_that_was_there(
     client, worker, folder, settings, monkeypatch
 ):
