@@ -20,7 +20,7 @@ from redis.crc import key_slot
 from runtime.store.wire import Argument, Command, Wire
 
 _REDIRECTS = 5
-_REFRESH = 0.25  # seconds between two looks at who has which slots
+_REFRESH = 0.5  # seconds between two looks at who has which slots
 _READS = frozenset(("DEL", "GET", "HGET", "HGETALL", "HMGET", "XINFO", "XRANGE", "XREVRANGE"))  # of one key
 
 
@@ -42,6 +42,17 @@ class Cluster(redis.asyncio.RedisCluster):
     def slots(self) -> Slots:
         return Slots(self)
 
+    async def initialize(self, *args: Any, **options: Any) -> Cluster:
+        """redis-py looks anew at all 16,384 slots with each call after an error, which takes 10 ms: a worker whose
+        readers wait for a fail-over would do nothing else. Here all calls share a look."""
+        if self._initialize and self.get_default_node() is not None:
+            self.slots.look_again()
+            await self.slots.look()
+            self._initialize = False
+        else:
+            await super().initialize(*args, **options)
+        return self
+
     def close_wires(self) -> None:
         """`aclose` does not: redis-py calls it itself, to connect anew."""
         self.wire.close()
@@ -62,15 +73,15 @@ class Slots:
         if self._cluster._initialize:  # redis-py says so in no other way
             await self._cluster.initialize()
         elif self._stale:
-            await self._look()
+            await self.look()
         return self._cluster.nodes_manager.get_node_from_slot(key_slot(key.encode()))
 
     def look_again(self) -> None:
         """With the next call: what is known has turned out to be wrong."""
         self._stale = True
 
-    async def _look(self) -> None:
-        """Once for all who wait."""
+    async def look(self) -> None:
+        """Once for all who wait, and not more often than it is worth."""
         loop = asyncio.get_running_loop()
         if self._looking is None or self._looking.done():
             if loop.time() - self._looked_at < _REFRESH:

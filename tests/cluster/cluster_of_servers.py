@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import redis
 from redis.crc import REDIS_CLUSTER_HASH_SLOTS as SLOTS
@@ -31,6 +32,7 @@ class Node:
         self._command += ["--loglevel", "warning", "--repl-diskless-sync-delay", "0", *options]
         self.client = redis.Redis(port=self.port, socket_timeout=5)
         self.process: subprocess.Popen[bytes] | None = None
+        self.epoch = 0
 
     def start(self) -> None:
         self.process = subprocess.Popen(self._command, stdout=subprocess.DEVNULL)
@@ -69,6 +71,19 @@ class Node:
     def is_primary(self) -> bool:
         return _text(self.client.execute_command("ROLE")[0]) == "master"
 
+    def served(self) -> set[int]:
+        """The slots that it serves as a primary; none where it does not answer."""
+        try:
+            for line in _text(_raw(self, "CLUSTER", "NODES")).splitlines():
+                _id, _address, flags, _primary, _sent, _heard, epoch, _link, *ranges = line.split()
+                if "myself" in flags and "master" in flags:
+                    self.epoch = int(epoch)
+                    whole = [part.partition("-") for part in ranges if not part.startswith("[")]
+                    return {slot for a, _, b in whole for slot in range(int(a), int(b or a) + 1)}
+        except redis.RedisError:
+            pass
+        return set()
+
 
 class ClusterOfServers:
     def __init__(self, folder: Path, binary: str | None = None, replicas: int = 1, *options: str) -> None:
@@ -105,7 +120,7 @@ class ClusterOfServers:
             if not node.alive:
                 continue
             try:
-                if "cluster_state:ok" not in _info(node):
+                if "cluster_state:ok" not in _text(_raw(node, "CLUSTER", "INFO")):
                     return False
                 replication = node.client.info("replication")
                 if replication["role"] == "slave" and replication["master_link_status"] != "up":
@@ -115,18 +130,12 @@ class ClusterOfServers:
         return True
 
     def _known(self, node: Node) -> int:
-        return len(_text(node.client.execute_command("CLUSTER", "NODES")).splitlines())
+        return len(_text(_raw(node, "CLUSTER", "NODES")).splitlines())
 
-    def primary_of(self, slot: int) -> Node:
-        for node in self.nodes:
-            if node.alive and node.is_primary:
-                for begin, end, (_, port, *_), *_ in _raw(node, "CLUSTER", "SLOTS"):
-                    if begin <= slot <= end:
-                        return next(other for other in self.nodes if other.port == port)
-        raise AssertionError(f"nobody has slot {slot}")
-
-    def primaries(self) -> list[Node]:
-        return [node for node in self.nodes if node.alive and node.is_primary]
+    def primary_of(self, slot: int) -> Node | None:
+        """Of several that say so, the one that was elected last."""
+        found = [node for node in self.nodes if node.alive and slot in node.served()]
+        return max(found, key=lambda node: node.epoch, default=None)
 
     def stop(self) -> None:
         for node in self.nodes:
@@ -144,20 +153,15 @@ def cluster_of_servers(folder: Path, binary: str | None = None, *options: str) -
         cluster.stop()
 
 
-def _raw(node: Node, *command: str) -> list[tuple[int, int, tuple[bytes, int, bytes]]]:
-    connection = redis.Connection(port=node.port)
+def _raw(node: Node, *command: str) -> Any:
+    """The answer as it comes, which redis-py would take apart; within a moment, or redis-py's TimeoutError."""
+    connection = redis.Connection(port=node.port, socket_timeout=0.3)
     try:
         connection.connect()
         connection.send_command(*command)
-        answer: list[tuple[int, int, tuple[bytes, int, bytes]]] = connection.read_response()
-        return answer
+        return connection.read_response()
     finally:
         connection.disconnect()
-
-
-def _info(node: Node) -> str:
-    raw = _raw(node, "CLUSTER", "INFO")
-    return _text(raw)
 
 
 def _text(value: object) -> str:
