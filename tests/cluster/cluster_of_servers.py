@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -136,6 +136,29 @@ class ClusterOfServers:
         """Of several that say so, the one that was elected last."""
         found = [node for node in self.nodes if node.alive and slot in node.served()]
         return max(found, key=lambda node: node.epoch, default=None)
+
+    def move_key_by_key(self, slot: int, source: Node, target: Node, between: Callable[[], None]) -> int:
+        """As `redis-cli --cluster reshard` does (Redis Cluster specification, "Live resharding"); how many keys.
+
+        `between` is called once when half of them have been moved.
+        """
+        target.client.execute_command("CLUSTER", "SETSLOT", slot, "IMPORTING", source.id)
+        source.client.execute_command("CLUSTER", "SETSLOT", slot, "MIGRATING", target.id)
+        moved, half = 0, source.client.execute_command("CLUSTER", "COUNTKEYSINSLOT", slot) // 2
+        while keys := source.client.execute_command("CLUSTER", "GETKEYSINSLOT", slot, 20):
+            source.client.execute_command("MIGRATE", "127.0.0.1", target.port, "", 0, 5000, "KEYS", *keys)
+            if moved <= half < moved + len(keys):
+                between()
+            moved += len(keys)
+        for node in (target, source, *self.nodes):
+            if node.is_primary:
+                node.client.execute_command("CLUSTER", "SETSLOT", slot, "NODE", target.id)
+        return moved
+
+    def move_at_once(self, slot: int, source: Node, target: Node) -> None:
+        """As Valkey 9 does it itself (CLUSTER MIGRATESLOTS)."""
+        source.client.execute_command("CLUSTER", "MIGRATESLOTS", "SLOTSRANGE", slot, slot, "NODE", target.id)
+        until(lambda: slot in target.served(), "end of the migration")
 
     def stop(self) -> None:
         for node in self.nodes:
