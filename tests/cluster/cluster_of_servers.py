@@ -5,10 +5,10 @@ from __future__ import annotations
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import redis
 from redis.crc import REDIS_CLUSTER_HASH_SLOTS as SLOTS
@@ -20,17 +20,33 @@ PRIMARIES = 3
 _NODE_TIMEOUT = 2000  # ms of silence after which a node counts as failed
 
 
+class Place(NamedTuple):
+    """Where a server runs: its address, and what its command begins with."""
+
+    host: str = "127.0.0.1"
+    command: tuple[str, ...] = ()
+
+
 class Node:
     """One server."""
 
-    def __init__(self, binary: str, folder: Path, *options: str) -> None:
+    def __init__(self, place: Place, binary: str, folder: Path) -> None:
         folder.mkdir()
-        self.port = _port()
-        self._command = [binary, "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(folder)]
+        self.host, self.port = place.host, _port()
+        self._command = [
+            *place.command,
+            binary,
+            "--port",
+            str(self.port),
+            "--bind",
+            self.host,
+            "--dir",
+            str(folder),
+        ]
         self._command += ["--cluster-enabled", "yes", "--cluster-node-timeout", str(_NODE_TIMEOUT)]
         self._command += ["--save", "", "--appendonly", "yes", "--appendfsync", "everysec"]
-        self._command += ["--loglevel", "warning", "--repl-diskless-sync-delay", "0", *options]
-        self.client = redis.Redis(port=self.port, socket_timeout=5)
+        self._command += ["--loglevel", "warning", "--repl-diskless-sync-delay", "0", "--protected-mode", "no"]
+        self.client = redis.Redis(self.host, self.port, socket_timeout=5)
         self.process: subprocess.Popen[bytes] | None = None
         self.epoch = 0
 
@@ -86,21 +102,20 @@ class Node:
 
 
 class ClusterOfServers:
-    def __init__(self, folder: Path, binary: str | None = None, replicas: int = 1, *options: str) -> None:
+    def __init__(self, folder: Path, places: Sequence[Place], binary: str | None) -> None:
         binary = binary or str(embedded.binary())
-        count = PRIMARIES * (1 + replicas)
-        self.nodes = [Node(binary, folder / f"node-{number}", *options) for number in range(count)]
+        self.nodes = [Node(place, binary, folder / f"node-{number}") for number, place in enumerate(places)]
 
     @property
     def url(self) -> str:
-        return f"redis+cluster://{','.join(f'127.0.0.1:{node.port}' for node in self.nodes)}"
+        return f"redis+cluster://{','.join(f'{node.host}:{node.port}' for node in self.nodes)}"
 
     def start(self) -> None:
         for node in self.nodes:
             node.start()
         first, *others = self.nodes
         for other in others:
-            other.client.execute_command("CLUSTER", "MEET", "127.0.0.1", first.port)
+            other.client.execute_command("CLUSTER", "MEET", first.host, first.port)
         for number, primary in enumerate(self.nodes[:PRIMARIES]):
             begin, end = (SLOTS * n // PRIMARIES for n in (number, number + 1))
             primary.client.execute_command("CLUSTER", "ADDSLOTSRANGE", begin, end - 1)
@@ -146,7 +161,7 @@ class ClusterOfServers:
         source.client.execute_command("CLUSTER", "SETSLOT", slot, "MIGRATING", target.id)
         moved, half = 0, source.client.execute_command("CLUSTER", "COUNTKEYSINSLOT", slot) // 2
         while keys := source.client.execute_command("CLUSTER", "GETKEYSINSLOT", slot, 20):
-            source.client.execute_command("MIGRATE", "127.0.0.1", target.port, "", 0, 5000, "KEYS", *keys)
+            source.client.execute_command("MIGRATE", target.host, target.port, "", 0, 5000, "KEYS", *keys)
             if moved <= half < moved + len(keys):
                 between()
             moved += len(keys)
@@ -166,9 +181,11 @@ class ClusterOfServers:
 
 
 @contextmanager
-def cluster_of_servers(folder: Path, binary: str | None = None, *options: str) -> Iterator[ClusterOfServers]:
+def cluster_of_servers(
+    folder: Path, places: Sequence[Place] = (Place(),) * (2 * PRIMARIES), binary: str | None = None
+) -> Iterator[ClusterOfServers]:
     """Started, and whole."""
-    cluster = ClusterOfServers(folder, binary, 1, *options)
+    cluster = ClusterOfServers(folder, places, binary)
     try:
         cluster.start()
         yield cluster
@@ -178,7 +195,7 @@ def cluster_of_servers(folder: Path, binary: str | None = None, *options: str) -
 
 def _raw(node: Node, *command: str) -> Any:
     """The answer as it comes, which redis-py would take apart; within a moment, or redis-py's TimeoutError."""
-    connection = redis.Connection(port=node.port, socket_timeout=0.3)
+    connection = redis.Connection(node.host, node.port, socket_timeout=0.3)
     try:
         connection.connect()
         connection.send_command(*command)
