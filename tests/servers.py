@@ -63,6 +63,10 @@ def until(
         time.sleep(0.02)
 
 
+def redis_image() -> str:
+    return os.environ.get("REDIS_IMAGE", "redis:7-alpine")
+
+
 @contextmanager
 def container(image: str) -> Iterator[str]:
     from testcontainers.community.redis import RedisContainer
@@ -155,7 +159,7 @@ def postgres_binaries() -> Path | None:
 
 def any_redis(folder: Path) -> contextlib.AbstractContextManager[str] | None:
     """A Redis: in a container where the engine has an image, else as installed; None: there is neither."""
-    image = os.environ.get("REDIS_IMAGE", "redis:7-alpine")
+    image = redis_image()
     if docker_answers() and has_image(image):
         return container(image)
     binary = shutil.which("redis-server")

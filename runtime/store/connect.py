@@ -123,6 +123,9 @@ async def disconnect(client: Redis) -> None:
     if isinstance(cluster, Cluster):  # whose `aclose` does nothing after an error
         await cluster.nodes_manager.aclose()
         await cluster.nodes_manager.aclose("startup_nodes")
+    elif isinstance(client.connection_pool, SentinelConnectionPool):
+        for sentinel in client.connection_pool.sentinel_manager.sentinels:
+            await sentinel.aclose()
     await client.aclose()
 
 

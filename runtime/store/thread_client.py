@@ -41,6 +41,7 @@ class ThreadClient:
             **self._address.options,
         }
         self._one: redis.Redis | None = None
+        self._sentinels: list[redis.Redis] = []
         self._cluster: redis.RedisCluster | None = None
         self._stale = False
         self._connecting = threading.Lock()
@@ -72,6 +73,7 @@ class ThreadClient:
             return redis.ConnectionPool(**options)
         own = {"socket_timeout": TIMEOUT, "socket_connect_timeout": TIMEOUT, **address.sentinel_options}
         sentinel: Any = Sentinel(address.hosts, sentinel_kwargs=own)  # type: ignore[no-untyped-call]
+        self._sentinels = sentinel.sentinels
         pool: redis.ConnectionPool = SentinelConnectionPool(address.service, sentinel, **options)  # type: ignore[no-untyped-call]
         return pool
 
@@ -89,6 +91,6 @@ class ThreadClient:
         return cluster.get_redis_connection(cluster.get_node_from_key(key))  # type: ignore[no-any-return]
 
     def close(self) -> None:
-        for client in (self._one, self._cluster):
+        for client in (self._one, self._cluster, *self._sentinels):
             if client is not None:
                 client.close()
