@@ -39,6 +39,7 @@ from runtime.store.address import Address
 from runtime.store.connect import Redis, opened
 from runtime.store.keys import Keys
 from runtime.store.registry import Registry, describe
+from runtime.values import ids
 from runtime.worker.worker import Worker
 from tests import servers
 from tests.cluster.cluster_of_servers import cluster_of_servers
@@ -131,6 +132,10 @@ def settings(server_url: str, tmp_path: Path, request: pytest.FixtureRequest) ->
         client.close()
     assert not nameless, f"keys whose names are not in store/keys.py: {nameless}"
     assert not leaked, f"keys without a TTL that are not on the list of permanent ones: {leaked}"
+
+
+def record_key(settings: Settings, job_id: str) -> str:
+    return Keys(settings.prefix).job(ids.shard_of(job_id), job_id)
 
 
 def redis_of(url: str) -> redis_py.Redis:

@@ -22,14 +22,16 @@ _PORTS = {"cluster": 6379, "sentinel": 26379}
 
 
 class Address(NamedTuple):
-    """`hosts`: nodes of the cluster, or sentinels. `options`: what redis-py's connections are made with.
-    `service`: the name under which sentinels know the primary; `sentinel_options`: what theirs are made with."""
+    """`url`: of one server, which says all. `hosts`: nodes of the cluster, or sentinels; `options`: what redis-py's
+    connections are made with. `service`: the name under which sentinels know the primary; `sentinel_options`: what
+    theirs are made with."""
 
     kind: Literal["server", "cluster", "sentinel"]
-    hosts: list[tuple[str, int]]
-    options: dict[str, Any]
+    url: str = ""
+    hosts: list[tuple[str, int]] = []  # noqa: RUF012 (never changed)
+    options: dict[str, Any] = {}  # noqa: RUF012 (likewise)
     service: str = ""
-    sentinel_options: dict[str, Any] = {}  # noqa: RUF012 (never changed)
+    sentinel_options: dict[str, Any] = {}  # noqa: RUF012 (likewise)
 
     @classmethod
     def of(cls, url: str) -> Address:
@@ -44,7 +46,8 @@ class Address(NamedTuple):
                 return _cluster(base, rest)
             if kind == "sentinel":
                 return _sentinel(base, rest)
-            return cls("server", [], dict(parse_url(url)))
+            parse_url(url)
+            return cls("server", url)
         except _Wrong as error:
             raise SettingsInvalid(f"REDIS_URL: {error}") from None
         except ValueError:  # whose text may have a part of the password
@@ -60,7 +63,7 @@ def _cluster(base: str, rest: str) -> Address:
     user, hosts, path, query = _parts(rest, _PORTS["cluster"])
     if path.strip("/") not in ("", "0"):
         raise _Wrong("a cluster has no databases: no path behind its hosts")
-    return Address("cluster", hosts, _options(base, user, "", query))
+    return Address("cluster", hosts=hosts, options=_options(base, user, "", query))
 
 
 def _sentinel(base: str, rest: str) -> Address:
@@ -73,7 +76,7 @@ def _sentinel(base: str, rest: str) -> Address:
     options = _options(base, user, database, query)
     own = {name.removeprefix("sentinel_"): options.pop(name) for name in [*options] if name.startswith("sentinel_")}
     tls = {name: value for name, value in options.items() if name == "ssl" or name.startswith("ssl_")}
-    return Address("sentinel", hosts, options, service, {**tls, **own})
+    return Address("sentinel", "", hosts, options, service, {**tls, **own})
 
 
 def _parts(rest: str, port: int) -> tuple[str, list[tuple[str, int]], str, str]:

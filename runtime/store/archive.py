@@ -78,8 +78,9 @@ class Archive:
         except asyncio.CancelledError:
             for reading in self._reading.values():
                 reading.cancel()
+            self._reading.clear()
             raise
-        read = [self._reading.pop(shard) for shard in self._shards if self._reading[shard].done()]
+        read = [self._reading.pop(shard) for shard, task in [*self._reading.items()] if task.done()]
         failed = [task for task in read if task.exception() is not None]
         found = [entry for task in read if task not in failed for entry in task.result()]
         return found if found or not failed else failed[0].result()  # which raises

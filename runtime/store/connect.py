@@ -91,7 +91,7 @@ def connect(settings: Settings, *, timeout: float | None = TIMEOUT) -> Redis:
         sentinel: Any = Sentinel(address.hosts, sentinel_kwargs=own)  # type: ignore[no-untyped-call]
         pool: redis.asyncio.ConnectionPool = SentinelConnectionPool(address.service, sentinel, **options)  # type: ignore[no-untyped-call]
     else:
-        pool = redis.asyncio.ConnectionPool(**options)
+        pool = redis.asyncio.ConnectionPool.from_url(address.url, **options)
     return cast("Redis", Redis.from_pool(pool))
 
 

@@ -70,7 +70,7 @@ class ThreadClient:
     def _pool(self) -> redis.ConnectionPool:
         address, options = self._address, {**self._options, "retry": Retry(NoBackoff(), 0)}
         if address.kind == "server":
-            return redis.ConnectionPool(**options)
+            return redis.ConnectionPool.from_url(address.url, **options)
         own = {"socket_timeout": TIMEOUT, "socket_connect_timeout": TIMEOUT, **address.sentinel_options}
         sentinel: Any = Sentinel(address.hosts, sentinel_kwargs=own)  # type: ignore[no-untyped-call]
         self._sentinels = sentinel.sentinels

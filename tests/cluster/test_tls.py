@@ -66,7 +66,7 @@ def address(certificates):
 
 def settings_for(address, **query):
     options = "&".join(f"{name}={value}" for name, value in query.items())
-    return settings_module.load({}, redis_url=f"rediss://{address}/0?{options}", worker_port=0)
+    return settings_module.load({}, redis_url=f"rediss://{address}/0?{options}", worker_port=0, lease=1.0)
 
 
 @pytest.fixture
@@ -94,15 +94,16 @@ async def asked(settings):
         await ping(client)
 
 
-async def test_jobs_come_and_run(settings, worker):
-    async def echo(payload):
+async def test_jobs_come_and_run_and_their_leases_are_renewed(settings, worker):
+    async def long(payload):
+        await asyncio.sleep(2)
         return payload
 
-    async with Lanework(settings) as client, worker(echo=echo):
-        await deploy(client, echo=echo)
-        done = await client.wait(await client.enqueue("echo", 7), WAIT)
+    async with Lanework(settings) as client, worker(settings, long=long):
+        await deploy(client, long=long)
+        done = await client.wait(await client.enqueue("long", 7), WAIT)
 
-    assert (done.status, done.result) == ("completed", 7)
+    assert (done.status, done.result, len(done.attempts)) == ("completed", 7, 1)
 
 
 @pytest.mark.parametrize(

@@ -6,9 +6,7 @@ import pytest
 
 from runtime import Permanent, function
 from runtime.errors import StatusConflict
-from runtime.store.keys import Keys
-from runtime.values import ids
-from tests.conftest import deploy
+from tests.conftest import deploy, record_key
 
 WAIT = 15
 
@@ -135,6 +133,6 @@ async def test_a_failed_job_is_kept_for_longer_than_its_result_would_be(client, 
     async with worker(f=handle):
         (job_id,) = await failed(client)
     async with opened(settings) as redis:
-        left = await redis.ttl(Keys(settings.prefix).job(ids.shard_of(job_id), job_id))
+        left = await redis.ttl(record_key(settings, job_id))
 
     assert 6 * 86_400 < left <= 7 * 86_400

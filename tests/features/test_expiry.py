@@ -4,10 +4,8 @@ import asyncio
 
 from runtime import function
 from runtime.errors import JobNotFound
-from runtime.store.keys import Keys
-from runtime.values import ids
 from runtime.values.clock import now_ms
-from tests.conftest import deploy
+from tests.conftest import deploy, record_key
 
 WAIT = 15
 
@@ -88,7 +86,7 @@ async def test_a_function_may_keep_its_jobs_for_longer_or_shorter(client, worker
         for name in ("long", "short"):
             job = await client.enqueue(name)
             await client.wait(job.id, WAIT)
-            left.append(await redis.pttl(Keys(settings.prefix).job(ids.shard_of(job.id), job.id)))
+            left.append(await redis.pttl(record_key(settings, job.id)))
 
     assert 6.9 * 86_400_000 < left[0] <= 7 * 86_400_000
     assert 0 < left[1] <= 2000
@@ -106,7 +104,7 @@ async def test_a_job_that_is_cancelled_before_it_ran_is_kept_as_its_function_say
     await client.cancel(job.id)
 
     async with opened(settings) as redis:
-        assert 0 < await redis.pttl(Keys(settings.prefix).job(ids.shard_of(job.id), job.id)) <= 2000
+        assert 0 < await redis.pttl(record_key(settings, job.id)) <= 2000
 
 
 async def test_a_job_that_is_not_kept_is_seen_by_those_who_wait_and_gone_soon(client, worker):

@@ -9,10 +9,8 @@ from runtime import Context, Permanent, function
 from runtime.client.follow_ups import FIELDS
 from runtime.errors import FunctionInvalid, JobInvalid
 from runtime.jobs.request import JobRequest
-from runtime.store.keys import Keys
 from runtime.store.registry import describe
-from runtime.values import ids
-from tests.conftest import catalogue, deploy
+from tests.conftest import catalogue, deploy, record_key
 
 
 @pytest.fixture
@@ -120,7 +118,7 @@ async def test_times_are_as_they_are_elsewhere(client, worker, heard, redis, set
     async with worker(slow=slow, hear=heard):
         follow = [JobRequest("hear", {"$job": "created_at"}, on="cancelled")]
         job = await client.enqueue("slow", delay=600, then=follow)
-        await redis.hset(Keys(settings.prefix).job(ids.shard_of(job.id), job.id), "created", ms)
+        await redis.hset(record_key(settings, job.id), "created", ms)
         await client.cancel(job.id)
 
         shown = datetime.fromtimestamp(ms // 1000, UTC).strftime("%Y-%m-%dT%H:%M:%S")
@@ -274,7 +272,7 @@ async def test_a_follow_up_whose_first_run_is_forgotten_has_a_new_id_all_the_sam
         job = await client.enqueue("bad", then=hears("failed"))
         await heard.next()
         (first,) = (await client.wait(job, 10)).children
-        await redis.delete(Keys(settings.prefix).job(ids.shard_of(first), first))
+        await redis.delete(record_key(settings, first))
         await client.retry(job.id)
         await heard.next()
         children = (await client.wait(job, 10)).children

@@ -14,8 +14,7 @@ from runtime.history.migrate import check, migrate
 from runtime.history.queries import Queries
 from runtime.history.tables import attempts, jobs
 from runtime.history.writer import Writer
-from runtime.store.keys import Keys
-from tests.conftest import serving
+from tests.conftest import record_key, serving
 
 
 async def add(a: int, b: int = 0) -> int:
@@ -40,7 +39,7 @@ async def second_time(ctx: Context):
 
 async def forget(redis, settings, *ids):
     """As Redis does when a record's time is over."""
-    await redis.delete(*(Keys(settings.prefix).job(0, job_id) for job_id in ids))
+    await redis.delete(*(record_key(settings, job_id) for job_id in ids))
 
 
 async def test_a_job_that_redis_has_forgotten_is_shown_as_it_was(archiving, client, worker, redis, settings):
@@ -136,26 +135,25 @@ async def test_a_record_waits_for_history_and_then_goes_when_its_function_said(
     async def brief():
         return 1
 
-    key = Keys(settings.prefix)
     async with worker(brief=brief, add=add):
         async with archiving(wait=7200):
             pass
         job = await client.wait(await client.enqueue("brief"), 15)
         other = await client.wait(await client.enqueue("add", {"a": 1}), 15)
-        waits = await redis.ttl(key.job(0, job.id))
+        waits = await redis.ttl(record_key(settings, job.id))
         async with archiving(wait=7200):
             pass
 
     assert 7100 < waits <= 7200
-    assert 0 < await redis.ttl(key.job(0, job.id)) <= 60
-    assert await redis.ttl(key.job(0, other.id)) > 7200
+    assert 0 < await redis.ttl(record_key(settings, job.id)) <= 60
+    assert await redis.ttl(record_key(settings, other.id)) > 7200
 
 
 async def test_where_there_is_no_history_nothing_waits_for_it(client, worker, redis, settings):
     async with worker(add=add):
         await client.wait(await client.enqueue("add", {"a": 1}), 15)
 
-    assert await redis.keys(f"{settings.prefix}:*archiv*") == []
+    assert [key async for key in redis.scan_iter(f"{settings.prefix}:*archiv*")] == []
 
 
 async def test_secrets_do_not_reach_the_database(archiving, client, worker, redis, settings, engine):

@@ -16,7 +16,7 @@ from runtime.history.database import open_engine
 from runtime.history.migrate import migrate
 from runtime.history.writer import Writer
 from runtime.store.keys import Keys
-from tests.conftest import deploy, serving
+from tests.conftest import deploy, record_key, serving
 from tests.history.conftest import until_archived, until_archiving
 from tests.servers import Postgres, free_port, missing, postgres_binaries
 
@@ -80,7 +80,7 @@ async def test_a_database_that_is_away_is_waited_for(client, worker, store, sett
     with structlog.testing.capture_logs() as logs:
         async with worker(note=note):
             await archive_while(store, engine, settings, trouble)
-    await redis.delete(*(Keys(settings.prefix).job(0, job_id) for job_id in ids))
+    await redis.delete(*(record_key(settings, job_id) for job_id in ids))
     with_history = settings.model_copy(update={"history_url": SecretStr(f"{server.url}/postgres")})
     async with type(client)(with_history) as reader:
         found = [await reader.get(job_id) for job_id in ids]
@@ -97,7 +97,7 @@ async def test_lists_show_what_redis_has_while_the_database_is_away(client, sett
     url = f"postgresql://nobody@127.0.0.1:{free_port()}/none"
     async with worker(note=note):
         forgotten, kept = await run_jobs(client, [{"text": "a"}, {"text": "b"}])
-    await redis.delete(Keys(settings.prefix).job(0, forgotten))
+    await redis.delete(record_key(settings, forgotten))
 
     async with type(client)(settings.model_copy(update={"history_url": SecretStr(url)})) as reader:
         page = await reader.page()
@@ -141,7 +141,7 @@ async def test_on_a_full_disk_nothing_is_lost(client, worker, store, settings, r
                 await archive_while(store, engine, settings, trouble)
         await engine.dispose()
         with_history = settings.model_copy(update={"history_url": SecretStr(f"sqlite:///{disk}/history.db")})
-        await redis.delete(*(Keys(settings.prefix).job(0, job_id) for job_id in ids))
+        await redis.delete(*(record_key(settings, job_id) for job_id in ids))
         async with type(client)(with_history) as reader:
             assert [len((await reader.get(job_id)).payload["text"]) for job_id in ids] == [10_000] * 100
 

@@ -22,7 +22,7 @@ from runtime.jobs.request import JobRequest
 from runtime.store.keys import Keys
 from runtime.values import ids
 from runtime.values.clock import now_ms
-from tests.conftest import serving
+from tests.conftest import record_key, serving
 from tests.history.conftest import until_archived, until_archiving
 from tests.history.test_figures import job as made
 from tests.history.test_lists import all_pages
@@ -76,7 +76,7 @@ async def test_an_odd_record_keeps_no_other_job_from_history(odd, client, worker
     await store.archive.start(3600)
     async with worker(note=note):
         first, second = await settled(client, [{"n": 1}, {"n": 2}])
-    await redis.hset(Keys(settings.prefix).job(0, first), mapping=odd)
+    await redis.hset(record_key(settings, first), mapping=odd)
 
     archiver = Archiver(store.archive, Writer(engine), 3600)
     task = asyncio.create_task(archiver.run())
@@ -123,7 +123,6 @@ async def until_a_later_ms():
 
 
 async def test_children_are_listed_whichever_record_goes_first(archiving, client, worker, redis, settings):
-    keys = Keys(settings.prefix)
     async with archiving(), worker(note=note):
         job = await client.enqueue("note", then=[JobRequest("note")])
         await client.wait(job, 20)
@@ -131,9 +130,9 @@ async def test_children_are_listed_whichever_record_goes_first(archiving, client
         await client.wait(child, 20)
 
     assert [one.id for one in (await client.page(parent=job.id)).jobs] == [child]
-    await redis.delete(keys.job(0, job.id))
+    await redis.delete(record_key(settings, job.id))
     assert [one.id for one in (await client.page(parent=job.id)).jobs] == [child]
-    await redis.delete(keys.job(0, child))
+    await redis.delete(record_key(settings, child))
     assert [one.id for one in (await client.page(parent=job.id)).jobs] == [child]
 
 
@@ -168,7 +167,7 @@ async def test_a_text_that_is_longer_than_what_is_indexed_is_compared_whole(clie
 async def test_a_page_holds_no_more_than_it_shows(archiving, client, worker, redis, settings):
     async with archiving(), worker(note=note):
         found = await settled(client, [{"text": "x" * 200_000}] * 100)
-    await redis.delete(*(Keys(settings.prefix).job(0, job_id) for job_id in found))
+    await redis.delete(*(record_key(settings, job_id) for job_id in found))
 
     tracemalloc.start()
     page = await client.page(limit=1)

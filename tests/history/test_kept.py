@@ -15,6 +15,7 @@ from runtime.history.tables import attempts, jobs
 from runtime.history.writer import Writer
 from runtime.store.keys import Keys
 from runtime.values.clock import now_ms
+from tests.conftest import record_key
 from tests.history.test_figures import job
 
 DAY = 86_400
@@ -104,7 +105,7 @@ async def test_how_far_it_is_behind(lanework, store, redis, settings):
     assert (code, json.loads(printed)["entries"]) == (1, 1)
 
     assert (await lanework("off"))[0] == 0
-    assert await redis.keys(f"{settings.prefix}:*archiv*") == []
+    assert [key async for key in redis.scan_iter(f"{settings.prefix}:*archiv*")] == []
 
 
 async def test_what_is_forgotten_is_in_neither_place(archiving, client, worker, redis, settings, lanework):
@@ -126,7 +127,7 @@ async def test_what_is_forgotten_is_in_neither_place(archiving, client, worker, 
     for gone in (ann, bob, other):
         with pytest.raises(JobNotFound):
             await client.get(gone.id)
-        assert not await redis.exists(Keys(settings.prefix).job(0, gone.id))
+        assert not await redis.exists(record_key(settings, gone.id))
     assert (await client.page(tag="user:ann")).jobs == []
     assert (await client.get(waiting.id)).status == "scheduled"
     assert (await lanework("forget"))[0] == 2

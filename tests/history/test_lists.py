@@ -8,7 +8,7 @@ from runtime import Permanent
 from runtime.client import Lanework
 from runtime.errors import HistoryMissing
 from runtime.store.keys import Keys
-from tests.conftest import serving
+from tests.conftest import record_key, serving
 
 
 async def note(n: int = 0, to: str = "", deep: dict | None = None) -> int:
@@ -29,8 +29,8 @@ async def forgotten(archiving, client, worker, redis, settings):
             ids = [(await client.enqueue(name, payload, **options)).id for name, payload in requests]
             for job_id in ids:
                 await client.wait(job_id, 15)
-        keys = Keys(settings.prefix)
-        await redis.delete(*(keys.job(0, job_id) for job_id in ids), *([keys.log(0)] if log else []))
+        logs = [Keys(settings.prefix).log(shard) for shard in range(settings.shards)] if log else []
+        await redis.delete(*(record_key(settings, job_id) for job_id in ids), *logs)
         return ids
 
     return make

@@ -203,7 +203,7 @@ async def test_rows_are_jobs_whatever_is_killed(tmp_path_factory, engine, databa
                 connection.commit() if n % 3 else connection.rollback()
 
     with killed_valkey(data) as url:
-        env = {"OUTBOX_URL": database, "REDIS_URL": url, "PREFIX": "lw"}
+        env = {"OUTBOX_URL": database, "REDIS_URL": url, "PREFIX": "lw", "SHARDS": "1"}
         process("worker", "--functions-dir", str(folder.path), **env).await_said("worker.started")
         writing = asyncio.create_task(asyncio.to_thread(write))
         relays = [process("outbox", "run", **env) for _ in range(2)]
