@@ -117,7 +117,7 @@ class Account:
         async with opened(self._load.lanework.settings) as redis:
             kinds: Counter[str] = Counter()
             wrong = []
-            async for key in redis.scan_iter("lw:{0}:*", count=1000):
+            async for key in redis.scan_iter("lw:{*}:*", count=1000):
                 kind = key.decode().split(":")[2]
                 kinds[kind] += 1
                 if kind == "q" and await redis.xlen(key):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import signal
+import subprocess
 from collections import Counter
 from collections.abc import Coroutine
 from typing import Any
@@ -17,6 +18,7 @@ class Monkey:
         self._stage = stage
         self._dice = dice
         self._did: Counter[str] = Counter()
+        self.harms = [self._kill] * 4 + [self._freeze] * 3 + [self._roll] * 2
 
     async def beside(self, load: Coroutine[Any, Any, None]) -> None:
         """Does harm until the load is through."""
@@ -34,8 +36,7 @@ class Monkey:
         return ", ".join(f"{count} × {what}" for what, count in sorted(self._did.items()))
 
     async def _harm(self) -> None:
-        harms = [self._kill] * 4 + [self._freeze] * 3 + [self._roll] * 2 + [self._restart, self._crash, self._stall]
-        harm = self._dice.choice(harms)
+        harm = self._dice.choice(self.harms)
         self._did[harm.__name__.strip("_")] += 1
         await harm()
 
@@ -59,6 +60,14 @@ class Monkey:
         await asyncio.sleep(self._dice.uniform(0.2, 4.0))
         worker.send_signal(signal.SIGCONT)
 
+
+class ServerMonkey(Monkey):
+    """It does harm to the server too."""
+
+    def __init__(self, stage: Stage, dice: random.Random) -> None:
+        super().__init__(stage, dice)
+        self.harms += [self._restart, self._crash, self._stall]
+
     async def _restart(self) -> None:
         await self._end_server(signal.SIGTERM)
 
@@ -66,13 +75,18 @@ class Monkey:
         await self._end_server(signal.SIGKILL)
 
     async def _end_server(self, number: signal.Signals) -> None:
-        self._stage.server.send_signal(number)
-        await asyncio.to_thread(self._stage.server.wait)
+        self._server.send_signal(number)
+        await asyncio.to_thread(self._server.wait)
         await asyncio.sleep(self._dice.uniform(0, 0.5))
         await asyncio.to_thread(self._stage.start_server)
 
     async def _stall(self) -> None:
         """A server that does not answer for a while, and does not hang up either."""
-        self._stage.server.send_signal(signal.SIGSTOP)
+        self._server.send_signal(signal.SIGSTOP)
         await asyncio.sleep(self._dice.uniform(0.5, 3.0))
-        self._stage.server.send_signal(signal.SIGCONT)
+        self._server.send_signal(signal.SIGCONT)
+
+    @property
+    def _server(self) -> subprocess.Popen[bytes]:
+        assert self._stage.server is not None
+        return self._stage.server

@@ -28,6 +28,7 @@ class Stage:
         self.ledger.touch()
         self.url = f"unix://{embedded.socket_path(self.data)}"
         self.settings = settings.load({}, redis_url=self.url, lease=LEASE)
+        self.server: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Stage:
         self.start_server()
@@ -37,7 +38,7 @@ class Stage:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for process in (*self.workers, self.server):
+        for process in (*self.workers, *([self.server] if self.server else [])):
             process.send_signal(signal.SIGCONT)
             process.kill()
             process.wait()
@@ -60,6 +61,7 @@ class Stage:
             **{name: value for name, value in os.environ.items() if not name.startswith("LANEWORK_")},
             "LANEWORK_REDIS_URL": self.url,
             "LANEWORK_LEASE": str(LEASE),
+            "LANEWORK_SHARDS": str(self.settings.shards),
             "LANEWORK_CRASH_LIMIT": "100",
             "LANEWORK_GRACE": "2",
             "LANEWORK_WORKER_PORT": "0",
@@ -74,9 +76,13 @@ class Stage:
 
     def restore(self) -> None:
         """Everything runs again."""
+        assert self.server is not None
         self.server.send_signal(signal.SIGCONT)
         if self.server.poll() is not None:
             self.start_server()
+        self.restore_workers()
+
+    def restore_workers(self) -> None:
         for index, worker in enumerate(self.workers):
             worker.send_signal(signal.SIGCONT)
             if worker.poll() is not None:

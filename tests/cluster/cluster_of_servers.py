@@ -31,7 +31,7 @@ class Node:
     """One server."""
 
     def __init__(self, place: Place, binary: str, folder: Path) -> None:
-        folder.mkdir()
+        folder.mkdir(parents=True)
         self.host, self.port = place.host, _port()
         self._command = [
             *place.command,

@@ -52,6 +52,7 @@ async def in_order(client, ids):
     return [job.id for job in sorted(found, key=lambda job: (job.created_at, job.id), reverse=True)]
 
 
+@pytest.mark.one_shard
 @pytest.mark.parametrize("limit", [1, 2, 3, 50])
 async def test_a_list_has_each_job_once_wherever_it_is(client, forgotten, limit):
     old = await forgotten([("note", {"n": n}) for n in range(3)], log=True)
