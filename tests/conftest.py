@@ -47,6 +47,7 @@ from tests.servers import CI, DEADLINE, any_redis, embedded_valkey, missing
 
 os.environ.setdefault("TESTCONTAINERS_RYUK_DISABLED", "true")
 ON_CLUSTER = os.environ.get("LANEWORK_TEST_CLUSTER") == "true"  # of six servers, whose jobs lie in six shards
+USERS = Path(__file__).parents[1] / "deploy/redis/users.acl"
 SETTLED = (b"completed", b"failed", b"cancelled")
 
 
@@ -82,7 +83,22 @@ def cluster_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def server_url(request: pytest.FixtureRequest) -> str:
+def server_url(admin_url: str) -> str:
+    """The server as a user with the rights that deploy/redis/users.acl gives, and no others."""
+    rules = next(line for line in USERS.read_text().splitlines() if line.startswith("user lanework "))
+    _user, name, *rights = rules.replace(">change-me", ">secret").replace("~lw:*", "~test-*").split()
+    for client in clients_of_each_server(admin_url):
+        client.execute_command("ACL", "SETUSER", name, "reset", *rights)
+        client.close()
+    return admin_url.replace("://", f"://{name}:secret@")
+
+
+def as_admin(url: str) -> str:
+    return url.replace("lanework:secret@", "")
+
+
+@pytest.fixture(scope="session")
+def admin_url(request: pytest.FixtureRequest) -> str:
     if ON_CLUSTER:
         return str(request.getfixturevalue("cluster_url"))
     if url := os.environ.get("LANEWORK_TEST_REDIS_URL"):
@@ -114,7 +130,7 @@ def settings(server_url: str, tmp_path: Path, request: pytest.FixtureRequest) ->
         grace=5.0,
         worker_port=0,
     )
-    client = redis_of(server_url)
+    client = redis_of(as_admin(server_url))
     named = Keys(prefix)
     try:
         keys = [key.decode() for key in client.scan_iter(f"{prefix}:*", count=1000)]
@@ -134,6 +150,12 @@ def settings(server_url: str, tmp_path: Path, request: pytest.FixtureRequest) ->
     assert not leaked, f"keys without a TTL that are not on the list of permanent ones: {leaked}"
 
 
+def clients_of_each_server(url: str) -> list[redis_py.Redis]:
+    if "+cluster" not in url:
+        return [redis_py.Redis.from_url(url)]
+    return [redis_py.Redis(host, port) for host, port in Address.of(url).hosts]
+
+
 def record_key(settings: Settings, job_id: str) -> str:
     return Keys(settings.prefix).job(ids.shard_of(job_id), job_id)
 
@@ -149,7 +171,7 @@ def redis_of(url: str) -> redis_py.Redis:
 @pytest.fixture
 async def redis(settings: Settings) -> AsyncIterator[Redis]:
     """The server itself, for tests that look behind the store."""
-    async with opened(settings) as client:
+    async with opened(settings.model_copy(update={"redis_url": as_admin(settings.redis_url)})) as client:
         yield client
 
 

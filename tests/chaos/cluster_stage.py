@@ -1,8 +1,8 @@
 """The same on a cluster: its nodes are sent away, stopped and given other slots instead of a server.
 
 Primaries are not killed here. What a primary took from a worker in its last moment may be lost with it, so that an
-attempt has run that no record knows of: no account of attempts is exact then. That no accepted job is lost then, and
-that work goes on, tests/cluster shows.
+attempt has run that no record knows of: no account of attempts is exact then. tests/cluster shows that no accepted
+job is lost then, and that work goes on.
 """
 
 from __future__ import annotations
