@@ -63,6 +63,25 @@ def until(
         time.sleep(0.02)
 
 
+@contextmanager
+def server_in_container(image: str, program: str) -> Iterator[str]:
+    if not docker_answers() or not has_image(image):
+        missing(f"the image {image}")
+    command = ("run", "-d", "--rm", "-p", "127.0.0.1::6379", image, program, "--protected-mode", "no", "--save", "")
+    started = _docker(*command)
+    try:
+        port = _docker("port", started, "6379").rpartition(":")[2]
+        with redis.Redis(port=int(port)) as client:
+            until(lambda: _answers(client), program)
+        yield f"redis://127.0.0.1:{port}/0"
+    finally:
+        _docker("kill", started)
+
+
+def _docker(*arguments: str) -> str:
+    return subprocess.run(["docker", *arguments], check=True, capture_output=True, text=True).stdout.strip()
+
+
 def redis_image() -> str:
     return os.environ.get("REDIS_IMAGE", "redis:7-alpine")
 

@@ -1,4 +1,4 @@
-"""The store's tests run on every server at hand: Redis in a container and the embedded Valkey."""
+"""The store's tests run on every server: Redis 7 and 8, Valkey 8 and 9, in containers or embedded."""
 
 from __future__ import annotations
 
@@ -21,15 +21,26 @@ from runtime.store.rows import NewJob, Scan
 from runtime.store.scheduled_jobs import ScheduledJobs
 from runtime.store.thread_client import ThreadClient
 from runtime.values import codec, ids
+from tests.servers import server_in_container
+
+# beside the Redis of the other tests (7) and the embedded Valkey (9)
+OTHERS = {
+    "valkey-8": (os.environ.get("VALKEY_8_IMAGE", "valkey/valkey:8-alpine"), "valkey-server"),
+    "redis-8": (os.environ.get("REDIS_8_IMAGE", "redis:8-alpine"), "redis-server"),
+}
 
 
-@pytest.fixture(scope="session", params=["redis", "valkey"])
-def server_url(request: pytest.FixtureRequest) -> str:
+@pytest.fixture(scope="session", params=["redis", "valkey", *OTHERS])
+def server_url(request: pytest.FixtureRequest) -> Iterator[str]:
     if url := os.environ.get("LANEWORK_TEST_REDIS_URL"):
-        if request.param == "valkey":
+        if request.param != "redis":
             pytest.skip("LANEWORK_TEST_REDIS_URL names the one server")
-        return url
-    return str(request.getfixturevalue("redis_url" if request.param == "redis" else "embedded_url"))
+        yield url
+    elif request.param in OTHERS:
+        with server_in_container(*OTHERS[request.param]) as url:
+            yield url
+    else:
+        yield str(request.getfixturevalue("redis_url" if request.param == "redis" else "embedded_url"))
 
 
 class Store:
