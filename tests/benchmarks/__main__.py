@@ -19,7 +19,21 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from tests.benchmarks import children, drain, fanout, gateway, growth, history, idle, peers, post, rpc, soak
+from tests.benchmarks import (
+    children,
+    drain,
+    fanout,
+    fleet,
+    gateway,
+    growth,
+    history,
+    idle,
+    peers,
+    post,
+    rpc,
+    scale,
+    soak,
+)
 from tests.benchmarks.machine import Disturbance, describe
 
 Figures = dict[str, float]
@@ -36,6 +50,9 @@ MEASURES: dict[str, Callable[[], Figures]] = {
     "idle": idle.cpu,
     "memory": idle.memory,
     "history": history.measure,
+    "scale": scale.grid,
+    "fleet-idle": scale.idle,
+    "fleet": fleet.measure,
     "soak": soak.measure,  # takes minutes: only when it is asked for
 }
 

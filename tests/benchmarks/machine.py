@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -91,17 +91,22 @@ def process(
 
 @contextmanager
 def lanework(
-    server: Server, *command: str, mark: str = os.devnull, keep: str = "86400"
+    server: Server,
+    *command: str,
+    mark: str = os.devnull,
+    keep: str = "86400",
+    env: Mapping[str, str] | None = None,
 ) -> Iterator[subprocess.Popen[bytes]]:
     """A `lanework` command on a server, with the benchmark's functions."""
-    env = {
+    own = {
         "LANEWORK_REDIS_URL": server.url,
         "LANEWORK_FUNCTIONS_DIR": str(FUNCTIONS),
         "LANEWORK_WORKER_PORT": "0",
         "LANEWORK_KEEP": keep,
         "BENCH_MARK": mark,
+        **(env or {}),
     }
-    with process(sys.executable, "-m", "runtime.cli.main", *command, env=env) as started:
+    with process(sys.executable, "-m", "runtime.cli.main", *command, env=own) as started:
         yield started
 
 
