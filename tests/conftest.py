@@ -160,6 +160,11 @@ def record_key(settings: Settings, job_id: str) -> str:
     return Keys(settings.prefix).job(ids.shard_of(job_id), job_id)
 
 
+def looking(settings: Settings) -> AbstractAsyncContextManager[Redis]:
+    """Behind the store, with all rights."""
+    return opened(settings.model_copy(update={"redis_url": as_admin(settings.redis_url)}))
+
+
 def redis_of(url: str) -> redis_py.Redis:
     """A client of redis-py's, of a server or a cluster."""
     if "+cluster" not in url:
@@ -171,7 +176,7 @@ def redis_of(url: str) -> redis_py.Redis:
 @pytest.fixture
 async def redis(settings: Settings) -> AsyncIterator[Redis]:
     """The server itself, for tests that look behind the store."""
-    async with opened(settings.model_copy(update={"redis_url": as_admin(settings.redis_url)})) as client:
+    async with looking(settings) as client:
         yield client
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -135,10 +136,11 @@ def _plain(name: str, value: Any) -> Any:
 def _without_password(url: str) -> str:
     """A URL that may be shown: passwords never reach a terminal or a log."""
     parts = urlsplit(url)
-    if parts.password is None:
-        return url
-    _, _, host = parts.netloc.rpartition("@")
-    return urlunsplit(parts._replace(netloc=f"{parts.username or ''}:***@{host}"))
+    parts = parts._replace(query=re.sub(r"(password=)[^&]*", r"\1***", parts.query))
+    if parts.password is not None:
+        _, _, host = parts.netloc.rpartition("@")
+        parts = parts._replace(netloc=f"{parts.username or ''}:***@{host}")
+    return urlunsplit(parts)
 
 
 def _short(text: str, limit: int = 100) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, TypeVar, cast
+from typing import Any, NamedTuple, TypeVar, cast
 
 from runtime.errors import LaneUnknown
 from runtime.handlers.policy import Bounds
@@ -58,6 +58,14 @@ class WorkerInfo:
     started_at: int
     metrics: str
     broken: dict[str, str]
+
+
+class Answer(NamedTuple):
+    """To a heartbeat. `missing`: those of the worker's functions that are not published. `workers`: how many there
+    are."""
+
+    missing: list[str]
+    workers: int
 
 
 def describe(name: str, function: Spec, settings: Settings) -> Deployed:
@@ -140,15 +148,17 @@ class Registry:
             stored = await cast("Any", self._client.hgetall(self._keys.functions))
         return {name.decode(): _read(Deployed, packed) for name, packed in sorted(stored.items())}
 
-    async def beat(self, worker: WorkerInfo) -> list[str]:
-        """Marks a worker as alive for the next 15 s; returns those of its functions that are not published."""
+    async def beat(self, worker: WorkerInfo) -> Answer:
+        """Marks a worker as alive for the next 15 s."""
         with translated():
             async with self._client.pipeline(transaction=False) as pipe:
                 pipe.set(self._keys.worker(worker.id), codec.pack(asdict(worker)), px=ALIVE_MS)
                 pipe.zadd(self._keys.workers, {worker.id: worker.started_at})
+                pipe.zcard(self._keys.workers)
                 pipe.hkeys(self._keys.functions)
-                *_, names = await pipe.execute()
-        return [name for name in worker.functions if name.encode() not in names]
+                *_, workers, found = await pipe.execute()
+        names = set(found)
+        return Answer([name for name in worker.functions if name.encode() not in names], workers)
 
     async def leave(self, worker: str) -> None:
         with translated():

@@ -83,12 +83,14 @@ class Parts:
         self.readers = [reader for group in self.groups for reader in group.readers]
         self.stall = Stall(self.stores, self.held, settings, pool.kill)
         self.leases = Leases(self.stores, self.held, settings, self._lose, self._cancel, self.stall.is_silent)
-        self.sweepers = [Sweeper(attempts, settings) for attempts in self.stores.values()]
         self.cancellations = [
             Cancellations(attempts, store.blocking, self.held.cancel) for attempts in self.stores.values()
         ]
         self.ticker = Ticker(store.schedules, preparer, settings)
         self.heartbeat = Heartbeat(worker, store.registry, store.stats, settings, metrics_url)
+        self.sweepers = [
+            Sweeper(attempts, settings, lambda: self.heartbeat.fleet) for attempts in self.stores.values()
+        ]
 
     async def serve(self, catalogue: Catalogue) -> None:
         """Publishes and serves the functions of this catalogue. Raises StoreError."""

@@ -135,14 +135,24 @@ async def test_functions_shows_the_traceback_of_a_module_that_does_not_load(lane
     assert "ZeroDivisionError: division by zero" in err
 
 
-async def test_settings_are_listed_with_their_meaning_and_without_passwords(lanework, monkeypatch):
-    monkeypatch.setenv("REDIS_URL", "redis://user:secret@somewhere:6379/0")
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("redis://user:secret@somewhere:6379/0", "redis://user:***@somewhere:6379/0"),
+        (
+            "redis+sentinel://:secret@one:1,two:2/jobs?sentinel_password=secret&db=1",
+            "redis+sentinel://:***@one:1,two:2/jobs?sentinel_password=***&db=1",
+        ),
+    ],
+)
+async def test_settings_are_listed_with_their_meaning_and_without_passwords(lanework, monkeypatch, url, shown):
+    monkeypatch.setenv("REDIS_URL", url)
 
     _, table, _ = await lanework("settings")
     _, listed, _ = await lanework("settings", "--json")
 
     assert "LANEWORK_CONCURRENCY" in table
-    assert json.loads(listed)["LANEWORK_REDIS_URL"] == "redis://user:***@somewhere:6379/0"
+    assert json.loads(listed)["LANEWORK_REDIS_URL"] == shown
     assert "secret" not in table + listed
 
 

@@ -9,9 +9,9 @@ import pytest
 from runtime import function
 from runtime.errors import FunctionInvalid
 from runtime.handlers.schedule import Schedule
-from runtime.store.connect import opened
 from runtime.store.schedules import Schedules
 from runtime.values.clock import now_ms
+from tests.conftest import looking
 
 BERLIN = ZoneInfo("Europe/Berlin")
 
@@ -53,7 +53,7 @@ async def test_a_tick_that_was_missed_runs_once_late_and_the_others_are_counted(
     @function(schedule="*/5 * * * *")
     async def f() -> None: ...
 
-    async with opened(settings) as redis:
+    async with looking(settings) as redis:
         schedules = Schedules(redis, settings)
         await schedules.tick("f", "*/5 * * * *|UTC", now_ms() - 3_600_000, 0, None)
         patient = settings.model_copy(update={"cron_grace": 300.0})
@@ -71,7 +71,7 @@ async def test_a_tick_that_is_too_late_is_skipped_and_counted(client, worker, se
     @function(schedule="0 0 1 1 *")
     async def yearly() -> None: ...
 
-    async with opened(settings) as redis:
+    async with looking(settings) as redis:
         schedules = Schedules(redis, settings)
         await schedules.tick("yearly", "0 0 1 1 *|UTC", now_ms() - 2 * 366 * 86_400_000, 0, None)
         async with worker(yearly=yearly):
@@ -86,7 +86,7 @@ async def test_a_new_schedule_has_missed_nothing(client, worker, settings):
     @function(schedule="0 0 1 1 *")
     async def yearly() -> None: ...
 
-    async with opened(settings) as redis:
+    async with looking(settings) as redis:
         schedules = Schedules(redis, settings)
         async with worker(yearly=yearly):
             while (past := (await schedules.past("yearly", ["0 0 1 1 *|UTC"]))[0]) is None:
@@ -153,7 +153,7 @@ def test_a_schedule_counts_what_was_missed_over_years():
 
 
 async def test_a_server_that_has_lost_its_data_ends_no_worker(client, worker, settings):
-    async with worker(every_second=every_second) as one, opened(settings) as redis:
+    async with worker(every_second=every_second) as one, looking(settings) as redis:
         while not (await client.page(type="every_second", status="completed")).jobs:
             assert one.trouble is None
         await redis.delete(f"{settings.prefix}:functions")

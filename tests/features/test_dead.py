@@ -6,7 +6,7 @@ import pytest
 
 from runtime import Permanent, function
 from runtime.errors import StatusConflict
-from tests.conftest import deploy, record_key
+from tests.conftest import deploy, looking, record_key
 
 WAIT = 15
 
@@ -127,12 +127,10 @@ async def test_failed_jobs_are_bounded_by_count(client, worker, settings):
 
 
 async def test_a_failed_job_is_kept_for_longer_than_its_result_would_be(client, worker, settings):
-    from runtime.store.connect import opened
-
     handle, _ = moody()
     async with worker(f=handle):
         (job_id,) = await failed(client)
-    async with opened(settings) as redis:
+    async with looking(settings) as redis:
         left = await redis.ttl(record_key(settings, job_id))
 
     assert 6 * 86_400 < left <= 7 * 86_400

@@ -5,7 +5,7 @@ import asyncio
 from runtime import function
 from runtime.errors import JobNotFound
 from runtime.values.clock import now_ms
-from tests.conftest import deploy, record_key
+from tests.conftest import deploy, looking, record_key
 
 WAIT = 15
 
@@ -73,15 +73,13 @@ async def test_an_expired_job_that_runs_again_by_hand_has_no_time_limit(client, 
 
 
 async def test_a_function_may_keep_its_jobs_for_longer_or_shorter(client, worker, settings):
-    from runtime.store.connect import opened
-
     @function(keep="7d")
     async def long() -> None: ...
 
     @function(keep="2s")
     async def short() -> None: ...
 
-    async with worker(long=long, short=short), opened(settings) as redis:
+    async with worker(long=long, short=short), looking(settings) as redis:
         left = []
         for name in ("long", "short"):
             job = await client.enqueue(name)
@@ -93,8 +91,6 @@ async def test_a_function_may_keep_its_jobs_for_longer_or_shorter(client, worker
 
 
 async def test_a_job_that_is_cancelled_before_it_ran_is_kept_as_its_function_says(client, settings):
-    from runtime.store.connect import opened
-
     @function(keep="2s")
     async def short() -> None: ...
 
@@ -103,7 +99,7 @@ async def test_a_job_that_is_cancelled_before_it_ran_is_kept_as_its_function_say
 
     await client.cancel(job.id)
 
-    async with opened(settings) as redis:
+    async with looking(settings) as redis:
         assert 0 < await redis.pttl(record_key(settings, job.id)) <= 2000
 
 

@@ -4,7 +4,7 @@ import asyncio
 
 from runtime.client import Lanework
 from runtime.values.clock import now_ms
-from tests.conftest import deploy
+from tests.conftest import deploy, looking
 
 WAIT = 15
 
@@ -108,9 +108,7 @@ async def test_a_function_is_paused_under_all_its_names(client, worker):
 
 
 async def test_an_idle_worker_is_not_woken_for_what_is_paused(client, worker, settings):
-    from runtime.store.connect import opened
-
-    async with worker(f=f), opened(settings) as redis:
+    async with worker(f=f), looking(settings) as redis:
         await client.pause(function="f")
         job = await client.enqueue("f")
         await client.wait(job.id, 1.5)  # some sweeps

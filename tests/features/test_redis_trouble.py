@@ -18,7 +18,7 @@ from runtime.store.attempt_store import AttemptStore
 from runtime.store.connect import opened
 from runtime.worker import reader
 from runtime.worker import worker as worker_module
-from tests.conftest import deploy
+from tests.conftest import deploy, looking
 from tests.servers import free_port
 
 WAIT = 30
@@ -138,7 +138,7 @@ async def test_a_group_that_is_destroyed_while_jobs_run_costs_nothing(client, wo
         return "done"
 
     one_slot = settings.model_copy(update={"concurrency": 1})
-    async with worker(one_slot, hold=hold), opened(settings) as redis:
+    async with worker(one_slot, hold=hold), looking(settings) as redis:
         ids = await client.enqueue_many("hold", [None] * 3)
         await asyncio.wait_for(started.wait(), WAIT)
         await redis.xgroup_destroy("lw:{0}:q:hold:normal", "lw")
@@ -150,7 +150,7 @@ async def test_a_group_that_is_destroyed_while_jobs_run_costs_nothing(client, wo
 
 
 async def test_a_full_server_refuses_new_jobs_and_works_off_those_it_has(client, worker, settings):
-    async with worker(f=f), opened(settings) as redis:
+    async with worker(f=f), looking(settings) as redis:
         await client.pause()
         ids = await client.enqueue_many("f", [{"n": n} for n in range(200)])
         await redis.config_set("maxmemory", 1)
@@ -177,7 +177,7 @@ async def test_a_durable_enqueue_is_on_the_disk_when_it_is_answered(settings, ow
 
 
 async def test_a_server_without_an_append_only_file_cannot_be_durable(settings):
-    async with opened(settings) as redis:
+    async with looking(settings) as redis:
         await redis.config_set("appendonly", "no")
 
     with pytest.raises(StoreUnsupported, match="appendonly yes"):
@@ -191,7 +191,7 @@ async def test_a_failover_and_back_loses_nothing(client, worker, own, settings, 
     ports = [str(free_port()) for _ in range(2)]
     other = Server(tmp_path / "other", until, "--port", ports[1])
     try:
-        async with worker(f=f), opened(settings) as redis, opened(Settings(redis_url=other.url)) as second:
+        async with worker(f=f), looking(settings) as redis, opened(Settings(redis_url=other.url)) as second:
             await redis.config_set("port", ports[0])
             await client.pause()
             ids = await client.enqueue_many("f", [{"n": n} for n in range(300)])

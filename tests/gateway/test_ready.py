@@ -4,14 +4,13 @@ import pytest
 import redis as redis_py
 
 from runtime.errors import FunctionBroken
-from runtime.store.connect import opened
 from runtime.store.keys import Keys
 from runtime.store.registry import Registry
-from tests.conftest import deploy
+from tests.conftest import as_admin, deploy, looking
 
 
 async def withdraw(settings, *names):
-    async with opened(settings) as redis:
+    async with looking(settings) as redis:
         await Registry(redis, settings).withdraw(names)
 
 
@@ -53,7 +52,7 @@ async def test_a_name_that_is_wrong_is_told_so_once_others_are_known(http, clien
 async def test_known_functions_survive_the_loss_of_all_data_and_of_all_workers(http, client, settings):
     await deploy(client, echo=echo)
     assert (await http.get("/readyz")).status_code == 200
-    server = redis_py.Redis.from_url(settings.redis_url)
+    server = redis_py.Redis.from_url(as_admin(settings.redis_url))
     server.delete(*server.scan_iter(f"{settings.prefix}:*"))
     server.close()
 
@@ -65,7 +64,7 @@ async def test_known_functions_survive_the_loss_of_all_data_and_of_all_workers(h
 async def test_what_was_told_again_after_a_loss_can_be_withdrawn(http, client, settings):
     await deploy(client, echo=echo)
     assert (await http.get("/readyz")).status_code == 200
-    server = redis_py.Redis.from_url(settings.redis_url)
+    server = redis_py.Redis.from_url(as_admin(settings.redis_url))
     server.delete(*server.scan_iter(f"{settings.prefix}:*"))
     server.close()
     assert (await http.get("/functions")).json()["functions"] != []
@@ -134,7 +133,7 @@ async def test_a_job_for_what_loads_nowhere_is_refused_with_the_reason(http, cli
 async def test_the_probe_leaves_no_key(http, client, settings):
     await deploy(client, echo=echo)
     await http.get("/readyz")
-    server = redis_py.Redis.from_url(settings.redis_url)
+    server = redis_py.Redis.from_url(as_admin(settings.redis_url))
 
     assert server.pttl(Keys(settings.prefix).mark(0)) <= 1000
     server.close()

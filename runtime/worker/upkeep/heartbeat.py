@@ -8,7 +8,7 @@ from runtime import log
 from runtime.errors import StoreError
 from runtime.handlers.catalogue import Catalogue
 from runtime.settings import Settings
-from runtime.store.registry import HEARTBEAT, Registry, WorkerInfo, describe, describe_broken
+from runtime.store.registry import HEARTBEAT, Answer, Registry, WorkerInfo, describe, describe_broken
 from runtime.store.stats import Stats
 from runtime.values.clock import now_ms
 
@@ -25,7 +25,8 @@ class Heartbeat:
         self._started_at = now_ms()
         self._catalogue = Catalogue()
         self._gone: set[str] = set()
-        self._reports: set[asyncio.Task[list[str]]] = set()
+        self._reports: set[asyncio.Task[Answer]] = set()
+        self.fleet = 1  # how many workers there are, this one among them
 
     async def publish(self, catalogue: Catalogue) -> None:
         """Publishes what is new, changed or gone since the last call. Raises StoreError."""
@@ -68,14 +69,15 @@ class Heartbeat:
             self._metrics_url,
             dict(catalogue.broken),
         )
-        missing = await self._report(info)
-        if missing:  # another worker withdrew it while we published it
-            deployed = [describe(name, catalogue.functions[name], self._settings) for name in missing]
+        answer = await self._report(info)
+        self.fleet = answer.workers
+        if answer.missing:  # another worker withdrew it while we published it
+            deployed = [describe(name, catalogue.functions[name], self._settings) for name in answer.missing]
             await self._registry.publish(deployed)
         await self._forget()
         return HEARTBEAT
 
-    async def _report(self, info: WorkerInfo) -> list[str]:
+    async def _report(self, info: WorkerInfo) -> Answer:
         """Whoever stops waiting for the answer does not stop what is on its way to the server."""
         report = asyncio.ensure_future(self._registry.beat(info))
         self._reports.add(report)

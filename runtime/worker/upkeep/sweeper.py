@@ -1,11 +1,14 @@
 """Recovering what lost workers held or had begun to start, and failing what expired.
 
-Whichever worker holds the sweeper's lock does it."""
+Whichever worker holds the sweeper's lock does it. The others stand by, each for longer in a large fleet: the server
+need not be asked more often because there are more of them.
+"""
 
 from __future__ import annotations
 
 import random
 import time
+from collections.abc import Callable
 
 from runtime import log, metrics
 from runtime.errors import StoreError
@@ -15,6 +18,7 @@ from runtime.store.attempts import Swept
 from runtime.store.rows import Scan
 
 _CHUNK = 200
+_STANDING_BY = 4  # workers that together ask as often as one that sweeps
 _PARTS = 20  # of what one job has staged that one sweep starts
 _NEXT = {"retry": "runs again", "poison": "failed as poison", "cancelled": "cancelled, as was asked"}
 
@@ -22,8 +26,10 @@ _NEXT = {"retry": "runs again", "poison": "failed as poison", "cancelled": "canc
 class Sweeper:
     """One shard's sweeper; its `step` is for `keep_going`."""
 
-    def __init__(self, store: AttemptStore, settings: Settings) -> None:
+    def __init__(self, store: AttemptStore, settings: Settings, fleet: Callable[[], int]) -> None:
+        """`fleet`: how many workers there are."""
         self._store = store
+        self._fleet = fleet
         self._every = min(0.5, settings.lease / 8)
         self._cursors: dict[tuple[str, str], str] = {}
         self._patience = settings.lease / 2
@@ -32,20 +38,25 @@ class Sweeper:
 
     async def step(self) -> float:
         try:
-            await self._sweep_all()
+            swept = await self._sweep_all()
         except StoreError:
             # leases could not be renewed meanwhile: when Redis is back, workers that live do so first
             self._from = time.monotonic() + self._patience
             raise
-        return self._every * random.uniform(0.8, 1.2)
+        pause = self._every if swept else min(self._patience, self._every * max(1, self._fleet() / _STANDING_BY))
+        return pause * random.uniform(0.8, 1.2)
 
-    async def _sweep_all(self) -> None:
-        names = await self._store.names()
+    async def _sweep_all(self) -> bool:
+        """Whether this worker is the one that sweeps."""
         if time.monotonic() < self._from:
-            return
+            return True
+        if not await self._sweep([]):
+            return False
+        names = await self._store.names()
         for start in range(0, len(names), _CHUNK):
             if not await self._sweep(names[start : start + _CHUNK]):
-                break
+                return False
+        return True
 
     async def _sweep(self, names: list[tuple[str, str]]) -> bool:
         chunk = [Scan(function, lane, self._cursors.get((function, lane), "0-0")) for function, lane in names]
