@@ -137,11 +137,16 @@ class _Translated:
 
     def __exit__(self, _: object, error: BaseException | None, trace: object) -> None:
         if isinstance(error, (*_AWAY, *_NOT_NOW)):
-            raise StoreUnavailable(f"Redis does not answer: {error or type(error).__name__}") from error
+            raise StoreUnavailable(f"Redis does not answer: {_text(error)}") from error
         if isinstance(error, exceptions.RedisError):
             if str(error).partition(" ")[0] in _PASSING:
                 raise StoreUnavailable(f"Redis cannot serve now: {error}") from error
             raise StoreError(f"Redis refused: {error}") from error
+
+
+def _text(error: BaseException) -> str:
+    """That no sentinel knows the primary comes with how each of them was asked, to the last option."""
+    return str(error).partition(" : <")[0] or type(error).__name__
 
 
 _TRANSLATED = _Translated()
