@@ -82,7 +82,8 @@ def connect(settings: Settings, *, timeout: float | None = TIMEOUT) -> Redis:
         nodes = [ClusterNode(*host) for host in address.hosts]
         # one look more at who has the slot, when a node does not answer
         retry = AsyncRetry(NoBackoff(), 1)
-        cluster = Cluster(startup_nodes=nodes, retry=retry, max_connections=_UNBOUNDED, **options)
+        options |= {"retry": retry, "max_connections": _UNBOUNDED, "require_full_coverage": False}
+        cluster = Cluster(startup_nodes=nodes, **options)
         cluster.call_timeout = TIMEOUT
         return cast("Redis", cluster)
     options["retry"] = AsyncRetry(NoBackoff(), 0)

@@ -81,9 +81,8 @@ class ThreadClient:
         with self._connecting:
             if self._cluster is None:
                 nodes = [ClusterNode(*host) for host in self._address.hosts]  # type: ignore[no-untyped-call]
-                self._cluster = redis.RedisCluster(
-                    startup_nodes=nodes, retry=Retry(NoBackoff(), 0), **self._options
-                )
+                options = {**self._options, "retry": Retry(NoBackoff(), 0), "require_full_coverage": False}
+                self._cluster = redis.RedisCluster(startup_nodes=nodes, **options)
             elif self._stale:
                 self._cluster.nodes_manager.initialize()
             self._stale = False

@@ -22,7 +22,7 @@ from runtime.handlers.spec import Function
 from tests.benchmarks.machine import ROOT, cpu_seconds, server, until
 from tests.benchmarks.scale import light_workers
 
-_FLEETS = (10, 100, 1000)
+_FLEETS = (20, 100, 1000)
 _PROCESSES = 4
 _RATE = 300  # jobs a second
 _SECONDS = 10

@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import statistics
 
 import pytest
 
@@ -156,7 +157,8 @@ async def test_a_rate_spreads_starts_evenly(client, worker):
 
     starts = sorted(job.started_at for job in done)
     assert 0.95 < (starts[-1] - starts[0]) / 1000 < 1.5  # 20 intervals of 50 ms, after a burst of two
-    assert max(later - earlier for earlier, later in itertools.pairwise(starts)) < 250
+    gaps = [later - earlier for earlier, later in itertools.pairwise(starts)]
+    assert 40 <= statistics.median(gaps) <= 100  # one may be longer, where the machine stood still
 
 
 async def test_a_rate_does_not_hold_up_another_function(client, worker):
