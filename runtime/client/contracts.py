@@ -11,7 +11,7 @@ from typing import Protocol
 
 from runtime.client.deadline import within
 from runtime.client.payload_check import Contract
-from runtime.errors import FunctionUnknown
+from runtime.errors import FunctionUnknown, StoreUnavailable
 from runtime.jobs.event import Event
 from runtime.store.registry import Deployed
 
@@ -19,6 +19,7 @@ _FRESH = 1.0
 _STALE = 1.5
 _LONGEST = 100  # characters of a name that is looked for among others
 _SOON = 0.1  # an unknown name is looked up again, but not for every request of a flood
+_AT_ONCE = 0.5  # seconds: a refusal came, no silence
 
 
 class Deployments(Protocol):
@@ -50,8 +51,14 @@ class Contracts:
     async def get(self, name: str) -> Contract:
         """Raises FunctionUnknown with near names, and StoreUnavailable where they could not be read."""
         found = self.known(name)
-        if found is None and time.monotonic() - self._read_at >= _SOON:
-            await within(asyncio.shield(self._start_reading()))
+        asked_at = time.monotonic()
+        if found is None and asked_at - self._read_at >= _SOON:
+            try:
+                await within(asyncio.shield(self._start_reading()))
+            except StoreUnavailable:
+                # in a cluster, the job's server may be there while this one is away; one that hangs took its time
+                if name not in self._known or time.monotonic() - asked_at > _AT_ONCE:
+                    raise
             found = self._known.get(name)
         if found is None:
             # comparing takes as long as the name is

@@ -19,13 +19,15 @@ class Doctor:
         self._store = Store(settings)
 
     async def findings(self) -> list[Finding]:
-        """Errors first. What depends on shards is not looked at where they differ. Raises StoreUnavailable."""
+        """Errors first. What depends on shards is not looked at where they differ, or one is away.
+
+        Raises StoreUnavailable."""
         store, settings = self._store, self._settings
         checkups = await store.checkup()
         found = list(of_settings(checkups[0]))
         for checkup in checkups:
             found += of_server(checkup)
-        if not any(checkup.unsupported or checkup.differs for checkup in checkups):
+        if not any(checkup.unsupported or checkup.differs or checkup.away for checkup in checkups):
             functions = {deployed.name: deployed for deployed in (await store.registry.functions()).values()}
             workers = await store.registry.workers()
             found += fleet.of_functions(functions, workers, await store.stats.depths())

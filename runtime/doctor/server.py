@@ -29,6 +29,14 @@ def of_server(checkup: Checkup) -> Iterator[Finding]:
 
 
 def _of_server(checkup: Checkup) -> Iterator[Finding]:
+    if checkup.away:
+        yield Finding(
+            "node-away",
+            "error",
+            f"this primary of the cluster does not answer ({checkup.away}): the jobs of its shards wait",
+            "start it, or let a replica take its place; the rest is looked at once it is there",
+        )
+        return
     if checkup.unsupported is not None:
         yield Finding("server-too-old", "error", checkup.unsupported, "run a newer server")
     yield from _memory(checkup)

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from redis.exceptions import ResponseError
 
 from runtime.settings import Settings
-from runtime.store.connect import Redis, ServerClient, members, servers, translated
+from runtime.store.connect import AWAY, Redis, ServerClient, members, servers, translated
 from runtime.store.keys import GROUP, HELD, Keys
 from runtime.store.server import Server
 from runtime.store.server_check import agreed, unsupported
@@ -46,7 +46,8 @@ class Checkup:
     """`address`: the server's, where there are several. `unsupported`: why it cannot serve at all.
     `configuration`: its parameters by name; none where it
     does not show them. `ahead`: ms by which its clock is ahead of this machine's; `uncertain`: by how much that may
-    be wrong. `differs`: settings that others agreed on and this process has otherwise: (theirs, mine) by name."""
+    be wrong. `differs`: settings that others agreed on and this process has otherwise: (theirs, mine) by name.
+    `away`: why it does not answer; nothing else is known of it then."""
 
     address: str
     server: Server
@@ -55,15 +56,34 @@ class Checkup:
     ahead: float
     uncertain: float
     differs: Mapping[str, tuple[str, str]]
+    away: str = ""
 
 
 async def examine(client: Redis, settings: Settings) -> list[Checkup]:
     """Of the server, or of each of a cluster's primaries. Raises StoreUnavailable."""
     with translated():
-        stored: Any = await client.hgetall(Keys(settings.prefix).config)
+        try:
+            stored: Any = await client.hgetall(Keys(settings.prefix).config)
+        except AWAY:
+            if len(await servers(client)) == 1:
+                raise
+            stored = {}  # the node that has them is away, which it is told below
         theirs = {name.decode(): value.decode() for name, value in stored.items()}
         differs = {n: (theirs[n], mine) for n, mine in agreed(settings).items() if theirs.get(n, mine) != mine}
-        return [await _examine(server, differs) for server in await servers(client)]
+        return [await _examine_if_there(server, differs) for server in await servers(client)]
+
+
+async def _examine_if_there(server: ServerClient, differs: Mapping[str, tuple[str, str]]) -> Checkup:
+    """Raises redis-py's errors where it is the only server."""
+    try:
+        return await _examine(server, differs)
+    except AWAY as error:
+        if not server.address:
+            raise
+        unknown = Server(0, 0, keeps_log=True, writes_log=True)
+        return Checkup(
+            server.address, unknown, None, {}, 0.0, 0.0, differs, away=str(error) or type(error).__name__
+        )
 
 
 async def _examine(server: ServerClient, differs: Mapping[str, tuple[str, str]]) -> Checkup:

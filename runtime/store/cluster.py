@@ -14,6 +14,7 @@ from typing import Any
 
 import redis.asyncio
 from redis import exceptions
+from redis._parsers import AsyncCommandsParser
 from redis.asyncio.cluster import ClusterNode
 from redis.crc import key_slot
 
@@ -28,7 +29,12 @@ class Cluster(redis.asyncio.RedisCluster):
     """redis-py's client of a cluster, with wires as `connect.Redis` has them."""
 
     gathers = False  # see Wire
-    call_timeout: float
+
+    def __init__(self, call_timeout: float, **options: Any) -> None:
+        """`call_timeout`: seconds of a call on a wire that does not say."""
+        super().__init__(**options)
+        self.call_timeout = call_timeout
+        self.commands_parser = _Commands(self)
 
     @cached_property
     def wire(self) -> ClusterWire:
@@ -42,21 +48,49 @@ class Cluster(redis.asyncio.RedisCluster):
     def slots(self) -> Slots:
         return Slots(self)
 
+    async def execute_command(self, *args: Any, **options: Any) -> Any:
+        """redis-py sends a first command to any node: to one that is away, too."""
+        if self._initialize:
+            await self.initialize()
+        return await super().execute_command(*args, **options)
+
     async def initialize(self, *args: Any, **options: Any) -> Cluster:
         """redis-py looks anew at all 16,384 slots with each call after an error, which takes 10 ms: a worker whose
-        readers wait for a fail-over would do nothing else. Here all calls share a look."""
-        if self._initialize and self.get_default_node() is not None:
+        readers wait for a fail-over would do nothing else. Here all calls share a look. redis-py also wants one
+        certain node to answer; here any node will do, for the shards of all others to go on."""
+        if self._initialize:
             self.slots.look_again()
             await self.slots.look()
+            primaries = self.get_primaries()
+            if self.get_default_node() is None and primaries:
+                self.set_default_node(primaries[0])
+            if not self.commands_parser.commands:
+                await self.commands_parser.initialize()
             self._initialize = False
-        else:
-            await super().initialize(*args, **options)
         return self
 
     def close_wires(self) -> None:
         """`aclose` does not: redis-py calls it itself, to connect anew."""
         self.wire.close()
         self.durable_wire.close()
+
+
+class _Commands(AsyncCommandsParser):
+    """Which arguments of a command are keys, as any node says; redis-py asks one certain node."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        super().__init__()
+        self._cluster = cluster
+
+    async def initialize(self, node: ClusterNode | None = None) -> None:
+        error: Exception = exceptions.ConnectionError("no node of the cluster is known")
+        for each in [*self._cluster.get_primaries(), *self._cluster.startup_nodes]:
+            try:
+                await super().initialize(each)
+                return
+            except (exceptions.ConnectionError, exceptions.TimeoutError, OSError) as away:
+                error = away
+        raise error
 
 
 class Slots:
@@ -89,7 +123,12 @@ class Slots:
             self._looked_at = loop.time()
             self._looking = loop.create_task(self._cluster.nodes_manager.initialize())
             self._looking.add_done_callback(self._seen)
-        await asyncio.shield(self._looking)
+        try:
+            await asyncio.shield(self._looking)
+        except asyncio.CancelledError:
+            if self._looking.cancelled():  # not who asked
+                raise exceptions.ConnectionError("the client was closed") from None
+            raise
 
     def _seen(self, looking: asyncio.Task[None]) -> None:
         self._stale = looking.cancelled() or looking.exception() is not None

@@ -28,7 +28,7 @@ _UNBOUNDED = 1 << 31  # connections
 _OPTIONS: dict[str, Any] = {"socket_connect_timeout": TIMEOUT, "client_name": "lanework", "protocol": 2}
 OVERDUE = 3.0  # seconds by which the answer to a read that blocks may come late
 
-_AWAY = (
+AWAY = (
     exceptions.ConnectionError,
     exceptions.TimeoutError,
     exceptions.RedisClusterException,
@@ -83,12 +83,11 @@ def connect(settings: Settings, *, timeout: float | None = TIMEOUT) -> Redis:
         # one look more at who has the slot, when a node does not answer
         retry = AsyncRetry(NoBackoff(), 1)
         options |= {"retry": retry, "max_connections": _UNBOUNDED, "require_full_coverage": False}
-        cluster = Cluster(startup_nodes=nodes, **options)
-        cluster.call_timeout = TIMEOUT
-        return cast("Redis", cluster)
+        return cast("Redis", Cluster(TIMEOUT, startup_nodes=nodes, **options))
     options["retry"] = AsyncRetry(NoBackoff(), 0)
     if address.kind == "sentinel":
         own = {"socket_timeout": TIMEOUT, "socket_connect_timeout": TIMEOUT} | address.sentinel_options
+        own["retry"] = AsyncRetry(NoBackoff(), 0)  # the next one is asked instead
         sentinel: Any = Sentinel(address.hosts, sentinel_kwargs=own)  # type: ignore[no-untyped-call]
         pool: redis.asyncio.ConnectionPool = SentinelConnectionPool(address.service, sentinel, **options)  # type: ignore[no-untyped-call]
     else:
@@ -137,7 +136,7 @@ class _Translated:
         pass
 
     def __exit__(self, _: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, (*_AWAY, *_NOT_NOW)):
+        if isinstance(error, (*AWAY, *_NOT_NOW)):
             raise StoreUnavailable(f"Redis does not answer: {_text(error)}") from error
         if isinstance(error, exceptions.RedisError):
             if str(error).partition(" ")[0] in _PASSING:
@@ -184,7 +183,7 @@ async def ping(client: Redis) -> None:
                 try:
                     await answer
                     return
-                except _AWAY:
+                except AWAY:
                     if not left:
                         raise
         finally:
@@ -203,11 +202,18 @@ async def opened(settings: Settings, *, timeout: float | None = TIMEOUT) -> Asyn
 
 
 async def read_info(client: Redis, *sections: str) -> list[dict[str, Any]]:
-    """What each server says of itself. Raises redis-py's errors."""
-    infos = []
+    """What each server that answers says of itself. Raises redis-py's errors where none does."""
+    infos: list[dict[str, Any]] = []
+    error: Exception | None = None
     for server in await servers(client):
         info: dict[str, Any] = {}
-        for section in sections:
-            info |= await server.ask("INFO", section)
-        infos.append(info)
+        try:
+            for section in sections:
+                info |= await server.ask("INFO", section)
+        except AWAY as away:
+            error = away
+        else:
+            infos.append(info)
+    if error is not None and not infos:
+        raise error
     return infos

@@ -12,6 +12,8 @@ from runtime.settings import Settings
 from runtime.store.connect import TIMEOUT, Redis, translated
 from runtime.store.wire import Command
 
+_EARLIER = 500  # ms by which the server gives up before its client does
+
 
 class Durability(NamedTuple):
     """`on_disk`: whether the append-only files of the primary, and of so many `replicas`, are to be on the disk."""
@@ -27,7 +29,7 @@ class Durability(NamedTuple):
 
     def command(self) -> Command:
         """What waits for it, behind the write on the same connection."""
-        limit = int(TIMEOUT * 1000)
+        limit = int(TIMEOUT * 1000) - _EARLIER
         return ("WAITAOF", 1, self.replicas, limit) if self.on_disk else ("WAIT", self.replicas, limit)
 
     def check(self, answer: Any) -> None:

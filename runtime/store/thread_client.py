@@ -10,7 +10,7 @@ from typing import Any
 import redis
 from redis import exceptions
 from redis.backoff import NoBackoff
-from redis.cluster import ClusterNode
+from redis.crc import key_slot
 from redis.retry import Retry
 from redis.sentinel import Sentinel, SentinelConnectionPool
 
@@ -42,7 +42,8 @@ class ThreadClient:
         }
         self._one: redis.Redis | None = None
         self._sentinels: list[redis.Redis] = []
-        self._cluster: redis.RedisCluster | None = None
+        self._nodes: dict[tuple[str, int], redis.Redis] = {}  # of a cluster
+        self._slots: dict[tuple[int, int], tuple[str, int]] = {}
         self._stale = False
         self._connecting = threading.Lock()
 
@@ -72,24 +73,45 @@ class ThreadClient:
         if address.kind == "server":
             return redis.ConnectionPool.from_url(address.url, **options)
         own = {"socket_timeout": TIMEOUT, "socket_connect_timeout": TIMEOUT, **address.sentinel_options}
+        own["retry"] = Retry(NoBackoff(), 0)  # the next one is asked instead
         sentinel: Any = Sentinel(address.hosts, sentinel_kwargs=own)  # type: ignore[no-untyped-call]
         self._sentinels = sentinel.sentinels
         pool: redis.ConnectionPool = SentinelConnectionPool(address.service, sentinel, **options)  # type: ignore[no-untyped-call]
         return pool
 
     def _of_cluster(self, key: str) -> redis.Redis:
+        slot = key_slot(key.encode())
         with self._connecting:
-            if self._cluster is None:
-                nodes = [ClusterNode(*host) for host in self._address.hosts]  # type: ignore[no-untyped-call]
-                options = {**self._options, "retry": Retry(NoBackoff(), 0), "require_full_coverage": False}
-                self._cluster = redis.RedisCluster(startup_nodes=nodes, **options)
-            elif self._stale:
-                self._cluster.nodes_manager.initialize()
+            if self._stale or not self._slots:
+                self._look()
+            for (first, last), host in self._slots.items():
+                if first <= slot <= last:
+                    return self._node(*host)
+        raise exceptions.ClusterDownError("no node of the cluster has this shard")
+
+    def _look(self) -> None:
+        """Who has which slots, from the first node that answers."""
+        error: Exception | None = None
+        for host in dict.fromkeys((*self._slots.values(), *self._nodes, *self._address.hosts)):
+            try:
+                node: Any = self._node(*host)
+                answer = node.execute_command("CLUSTER SLOTS")
+            except (exceptions.ConnectionError, exceptions.TimeoutError, OSError) as away:
+                error = away
+                continue
+            primaries = {slots: one["primary"] for slots, one in answer.items()}
+            self._slots = {slots: (name or host[0], int(port)) for slots, (name, port, *_) in primaries.items()}
             self._stale = False
-            cluster: Any = self._cluster
-        return cluster.get_redis_connection(cluster.get_node_from_key(key))  # type: ignore[no-any-return]
+            return
+        raise error or exceptions.ConnectionError("no node of the cluster is known")
+
+    def _node(self, host: str, port: int) -> redis.Redis:
+        node = self._nodes.get((host, port))
+        if node is None:
+            node = self._nodes[host, port] = redis.Redis(host, port, retry=Retry(NoBackoff(), 0), **self._options)
+        return node
 
     def close(self) -> None:
-        for client in (self._one, self._cluster, *self._sentinels):
+        for client in (self._one, *self._nodes.values(), *self._sentinels):
             if client is not None:
                 client.close()

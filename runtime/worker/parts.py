@@ -92,6 +92,14 @@ class Parts:
             Sweeper(attempts, settings, lambda: self.heartbeat.fleet) for attempts in self.stores.values()
         ]
 
+    @property
+    def silent(self) -> float:
+        """For how many seconds Redis has not answered: of several shards, the one that answered last. What one that
+        is away costs, no restart would mend."""
+        by_shard = zip(*(group.readers for group in self.groups), strict=True)
+        silences: list[float] = [max(reader.silent for reader in readers) for readers in by_shard]
+        return min(silences)
+
     async def serve(self, catalogue: Catalogue) -> None:
         """Publishes and serves the functions of this catalogue. Raises StoreError."""
         await self.heartbeat.publish(catalogue)

@@ -76,7 +76,7 @@ class Worker:
             return "it is starting or leaving"
         if ended := [role.get_name() for role in self._roles if role.done()]:
             return f"a role has ended: {', '.join(ended)}"
-        silent = max(reader.silent for reader in self._parts.readers)
+        silent = self._parts.silent
         return f"Redis has not answered for {silent:.0f} s" if silent > SILENT else None
 
     def stop(self) -> None:

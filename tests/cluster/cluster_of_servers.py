@@ -87,6 +87,12 @@ class Node:
     def is_primary(self) -> bool:
         return _text(self.client.execute_command("ROLE")[0]) == "master"
 
+    @property
+    def follows(self) -> int | None:
+        """The port of its primary; None of a primary."""
+        role = self.client.execute_command("ROLE")
+        return int(role[2]) if _text(role[0]) == "slave" else None
+
     def served(self) -> set[int]:
         """The slots that it serves as a primary; none where it does not answer."""
         try:

@@ -176,6 +176,17 @@ async def test_a_durable_enqueue_is_on_the_disk_when_it_is_answered(settings, ow
     assert [job.payload for job in found] == [{"n": 0}, {"n": 1}, {"n": 2}]
 
 
+async def test_too_few_replicas_are_told_and_the_job_is_there(client, settings, redis):
+    await deploy(client, f=f)
+    await redis.script_flush()
+    async with Lanework(settings.model_copy(update={"durable_replicas": 1})) as lanework:
+        for _ in range(2):  # the second time the job is known
+            with pytest.raises(StoreUnavailable, match="0 of 1 replicas had the job in time; it is stored"):
+                await lanework.enqueue("f", {"n": 1}, key="k")
+
+    assert [job.payload for job in (await client.page(fields=["payload"])).jobs] == [{"n": 1}]
+
+
 async def test_a_server_without_an_append_only_file_cannot_be_durable(settings):
     async with looking(settings) as redis:
         await redis.config_set("appendonly", "no")

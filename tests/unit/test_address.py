@@ -31,6 +31,11 @@ def test_sentinels_name_a_primary():
         ("redis+sentinel://one", "the name of the primary comes behind the sentinels"),
         ("redis+sentinel://one/jobs/last", "a database is a number"),
         ("redis://one:99999", "a port is a number below 65536"),
+        ("redis://one?nonsense=1", "nonsense is none of the options"),
+        ("redis+cluster://one?db=2", "host, port and database do not stand in the query"),
+        ("redis+cluster://one?host=two", "host, port and database do not stand in the query"),
+        ("redis://one?ssl_ca_certs=/ca.pem", "ssl_ca_certs is for TLS: rediss://"),
+        ("redis+sentinel://one/jobs?sentinel_retry=1", "sentinel_retry is none of the options"),
         ("redis+cluster://ann:pa/ss@one", "what is special in a password is percent-encoded"),
     ],
 )
