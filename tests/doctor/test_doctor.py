@@ -106,6 +106,7 @@ def checkup(**changed):
         ("clocks-differ", {"ahead": 2500.0}),
         ("clocks-differ", {"ahead": -2500.0}),
         ("configuration-hidden", {"configuration": {}}),
+        ("node-away", {"address": "one:6379", "away": "refused"}),
         ("log-unwritten", {"server": Server(1, 100, keeps_log=True, writes_log=False)}),
     ],
 )
