@@ -118,7 +118,7 @@ class Slots:
         """Once for all who wait, and not more often than it is worth."""
         loop = asyncio.get_running_loop()
         if self._looking is None or self._looking.done():
-            if loop.time() - self._looked_at < _REFRESH:
+            if self._cluster.get_primaries() and loop.time() - self._looked_at < _REFRESH:
                 return
             self._looked_at = loop.time()
             self._looking = loop.create_task(self._cluster.nodes_manager.initialize())

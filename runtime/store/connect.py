@@ -82,7 +82,7 @@ def connect(settings: Settings, *, timeout: float | None = TIMEOUT) -> Redis:
         nodes = [ClusterNode(*host) for host in address.hosts]
         # one look more at who has the slot, when a node does not answer
         retry = AsyncRetry(NoBackoff(), 1)
-        options |= {"retry": retry, "max_connections": _UNBOUNDED, "require_full_coverage": False}
+        options |= {"retry": retry, "max_connections": _UNBOUNDED}
         return cast("Redis", Cluster(TIMEOUT, startup_nodes=nodes, **options))
     options["retry"] = AsyncRetry(NoBackoff(), 0)
     if address.kind == "sentinel":
