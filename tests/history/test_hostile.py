@@ -179,7 +179,6 @@ async def test_a_page_holds_no_more_than_it_shows(archiving, client, worker, red
 
 
 async def test_a_database_that_hangs_is_given_up(postgres, monkeypatch, settings):
-    monkeypatch.setattr(queries_module, "_WITHIN", 0.5)
     hangs = asyncio.Event()
 
     async def pass_on(reader, writer):
@@ -203,6 +202,7 @@ async def test_a_database_that_hangs_is_given_up(postgres, monkeypatch, settings
         async with Lanework(settings.model_copy(update={"history_url": SecretStr(url)})) as client:
             with pytest.raises(HistoryUnavailable, match="jobs"):  # there are no tables
                 await client.get(ids.new_id(0))
+            monkeypatch.setattr(queries_module, "_WITHIN", 0.5)
             hangs.set()
             with pytest.raises(HistoryUnavailable, match="does not answer"):
                 await asyncio.wait_for(client.get(ids.new_id(0)), 10)
