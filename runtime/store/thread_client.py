@@ -95,12 +95,14 @@ class ThreadClient:
         for host in dict.fromkeys((*self._slots.values(), *self._nodes, *self._address.hosts)):
             try:
                 node: Any = self._node(*host)
-                answer = node.execute_command("CLUSTER SLOTS")
+                answer = node.execute_command("CLUSTER", "SLOTS")  # in two words it comes as it is
             except (exceptions.ConnectionError, exceptions.TimeoutError, OSError) as away:
                 error = away
                 continue
-            primaries = {slots: one["primary"] for slots, one in answer.items()}
-            self._slots = {slots: (name or host[0], int(port)) for slots, (name, port, *_) in primaries.items()}
+            self._slots = {
+                (first, last): (name.decode() if name else host[0], int(port))
+                for first, last, (name, port, *_id), *_replicas in answer
+            }
             self._stale = False
             return
         raise error or exceptions.ConnectionError("no node of the cluster is known")

@@ -12,6 +12,7 @@ from redis.crc import key_slot
 from runtime.client import Lanework
 from runtime.errors import StoreUnavailable
 from runtime.store.keys import Keys
+from runtime.values import ids
 from runtime.worker.worker import Worker
 from tests import servers
 from tests.conftest import catalogue
@@ -75,6 +76,26 @@ async def test_a_shard_that_nobody_has_costs_the_others_nothing(cluster, setting
     await asyncio.wait_for(work, OUT)
 
     assert min(ran) >= 10
+
+
+async def test_leases_are_renewed_in_every_shard(settings):
+    own = settings.model_copy(update={"lease": 1.0})
+
+    async def long(n: int) -> int:
+        await asyncio.sleep(2.5)
+        return n
+
+    worker = Worker(own, catalogue(long=long))
+    work = asyncio.create_task(worker.run())
+    await asyncio.wait_for(worker.started.wait(), OUT)
+    async with Lanework(own) as client:
+        jobs = [await client.enqueue("long", {"n": n}) for n in range(12)]
+        done = [await client.wait(job, OUT) for job in jobs]
+    worker.stop()
+    await asyncio.wait_for(work, OUT)
+
+    assert {ids.shard_of(job.id) for job in jobs} == set(range(6))
+    assert [(job.status, len(job.attempts)) for job in done] == [("completed", 1)] * 12
 
 
 def prefix_elsewhere(lost):
