@@ -177,9 +177,9 @@ async def blpop(client: Redis, keys: Sequence[str], timeout: float) -> tuple[byt
 async def ping(client: Redis) -> None:
     """Raises StoreUnavailable unless the server answers, or one of a cluster's primaries does."""
     with translated():
-        asked = [asyncio.ensure_future(server.ask("PING")) for server in await servers(client)]
+        pings = [asyncio.ensure_future(server.ask("PING")) for server in await servers(client)]
         try:
-            for left, answer in zip(reversed(range(len(asked))), asyncio.as_completed(asked), strict=True):
+            for left, answer in zip(reversed(range(len(pings))), asyncio.as_completed(pings), strict=True):
                 try:
                     await answer
                     return
@@ -187,9 +187,9 @@ async def ping(client: Redis) -> None:
                     if not left:
                         raise
         finally:
-            for each in asked:
-                each.cancel()
-            await asyncio.wait(asked)
+            for ping_sent in pings:
+                ping_sent.cancel()
+            await asyncio.wait(pings)
 
 
 @asynccontextmanager

@@ -28,8 +28,8 @@ def certificates(tmp_path_factory):
     openssl("req", "-x509", *new_key, "-days", "1", "-subj", "/CN=authority", "-keyout", ca_key, "-out", ca)
     for name in ("server", "client"):
         key, request, signed = (str(folder / f"{name}.{kind}") for kind in ("key", "csr", "pem"))
-        more = ("-addext", "subjectAltName=DNS:localhost")
-        openssl("req", *new_key, "-subj", f"/CN={name}", *more, "-keyout", key, "-out", request)
+        alternative_name = ("-addext", "subjectAltName=DNS:localhost")
+        openssl("req", *new_key, "-subj", f"/CN={name}", *alternative_name, "-keyout", key, "-out", request)
         signing = ("-CA", ca, "-CAkey", ca_key, "-CAcreateserial", "-days", "1", "-copy_extensions", "copy")
         openssl("x509", "-req", "-in", request, *signing, "-out", signed)
     for path in folder.iterdir():

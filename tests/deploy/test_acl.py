@@ -1,4 +1,4 @@
-"""deploy/redis/users.acl: all tests run with these rights, so that none is missing; here, that none is too many."""
+"""deploy/redis/users.acl: the features' tests run with these rights, so none is missing; here, none is too many."""
 
 import re
 import subprocess
